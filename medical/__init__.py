@@ -1,0 +1,1 @@
+"""Medical images: mattes of slices and volumes from clicks and boxes."""

@@ -1,0 +1,178 @@
+"""Geometry over any backend: frame, coordinates, zoom, refusals."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from zim_plugins.core.errors import UnsupportedPrompt
+from zim_plugins.core.predictor import ImagePredictor, Predictor, Zoom, support_box
+from zim_plugins.core.prompt import Prompt
+from zim_plugins.core.transforms import (
+    frame_size,
+    image_to_frame,
+    logits_to_alphas,
+    points_from_frame,
+    points_to_frame,
+    prompt_to_frame,
+)
+
+
+class BrightnessBackend:
+    """Answers with the frame's own brightness as the object: what is white in the picture is opaque."""
+
+    name = "brightness"
+    activation = "sigmoid"
+
+    def __init__(self, frame_px: int = 64, *, clicks_and_box: bool = True, alpha: bool = True) -> None:
+        self.frame_px = frame_px
+        self.supports_clicks_and_box = clicks_and_box
+        self.supports_alpha = alpha
+        self.encoded: list[tuple[int, int]] = []
+        self.asked: list[Prompt] = []
+
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        self.encoded.append(image.shape[:2])
+        padded = np.zeros((self.frame_px, self.frame_px), np.float32)
+        padded[: image.shape[0], : image.shape[1]] = image.mean(2) / 255
+        return padded
+
+    def decode(
+        self, embedding: np.ndarray, prompts: Sequence[Prompt], *, multimask: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        self.asked += prompts
+        candidates = 4 if multimask else 1
+        logits = np.repeat((embedding[None] - 0.5) * 40, candidates, 0)[None].repeat(len(prompts), 0)
+        return logits.astype(np.float32), np.tile(np.linspace(0.5, 0.9, candidates), (len(prompts), 1)).astype(
+            np.float32
+        )
+
+
+def picture(size: tuple[int, int], box: tuple[int, int, int, int]) -> np.ndarray:
+    rgb = np.zeros((*size, 3), np.uint8)
+    rgb[box[1] : box[3], box[0] : box[2]] = 255
+    return rgb
+
+
+@pytest.mark.parametrize("size", [(480, 640), (640, 480), (3, 2000), (1, 1), (64, 64)])
+def test_points_taken_into_the_frame_and_back_are_where_they_were(size: tuple[int, int]) -> None:
+    points = np.array([[0.0, 0.0], [size[1], size[0]], [size[1] / 3, size[0] / 7]])
+    there = points_to_frame(points, size, 256)
+    assert there.max() <= 256
+    np.testing.assert_allclose(points_from_frame(there, size, 256), points, atol=1e-9)
+    assert min(frame_size(size, 256)) >= 1
+    assert max(frame_size(size, 256)) == 256
+
+
+def test_the_longest_side_fills_the_frame() -> None:
+    assert image_to_frame(np.zeros((100, 50, 3), np.uint8), 64).shape == (64, 32, 3)
+
+
+def test_boxes_are_clipped_and_mattes_padded_in_the_frame() -> None:
+    prompt = Prompt(box=np.array([-10.0, 5, 500, 40]), alpha=np.ones((50, 100), np.float32))
+    framed = prompt_to_frame(prompt, (50, 100), 64)
+    np.testing.assert_allclose(framed.box, [0, 3.2, 64, 25.6])
+    assert framed.alpha is not None
+    assert framed.alpha[:32].min() == 1
+    assert framed.alpha[32:].max() == 0
+
+
+def test_alphas_have_the_picture_s_size_and_hard_models_answer_zero_or_one() -> None:
+    logits = np.random.default_rng(0).normal(0, 3, (2, 16, 16)).astype(np.float32)
+    soft = logits_to_alphas(logits, (30, 50), 64)
+    hard = logits_to_alphas(logits, (30, 50), 64, "step")
+    assert soft.shape == hard.shape == (2, 30, 50)
+    assert 0 < soft.min() < soft.max() < 1
+    assert set(np.unique(hard)) == {0.0, 1.0}
+    np.testing.assert_array_equal(hard, soft > 0.5)
+
+
+def test_an_image_predictor_is_a_predictor_and_answers_where_the_object_is() -> None:
+    predictor = ImagePredictor(BrightnessBackend())
+    assert isinstance(predictor, Predictor)
+    predictor.set_image(picture((48, 64), (20, 10, 40, 30)))
+    prediction = predictor.predict(Prompt.from_point(30, 20))
+    assert prediction.alphas.shape == (1, 48, 64)
+    np.testing.assert_array_equal(prediction.mask(), picture((48, 64), (20, 10, 40, 30))[..., 0] > 0)
+
+
+def test_all_candidates_come_back_on_request_and_the_best_is_chosen_by_score() -> None:
+    predictor = ImagePredictor(BrightnessBackend())
+    predictor.set_image(picture((48, 64), (20, 10, 40, 30)))
+    prediction = predictor.predict(Prompt.from_point(30, 20), multimask=True)
+    assert len(prediction.alphas) == 4
+    assert prediction.best == 3
+
+
+def test_many_prompts_cost_one_encoding() -> None:
+    backend = BrightnessBackend()
+    predictor = ImagePredictor(backend)
+    predictor.set_image(picture((48, 64), (20, 10, 40, 30)))
+    assert len(predictor.predict_many([Prompt.from_point(5, 5), Prompt.from_box(1, 1, 9, 9)])) == 2
+    assert backend.encoded == [(48, 64)]
+
+
+def test_zoom_looks_again_at_the_object_and_sharpens_its_edge() -> None:
+    box = (401, 203, 455, 249)
+    rgb = picture((600, 800), box)
+    truth = rgb[..., 0] / 255
+    errors = {}
+    for zoom in (None, Zoom()):
+        backend = BrightnessBackend(64)
+        predictor = ImagePredictor(backend, zoom=zoom)
+        predictor.set_image(rgb)
+        errors[zoom] = np.abs(predictor.predict(Prompt.from_point(430, 220)).alpha - truth).mean()
+        assert len(backend.encoded) == (1 if zoom is None else 2)
+    assert errors[Zoom()] < 0.4 * errors[None]
+
+
+def test_the_second_pass_sees_clicks_in_the_crop_s_own_pixels_and_the_first_matte() -> None:
+    backend = BrightnessBackend(64)
+    predictor = ImagePredictor(backend, zoom=Zoom(margin=0.0))
+    predictor.set_image(picture((640, 640), (320, 160, 480, 320)))
+    predictor.predict(Prompt.from_points([(400, 240), (10, 10, 0)]))
+    second = backend.asked[1]
+    assert second.alpha is not None
+    np.testing.assert_allclose(second.points, [[32, 32]], atol=1.0)  # the far background click is left outside
+    np.testing.assert_array_equal(second.labels, [1])
+
+
+def test_a_backend_without_mattes_gets_the_first_pass_s_extent_as_a_box() -> None:
+    backend = BrightnessBackend(64, clicks_and_box=False, alpha=False)
+    predictor = ImagePredictor(backend, zoom=Zoom())
+    predictor.set_image(picture((640, 640), (320, 160, 480, 320)))
+    predictor.predict(Prompt.from_point(400, 240))
+    assert backend.asked[1].points is None
+    assert backend.asked[1].box is not None
+
+
+def test_no_second_pass_for_small_pictures_or_large_objects() -> None:
+    for size, box in (((48, 64), (5, 5, 15, 15)), ((640, 640), (10, 10, 630, 630))):
+        backend = BrightnessBackend(64)
+        predictor = ImagePredictor(backend, zoom=Zoom())
+        predictor.set_image(picture(size, box))
+        predictor.predict(Prompt.from_box(*box))
+        assert len(backend.encoded) == 1
+
+
+def test_what_cannot_be_served_is_refused_with_the_reason() -> None:
+    predictor = ImagePredictor(BrightnessBackend(clicks_and_box=False, alpha=False))
+    with pytest.raises(ValueError, match="set_image"):
+        predictor.predict(Prompt.from_point(1, 1))
+    predictor.set_image(picture((48, 64), (20, 10, 40, 30)))
+    with pytest.raises(ValueError, match=r"70,5 is outside the picture, which is 64x48"):
+        predictor.predict(Prompt.from_point(70, 5))
+    both = Prompt(points=np.array([[5.0, 5.0]]), labels=np.array([1]), box=np.array([1.0, 1, 9, 9]))
+    with pytest.raises(UnsupportedPrompt, match="not both"):
+        predictor.predict(both)
+    with pytest.raises(UnsupportedPrompt, match="coarse matte"):
+        predictor.predict(Prompt(alpha=np.ones((48, 64), np.float32)))
+    with pytest.raises(ValueError, match="uint8"):
+        predictor.set_image(np.zeros((0, 4, 3), np.uint8))
+
+
+def test_support_box_is_the_outer_edge() -> None:
+    alpha = np.zeros((5, 7), np.float32)
+    alpha[2, 3:5] = 0.9
+    np.testing.assert_array_equal(support_box(alpha, 0.5), [3, 2, 5, 3])
+    assert support_box(alpha, 0.95) is None

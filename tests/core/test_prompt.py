@@ -1,0 +1,101 @@
+"""What a prompt accepts and what it refuses."""
+
+import numpy as np
+import pytest
+
+from zim_plugins.core.prompt import Prompt, parse_box, parse_point, parse_prompt
+from zim_plugins.core.tokens import prompt_tokens
+
+
+def test_texts_become_prompts() -> None:
+    assert parse_point("3,4") == (3.0, 4.0, 1)
+    assert parse_point("3.5,4,0") == (3.5, 4.0, 0)
+    assert parse_box("1,2,3,4") == (1, 2, 3, 4)
+    prompt = parse_prompt(["1,2", "3,4,0"], "0,0,9,9")
+    np.testing.assert_array_equal(prompt.labels, [1, 0])
+    np.testing.assert_array_equal(prompt.box, [0, 0, 9, 9])
+
+
+@pytest.mark.parametrize("text", ["", "3", "a,b", "1,2,3,4", "1,2,7"])
+def test_malformed_clicks_are_quoted(text: str) -> None:
+    with pytest.raises(ValueError, match="click") as caught:
+        parse_point(text)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,x"])
+def test_malformed_boxes_are_quoted(text: str) -> None:
+    with pytest.raises(ValueError, match="x1,y1,x2,y2") as caught:
+        parse_box(text)
+    assert repr(text) in str(caught.value)
+
+
+def test_corners_are_put_in_order() -> None:
+    np.testing.assert_array_equal(Prompt.from_box(9, 8, 1, 2).box, [1, 2, 9, 8])
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, "at least one"),
+        ({"points": np.zeros((1, 2))}, "together"),
+        ({"points": np.zeros((2, 2)), "labels": np.array([1])}, "do not match"),
+        ({"points": np.zeros((1, 2)), "labels": np.array([2])}, "labels are 1"),
+        ({"points": np.full((1, 2), np.nan), "labels": np.array([1])}, "finite"),
+        ({"box": np.array([1.0, 1, 1, 5])}, "no area"),
+    ],
+)
+def test_unusable_prompts_say_why(fields: dict[str, np.ndarray], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Prompt(**fields)
+
+
+def test_no_prompt_at_all_names_the_flags() -> None:
+    with pytest.raises(ValueError, match="--point"):
+        parse_prompt()
+
+
+def test_a_scribble_becomes_clicks_at_even_distances() -> None:
+    stroke = np.stack([np.r_[np.linspace(0, 10, 200), np.linspace(10, 100, 50)], np.zeros(250)], axis=1)
+    prompt = Prompt.from_scribble(stroke, max_points=11)
+    assert prompt.points is not None
+    np.testing.assert_allclose(np.diff(prompt.points[:, 0]), 10, rtol=1e-6)
+
+
+def test_painted_pixels_become_clicks_on_them() -> None:
+    drawn = np.zeros((60, 80), bool)
+    drawn[20:26, 10:70] = True
+    prompt = Prompt.from_scribble_mask(drawn, label=0)
+    assert prompt.points is not None
+    assert 5 <= len(prompt.points) <= 24
+    x, y = prompt.points.astype(int).T
+    assert drawn[y, x].all()
+    with pytest.raises(ValueError, match="empty"):
+        Prompt.from_scribble_mask(np.zeros((5, 5), bool))
+
+
+def test_merging_joins_clicks_and_refuses_two_boxes() -> None:
+    merged = Prompt.from_point(1, 2).merged(Prompt.from_box(0, 0, 9, 9)).merged(Prompt.from_points([(3, 4, 1)]))
+    assert merged.points is not None
+    assert len(merged.points) == 2
+    assert merged.box is not None
+    with pytest.raises(ValueError, match="two prompts"):
+        merged.merged(Prompt.from_box(0, 0, 5, 5))
+
+
+def test_outside_the_picture() -> None:
+    Prompt.from_point(64, 48).check_inside((48, 64))
+    with pytest.raises(ValueError, match="background clicks alone"):
+        Prompt.from_point(1, 1, label=0).check_inside((48, 64))
+    for bad in (Prompt.from_point(64.5, 1), Prompt.from_point(-1, 1), Prompt.from_box(70, 1, 90, 9)):
+        with pytest.raises(ValueError, match="64x48"):
+            bad.check_inside((48, 64))
+
+
+def test_tokens_follow_sam() -> None:
+    coords, labels = prompt_tokens(Prompt.from_point(3, 4))
+    np.testing.assert_array_equal(labels, [1, -1])
+    np.testing.assert_array_equal(coords, [[3, 4], [0, 0]])
+    coords, labels = prompt_tokens(parse_prompt(["3,4", "5,6,0"], "1,2,7,8"))
+    np.testing.assert_array_equal(labels, [1, 0, 2, 3])
+    np.testing.assert_array_equal(coords[2:], [[1, 2], [7, 8]])

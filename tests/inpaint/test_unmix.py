@@ -1,0 +1,77 @@
+"""The fringe: more of the real background is recovered than a fill can invent, and a wrong matte does little harm."""
+
+import numpy as np
+import pytest
+
+from inpaint.hole import matte_hole
+from inpaint.unmix import recover_fringe, smoothstep
+
+
+def psnr(image: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
+    """Peak signal-to-noise ratio of uint8 pictures over the marked pixels [dB]."""
+    return float(10 * np.log10(255**2 / ((image.astype(float) - truth)[where] ** 2).mean()))
+
+
+def flat_fill(scene, hole: np.ndarray) -> np.ndarray:
+    """The picture with the hole in the mean colour of what is known: the plainest filler."""
+    fill = scene.image.copy()
+    fill[hole] = scene.image[~hole].mean(axis=0).astype(np.uint8)
+    return fill
+
+
+def test_the_ring_gains_ten_decibels_with_the_true_matte(scene) -> None:
+    hole = matte_hole(scene.alpha)
+    fill = flat_fill(scene, hole)
+    result = recover_fringe(scene.image, scene.alpha, hole, fill)
+    ring = (scene.alpha > 0.01) & (scene.alpha < 0.3)
+    assert psnr(result, scene.background, ring) > psnr(fill, scene.background, ring) + 10
+    assert psnr(result, scene.background, hole) > psnr(fill, scene.background, hole)
+
+
+def test_no_ghost_of_the_object_is_left(scene) -> None:
+    """What is left of the object, as a slope of the error on alpha (F - B), is small; compositing leaves much."""
+    hole = matte_hole(scene.alpha)
+    result = recover_fringe(scene.image, scene.alpha, hole, scene.background)
+    contrast = scene.alpha[..., None] * (np.array([191.25, 25.5, 38.25]) - scene.background)
+    composited = scene.alpha[..., None] * scene.background + (1 - scene.alpha[..., None]) * scene.image
+    fringe = (scene.alpha > 0.02) & (scene.alpha < 0.98)
+
+    def ghost(image: np.ndarray) -> float:
+        error = (image - scene.background.astype(float))[fringe]
+        return float((error * contrast[fringe]).sum() / (contrast[fringe] ** 2).sum())
+
+    assert abs(ghost(result)) < 0.03
+    assert ghost(composited) > 0.3
+
+
+def test_outside_the_hole_nothing_changes(scene) -> None:
+    hole = matte_hole(scene.alpha)
+    result = recover_fringe(scene.image, scene.alpha, hole, np.zeros_like(scene.image))
+    assert np.array_equal(result[~hole], scene.image[~hole])
+
+
+def test_the_solid_part_is_the_fill(scene) -> None:
+    hole = matte_hole(scene.alpha)
+    fill = flat_fill(scene, hole)
+    result = recover_fringe(scene.image, scene.alpha, hole, fill)
+    solid = scene.alpha >= 0.7
+    assert np.array_equal(result[solid], fill[solid])
+
+
+def test_the_guard_keeps_the_object_out_where_the_matte_is_far_too_thin(scene) -> None:
+    """A matte that calls half of the solid disk 15 % opaque must not bring the disk back."""
+    ys, xs = np.mgrid[: scene.alpha.shape[0], : scene.alpha.shape[1]]
+    solid = np.hypot(xs - 80, ys - 64) < 19
+    wrong = np.where(solid & (xs < 76), np.float32(0.15), scene.alpha)
+    bitten = solid & (xs < 70)
+    hole = matte_hole(wrong)
+    fill = flat_fill(scene, hole)
+    guarded = recover_fringe(scene.image, wrong, hole, fill)
+    unguarded = recover_fringe(scene.image, wrong, hole, fill, guard=False)
+    assert psnr(guarded, scene.background, bitten) > psnr(unguarded, scene.background, bitten) + 5
+    assert psnr(guarded, scene.background, bitten) > psnr(fill, scene.background, bitten) - 2
+
+
+def test_smoothstep_rises_from_zero_to_one() -> None:
+    values = smoothstep(np.array([[0.0, 0.3, 0.5, 0.7, 1.0]], np.float32), 0.3, 0.7)
+    assert values[0] == pytest.approx([0, 0, 0.5, 1, 1])

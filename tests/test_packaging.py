@@ -1,0 +1,91 @@
+"""What a user installs: the wheel's content, and the rules of the house that no linter knows."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+import zim_plugins
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {"zim_plugins", "nerf_seg", "inpaint", "medical"}
+MAX_WEIGHTS_BYTES = 16 * 1024 * 1024
+MAX_LINES = 400
+BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> Iterator[zipfile.ZipFile]:
+    pytest.importorskip("hatchling")
+    folder = tmp_path_factory.mktemp("wheel")
+    built = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    (path,) = folder.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+def metadata(wheel: zipfile.ZipFile, name: str) -> str:
+    (member,) = [n for n in wheel.namelist() if n.endswith(f".dist-info/{name}")]
+    return wheel.read(member).decode()
+
+
+def sources() -> list[Path]:
+    folders = [*sorted(PACKAGES), "tests", "examples", "benchmarks"]
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def test_top_level_names_are_exactly_the_packages(wheel):
+    names = {name.split("/")[0] for name in wheel.namelist()}
+    assert {name for name in names if not name.endswith(".dist-info")} == PACKAGES
+    assert len(names) == len(PACKAGES) + 1
+
+
+def test_every_module_is_in_the_wheel(wheel):
+    shipped = {name for name in wheel.namelist() if name.endswith(".py")}
+    written = {str(path.relative_to(ROOT).as_posix()) for path in sources()}
+    assert shipped == {name for name in written if name.split("/")[0] in PACKAGES}
+    assert {f"{package}/py.typed" for package in PACKAGES} <= set(wheel.namelist())
+
+
+def test_weights_are_in_the_wheel(wheel):
+    weights = sorted((ROOT / "zim_plugins" / "core" / "weights").glob("*.safetensors"))
+    for path in weights:
+        assert wheel.getinfo(str(path.relative_to(ROOT).as_posix())).file_size == path.stat().st_size
+        assert path.stat().st_size <= MAX_WEIGHTS_BYTES
+
+
+def test_metadata(wheel):
+    found = Parser().parsestr(metadata(wheel, "METADATA"))
+    assert (found["Name"], found["Version"]) == ("zim-plugins", zim_plugins.__version__)
+    assert found["License-Expression"] == "Apache-2.0"
+    assert found.get_all("License-File") == ["LICENSE", "NOTICE"]
+    assert {"onnx", "nerf", "inpaint", "diffusion", "medical", "train", "all", "dev"} <= set(
+        found.get_all("Provides-Extra") or ()
+    )
+
+
+def test_entry_points_lead_somewhere(wheel):
+    targets = re.findall(r"= ([\w.]+):(\w+)", metadata(wheel, "entry_points.txt"))
+    assert targets
+    for module, name in targets:
+        text = wheel.read(module.replace(".", "/") + ".py").decode()
+        assert re.search(rf"^(def {name}\b|{name}\b.*=)", text, flags=re.MULTILINE), f"{module}:{name}"
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_rules_of_the_house(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MAX_LINES
+    assert path.stem not in BANNED_NAMES
+    assert not re.search(r"^from __future__ import annotations", text, flags=re.MULTILINE)  # jaxtyping reads hints
+    if path.relative_to(ROOT).parts[0] in PACKAGES:
+        assert not re.search(r"^\s*except( Exception)?\s*( as \w+)?:", text, flags=re.MULTILINE)

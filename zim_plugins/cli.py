@@ -1,0 +1,38 @@
+"""`zim`: the one door to the core's commands."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated
+
+import tyro
+
+from zim_plugins.commands.doctor import DoctorArgs
+from zim_plugins.commands.everything import EverythingArgs
+from zim_plugins.commands.export import ExportArgs
+from zim_plugins.commands.matte import MatteArgs
+from zim_plugins.commands.models import ModelsArgs
+from zim_plugins.commands.session import run
+from zim_plugins.commands.train import TrainArgs
+
+Command = (
+    Annotated[MatteArgs, tyro.conf.subcommand("matte")]
+    | Annotated[EverythingArgs, tyro.conf.subcommand("everything")]
+    | Annotated[ExportArgs, tyro.conf.subcommand("export")]
+    | Annotated[TrainArgs, tyro.conf.subcommand("train")]
+    | Annotated[ModelsArgs, tyro.conf.subcommand("models")]
+    | Annotated[DoctorArgs, tyro.conf.subcommand("doctor")]
+)
+"""Each command's arguments; its `main` stands beside them."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the command line, run the command, and answer with the exit code."""
+    description = "Promptable image matting: clicks and boxes in, soft alpha mattes out."
+    args = tyro.cli(Command, prog="zim", description=description, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
+    return run(import_module(type(args).__module__).main, args)
+
+
+def entrypoint() -> None:
+    """Run `zim`."""
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""Picture after picture: what the commands that take pictures do alike."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from zim_plugins.commands.session import DONE, EXPECTED_FAULTS, FAILED, MISUSED, CommandArgs, Misuse, one_line
+
+if TYPE_CHECKING:
+    from zim_plugins.core.image_io import Image
+    from zim_plugins.core.predictor import ImagePredictor
+
+logger = logging.getLogger(__name__)
+
+STDOUT = "-"
+
+
+@dataclass(frozen=True)
+class ImagesArgs(CommandArgs):
+    """Options of every command that takes pictures."""
+
+    images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE...")]] = ()
+    """Files, folders, globs in quotes, sample:NAME (such as sample:chelsea), or - for standard input."""
+    out: Annotated[str, arg(metavar="DIR")] = "outputs"
+    """Folder for the results."""
+    model: Annotated[str, arg(metavar="NAME")] = "auto"
+    """Checkpoint by name (see `zim models`) or path; auto takes the best one on this machine."""
+    runtime: Literal["auto", "torch", "onnx"] = "auto"
+    """What runs the model."""
+    device: Annotated[str, arg(metavar="DEVICE")] = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Precision of the model."""
+    no_zoom: bool = False
+    """Leave out the second pass on the object's surroundings, which refines pictures larger than the model's frame."""
+    no_overwrite: bool = False
+    """Leave out pictures whose results are all there."""
+    json: bool = False
+    """Print one JSON record per picture on standard output."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one command does with a picture."""
+
+    files: Callable[[str], dict[str, Path]]
+    """The results of a stem, by kind; empty where nothing is written to files."""
+    check: "Callable[[Image], None]"
+    """Raises ValueError where the command's arguments do not fit the picture; called before a model is loaded."""
+    act: "Callable[[ImagePredictor, Image, dict[str, Path]], dict[str, object]]"
+    """Predicts and writes, the picture being set; answers with what the record says besides the common fields."""
+
+
+def run_batch(args: ImagesArgs, sources: Sequence[str], stems: Sequence[str], work: Work) -> int:
+    """Work on every picture; a bad one is told in one line and the others go on. Answers with the exit code."""
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    batch = _Batch(args, work)
+    # disable=None: a bar on a terminal only.
+    with logging_redirect_tqdm(), tqdm(sources, unit="picture", disable=True if len(sources) == 1 else None) as bar:
+        for source, stem in zip(bar, stems, strict=True):
+            record = batch.work_on(source, stem)
+            if args.json:
+                print(json.dumps(record, ensure_ascii=False), flush=True)
+    if not batch.faults:
+        return DONE
+    if len(sources) > 1:
+        logger.error("%d of %d pictures failed", len(batch.faults), len(sources))
+        return FAILED
+    return MISUSED if isinstance(batch.faults[0], Misuse) else FAILED
+
+
+def find_sources(args: ImagesArgs) -> tuple[list[str], list[str]]:
+    """The pictures that the arguments name, and the stems of their results.
+
+    Raises:
+        Misuse: there are none, two would be written under one name, or the output folder is a file.
+    """
+    from zim_plugins.core.image_io import expand_inputs, output_stems
+
+    if not args.images:
+        raise Misuse("no picture given (sample:chelsea is always at hand)")
+    try:
+        sources = expand_inputs(args.images)
+        stems = output_stems(sources)
+    except ValueError as error:
+        raise Misuse(one_line(error)) from error
+    if args.out != STDOUT and Path(args.out).exists() and not Path(args.out).is_dir():
+        raise Misuse(f"--out {args.out} is a file: name a folder")
+    return sources, stems
+
+
+class _Batch:
+    """The model is loaded once the first picture is known to be good; faults are kept for the exit code."""
+
+    def __init__(self, args: ImagesArgs, work: Work) -> None:
+        self.args = args
+        self.work = work
+        self.faults: list[Exception] = []
+        self._predictor: ImagePredictor | None = None
+
+    def work_on(self, source: str, stem: str) -> dict[str, object]:
+        """Do the work on one picture and answer with its record."""
+        files = self.work.files(stem)
+        written = {kind: str(path) for kind, path in files.items()}
+        if files and self.args.no_overwrite and all(path.exists() for path in files.values()):
+            logger.info("%s: left out, its results are there", source)
+            return {"image": source, "skipped": True, "files": written}
+        try:
+            image = self._read(source)
+        except EXPECTED_FAULTS as error:
+            return self._note_fault(source, error)
+        predictor = self._load()
+        start_s = time.perf_counter()
+        try:
+            predictor.set_image(image.rgb)
+            said = self.work.act(predictor, image, files)
+        except EXPECTED_FAULTS as error:
+            return self._note_fault(source, error)
+        seconds = round(time.perf_counter() - start_s, 3)
+        common = {"image": source, "width": image.size[1], "height": image.size[0]}
+        model = {"model": predictor.name, "checkpoint": self._checkpoint(predictor.name)}
+        return common | model | said | {"files": written, "seconds": seconds, "notes": list(image.notes)}
+
+    def _read(self, source: str) -> "Image":
+        from zim_plugins.core.image_io import STDIN, read_image
+
+        image = read_image(sys.stdin.buffer if source == STDIN else source)
+        for note in image.notes:
+            logger.info("%s: %s", source, note)
+        try:
+            self.work.check(image)
+        except ValueError as error:
+            raise Misuse(f"{source}: {error}") from error
+        return image
+
+    def _load(self) -> "ImagePredictor":
+        if self._predictor is not None:
+            return self._predictor
+        from zim_plugins.core.build import load_predictor
+
+        args = self.args
+        predictor = load_predictor(
+            args.model,
+            runtime=args.runtime,
+            device=args.device,
+            dtype=args.dtype,
+            zoom=False if args.no_zoom else None,
+        )
+        self._predictor = predictor
+        return predictor
+
+    def _checkpoint(self, name: str) -> str:
+        """Where the weights lie that `load_predictor` took."""
+        from zim_plugins.core.checkpoints import CHECKPOINTS, find
+
+        return str(find(name)) if name in CHECKPOINTS else self.args.model
+
+    def _note_fault(self, source: str, error: Exception) -> dict[str, object]:
+        if self.args.debug:
+            raise error
+        self.faults.append(error)
+        message = one_line(error)
+        logger.error("%s", message if source in message else f"{source}: {message}")
+        return {"image": source, "error": message}

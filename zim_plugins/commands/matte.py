@@ -1,0 +1,86 @@
+"""`zim matte`: pictures and a prompt in, mattes and cut-outs out."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from jaxtyping import Float32
+from tyro.conf import UseAppendAction, arg
+
+from zim_plugins.commands.batch import STDOUT, ImagesArgs, Work, find_sources, run_batch
+from zim_plugins.commands.session import Misuse, one_line
+
+if TYPE_CHECKING:
+    from zim_plugins.core.image_io import Image
+    from zim_plugins.core.predictor import ImagePredictor
+    from zim_plugins.core.prompt import Prompt
+
+OUTPUTS = ("alpha", "rgba", "overlay")
+
+
+@dataclass(frozen=True)
+class MatteArgs(ImagesArgs):
+    """Cut an object out of pictures by clicks, a box, or both."""
+
+    point: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="X,Y[,LABEL]")]] = ()
+    """A click in pixels of the upright picture; label 1 (default) is the object, 0 the background."""
+    box: Annotated[str | None, arg(metavar="X1,Y1,X2,Y2")] = None
+    """A box round the object."""
+    out: Annotated[str, arg(metavar="DIR")] = "outputs"
+    """Folder for <stem>_alpha.png, _rgba.png and _overlay.png; - writes one picture's cut-out to standard output."""
+
+
+def main(args: MatteArgs) -> int:
+    """Matte every picture."""
+    from zim_plugins.core.prompt import parse_prompt
+
+    sources, stems = find_sources(args)
+    try:
+        prompt = parse_prompt(args.point, args.box)
+    except ValueError as error:
+        raise Misuse(one_line(error)) from error
+    to_stdout = args.out == STDOUT
+    if to_stdout and (len(sources) > 1 or args.json):
+        raise Misuse("--out - writes one picture to standard output: give one picture, without --json")
+
+    def files(stem: str) -> dict[str, Path]:
+        return {} if to_stdout else {kind: Path(args.out) / f"{stem}_{kind}.png" for kind in OUTPUTS}
+
+    def act(predictor: "ImagePredictor", image: "Image", files: dict[str, Path]) -> dict[str, object]:
+        prediction = predictor.predict(prompt)
+        write_results(image, prediction.alpha, prompt, files)
+        return {"prompt": describe_prompt(prompt), "score": round(prediction.score, 4)}
+
+    return run_batch(args, sources, stems, Work(files, lambda image: prompt.check_inside(image.size), act))
+
+
+def write_results(image: "Image", alpha: Float32[np.ndarray, "h w"], prompt: "Prompt", files: dict[str, Path]) -> None:
+    """Write the matte, the cut-out and the overlay; without `files` the cut-out alone, to standard output."""
+    from zim_plugins.core.foreground import estimate_foreground
+    from zim_plugins.core.image_io import encode_png, write_image
+    from zim_plugins.core.overlay import draw_overlay
+
+    foreground = estimate_foreground(image.rgb.astype(np.float32) / 255, alpha).foreground
+    rgba = np.dstack([foreground, alpha])
+    if not files:
+        sys.stdout.buffer.write(encode_png(rgba))
+        sys.stdout.buffer.flush()
+        return
+    overlay = draw_overlay(image.rgb, alpha, prompt)
+    write_image(files["alpha"], alpha)
+    write_image(files["rgba"], rgba)
+    write_image(files["overlay"], overlay)
+
+
+def describe_prompt(prompt: "Prompt") -> dict[str, list]:
+    """The prompt as JSON: points as [x, y, label], box as [x1, y1, x2, y2] [px]."""
+    described: dict[str, list] = {}
+    if prompt.points is not None and prompt.labels is not None:
+        described["points"] = [
+            [x, y, label] for (x, y), label in zip(prompt.points.tolist(), prompt.labels.tolist(), strict=True)
+        ]
+    if prompt.box is not None:
+        described["box"] = prompt.box.tolist()
+    return described

@@ -1,0 +1,1 @@
+"""One file per runtime; nothing is imported until a predictor is built."""

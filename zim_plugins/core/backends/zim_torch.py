@@ -1,0 +1,88 @@
+"""ZIM and SAM in torch: our own modules, on a CPU, CUDA or Apple GPU."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+
+from zim_plugins.core.modeling.zim import ImageFeatures, Zim
+from zim_plugins.core.prompt import Prompt
+from zim_plugins.core.tokens import prompt_tokens
+
+MAX_BATCH = 64
+"""Prompts decoded at once, at most; bounds the memory of a whole image's grid of clicks."""
+
+
+class ZimTorchBackend:
+    """A `Zim` ready for pictures.
+
+    Args:
+        zim: the network; it is moved, cast and put into evaluation mode.
+        name: checkpoint name, for records and messages.
+        device: where it runs, a torch device.
+        dtype: what encoder and decoder compute in; positions stay in float32.
+        compiled: run encoder and decoder through `torch.compile` (the first call of each shape takes minutes).
+    """
+
+    supports_clicks_and_box = True
+    supports_alpha = True
+
+    def __init__(
+        self,
+        zim: Zim,
+        *,
+        name: str,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        compiled: bool = False,
+    ) -> None:
+        self.zim = zim.eval().requires_grad_(False).to(device)
+        for part, module in self.zim.named_children():
+            if part != "prompt_encoder":
+                module.to(dtype)
+        self.name = name
+        self.frame_px = zim.config.frame_px
+        self.activation: Literal["sigmoid", "step"] = "step" if zim.config.pixel_decoder == "sam" else "sigmoid"
+        self.device = torch.device(device)
+        self._encode = torch.compile(zim.encode) if compiled else zim.encode
+        self._decode = torch.compile(zim.decode, dynamic=True) if compiled else zim.decode
+
+    @torch.inference_mode()
+    def encode(self, image: UInt8[np.ndarray, "h w 3"]) -> ImageFeatures:
+        """Encode an RGB picture whose longest side is the frame's; the features stay on the device."""
+        pixels = torch.from_numpy(image.copy()).to(self.device).permute(2, 0, 1)[None].float()
+        return self._encode(self.zim.normalise(pixels))
+
+    @torch.inference_mode()
+    def decode(
+        self, embedding: ImageFeatures, prompts: Sequence[Prompt], *, multimask: bool
+    ) -> tuple[Float32[np.ndarray, "b c s s"], Float32[np.ndarray, "b c"]]:
+        """Decode prompts in frame coordinates [px].
+
+        Prompts of equally many tokens share a batch, so that an answer does not depend on its neighbours. One
+        candidate comes back where `multimask` is False; else SAM's three, or all four of ZIM.
+        """
+        tokens = [prompt_tokens(p) for p in prompts]
+        groups: dict[tuple[int, bool], list[int]] = {}
+        for i, (prompt, (_, labels)) in enumerate(zip(prompts, tokens, strict=True)):
+            groups.setdefault((len(labels), prompt.alpha is not None), []).append(i)
+        kept = slice(0, 1) if not multimask else slice(1 if self.activation == "step" else 0, None)
+        answers: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0), np.empty(0))] * len(prompts)
+        for (_, has_alpha), members in groups.items():
+            for start in range(0, len(members), MAX_BATCH):
+                batch = members[start : start + MAX_BATCH]
+                coords = torch.from_numpy(np.stack([tokens[i][0] for i in batch])).to(self.device)
+                labels = torch.from_numpy(np.stack([tokens[i][1] for i in batch])).to(self.device)
+                alpha = self._coarse([prompts[i] for i in batch]) if has_alpha else None
+                logits, scores = self._decode(embedding, coords, labels, alpha)
+                logits, scores = logits[:, kept].float().cpu().numpy(), scores[:, kept].float().cpu().numpy()
+                for row, i in enumerate(batch):
+                    answers[i] = logits[row], scores[row]
+        return np.stack([a[0] for a in answers]), np.stack([a[1] for a in answers])
+
+    def _coarse(self, prompts: Sequence[Prompt]) -> Float[Tensor, "b 1 f f"]:
+        alphas = np.stack([p.alpha for p in prompts if p.alpha is not None])
+        return torch.from_numpy(alphas)[:, None].to(self.device)

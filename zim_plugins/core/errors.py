@@ -1,0 +1,31 @@
+"""What can go wrong, one class per remedy."""
+
+
+class ZimError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class MissingExtra(ZimError, ImportError):
+    """An optional dependency is not installed.
+
+    Args:
+        package: what could not be imported.
+        extra: the extra of `zim-plugins` that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"this needs {package}: pip install 'zim-plugins[{extra}]'")
+        self.package = package
+        self.extra = extra
+
+
+class UnsupportedPrompt(ZimError, ValueError):
+    """The chosen model cannot serve this kind of prompt; nothing was dropped in silence."""
+
+
+class CheckpointError(ZimError):
+    """A checkpoint is missing, damaged or of another kind than expected."""
+
+
+class ImageError(ZimError, ValueError):
+    """A picture could not be read or written; the message names the file and the reason."""

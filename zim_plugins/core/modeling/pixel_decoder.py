@@ -1,0 +1,90 @@
+"""ZIM's hierarchical pixel decoder: the embedding is doubled step by step and joined with details of the picture.
+
+Widths and strides follow arXiv 2411.00626 as far as they are known; the public release hides its norm, activation
+and order of concatenation inside ONNX, so these three are this project's choice (LayerNorm, GELU, embedding first).
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from zim_plugins.core.modeling.layers import LayerNorm2d, upsample
+
+Norm = Literal["layer", "batch"]
+
+
+def norm_act(channels: int, norm: Norm) -> nn.Sequential:
+    """LayerNorm and GELU as in SAM, or batch norm and ReLU, which are several times faster on a CPU."""
+    if norm == "layer":
+        return nn.Sequential(LayerNorm2d(channels), nn.GELU())
+    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
+
+
+class DetailStem(nn.Module):
+    """Three 3x3 convolutions of stride 2 on the picture itself: features at strides 2, 4 and 8."""
+
+    def __init__(self, channels: Sequence[int] = (64, 128, 256), norm: Norm = "layer") -> None:
+        super().__init__()
+        widths = (3, *channels)
+        self.convs = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(a, b, 3, 2, 1, bias=False), *norm_act(b, norm))
+            for a, b in itertools.pairwise(widths)
+        )
+
+    def forward(self, x: Float[Tensor, "b 3 f f"]) -> list[Float[Tensor, "b _ _ _"]]:
+        features = []
+        for conv in self.convs:
+            x = conv(x)
+            features.append(x)
+        return features
+
+
+class HierarchicalPixelDecoder(nn.Module):
+    """From stride 16 to stride 2: bilinear doubling, concatenation with details, 3x3 convolution, three times.
+
+    `prompt_channels` features of the drawn prompts are concatenated at stride 4 in a model that has them.
+    """
+
+    def __init__(
+        self,
+        dim: int = 256,
+        detail_channels: Sequence[int] = (64, 128, 256),
+        channels: Sequence[int] = (128, 64, 32),
+        norm: Norm = "layer",
+        prompt_channels: int = 0,
+    ) -> None:
+        super().__init__()
+        inputs = (
+            dim + detail_channels[2],
+            channels[0] + detail_channels[1] + prompt_channels,
+            channels[1] + detail_channels[0],
+        )
+        self.fuse = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(a, c, 3, padding=1, bias=False), *norm_act(c, norm))
+            for a, c in zip(inputs, channels, strict=True)
+        )
+
+    def forward(
+        self,
+        embedding: Float[Tensor, "b c g g"],
+        details: Sequence[Float[Tensor, "_ _ _ _"]],
+        drawn: Float[Tensor, "b p m m"] | None = None,
+    ) -> Float[Tensor, "b 32 s s"]:
+        """Decode.
+
+        Args:
+            embedding: stride 16, one per prompt.
+            details: features at strides 2, 4 and 8; one per picture or one per prompt.
+            drawn: features of the drawn prompts at stride 4, if the model was built for them.
+        """
+        x = embedding
+        for step, (fuse, detail) in enumerate(zip(self.fuse, reversed(details), strict=True)):
+            parts = [upsample(x, (detail.shape[-2], detail.shape[-1])), detail.expand(x.shape[0], -1, -1, -1)]
+            if drawn is not None and step == 1:
+                parts.append(drawn)
+            x = fuse(torch.cat(parts, dim=1))
+        return x

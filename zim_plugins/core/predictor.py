@@ -1,0 +1,194 @@
+"""Predictor: anything that mattes one picture, prompt after prompt; ImagePredictor: geometry over any backend."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from zim_plugins.core.backends.base import Backend
+from zim_plugins.core.errors import UnsupportedPrompt
+from zim_plugins.core.prediction import Prediction
+from zim_plugins.core.prompt import Prompt
+from zim_plugins.core.transforms import image_to_frame, logits_to_alphas, prompt_to_frame
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """Anything that mattes one picture, prompt after prompt."""
+
+    def set_image(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Encode an RGB picture once, for all prompts that follow."""
+        ...
+
+    def predict(self, prompt: Prompt) -> Prediction:
+        """Matte what one prompt points at."""
+        ...
+
+    def predict_many(self, prompts: Sequence[Prompt]) -> list[Prediction]:
+        """Matte what each prompt points at: one encoding, one batched decoding."""
+        ...
+
+
+@dataclass(frozen=True)
+class Zoom:
+    """The second pass on the object's own crop, for pictures larger than the model's frame."""
+
+    margin: float = 0.2
+    """Room round the object on each side, as a share of its longer side."""
+    min_gain: float = 1.25
+    """Least magnification that is worth another encoding."""
+    support: float = 0.3
+    """Opacity above which a pixel of the first pass belongs to the object's extent."""
+
+
+class ImagePredictor:
+    """A `Predictor` over one backend: resizing, padding, coordinates, zoom; all in pixels of the original picture.
+
+    Args:
+        backend: the model.
+        zoom: how objects are looked at a second time in pictures larger than the model's frame; None never does.
+    """
+
+    def __init__(self, backend: Backend, *, zoom: Zoom | None = None) -> None:
+        self.backend = backend
+        self.zoom = zoom
+        self._image: UInt8[np.ndarray, "h w 3"] | None = None
+        self._embedding: Any = None
+
+    @property
+    def name(self) -> str:
+        """The checkpoint's name."""
+        return self.backend.name
+
+    def set_image(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Encode an RGB picture in [0, 255] once, for all prompts that follow.
+
+        Raises:
+            ValueError: not (h, w, 3) of uint8, or empty.
+        """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ValueError(
+                f"a picture is RGB uint8 of shape (h, w, 3), got {image.dtype} {image.shape}: see read_image"
+            )
+        self._embedding = self.backend.encode(image_to_frame(image, self.backend.frame_px))
+        self._image = image
+
+    def predict(self, prompt: Prompt, *, multimask: bool = False) -> Prediction:
+        """Matte what one prompt points at.
+
+        Args:
+            prompt: in pixels of the original picture.
+            multimask: answer with all candidates of the model instead of one; they are not zoomed.
+
+        Raises:
+            ValueError: no picture is set, or the prompt lies outside it.
+            UnsupportedPrompt: the model cannot serve this kind of prompt.
+        """
+        return self.predict_many([prompt], multimask=multimask)[0]
+
+    def predict_many(self, prompts: Sequence[Prompt], *, multimask: bool = False) -> list[Prediction]:
+        """Matte what each prompt points at; see `predict`."""
+        if self._image is None:
+            raise ValueError("no picture is set: call set_image(image) first")
+        if not prompts:
+            return []
+        size = self._image.shape[0], self._image.shape[1]
+        for prompt in prompts:
+            prompt.check_inside(size)
+            self._check_supported(prompt)
+        predictions = self._decode(self._embedding, prompts, size, multimask)
+        if self.zoom is None or multimask or max(size) <= self.backend.frame_px:
+            return predictions
+        zoomed = [self._zoomed(p, q, self.zoom) for p, q in zip(prompts, predictions, strict=True)]
+        return zoomed
+
+    def _check_supported(self, prompt: Prompt) -> None:
+        backend = self.backend
+        if prompt.alpha is not None and not backend.supports_alpha:
+            raise UnsupportedPrompt(f"{backend.name} takes no coarse matte: use clicks or a box, or another model")
+        if prompt.points is not None and prompt.box is not None and not backend.supports_clicks_and_box:
+            raise UnsupportedPrompt(
+                f"{backend.name} takes clicks or a box, not both: drop one, or use a torch model (zim_tiny)"
+            )
+
+    def _decode(
+        self, embedding: Any, prompts: Sequence[Prompt], size: tuple[int, int], multimask: bool
+    ) -> list[Prediction]:
+        frame_px = self.backend.frame_px
+        framed = [prompt_to_frame(p, size, frame_px) for p in prompts]
+        logits, scores = self.backend.decode(embedding, framed, multimask=multimask)
+        return [
+            Prediction(logits_to_alphas(one, size, frame_px, self.backend.activation), score)
+            for one, score in zip(logits, scores, strict=True)
+        ]
+
+    def _zoomed(self, prompt: Prompt, first: Prediction, zoom: Zoom) -> Prediction:
+        """Look again at the object's crop, at the model's full resolution; the rest of the picture becomes 0."""
+        assert self._image is not None
+        height, width = self._image.shape[:2]
+        crop = zoom_crop(first.alpha, prompt, zoom)
+        if crop is None or max(height, width) < zoom.min_gain * max(crop[2] - crop[0], crop[3] - crop[1]):
+            return first
+        x1, y1, x2, y2 = crop
+        piece = np.ascontiguousarray(self._image[y1:y2, x1:x2])
+        embedding = self.backend.encode(image_to_frame(piece, self.backend.frame_px))
+        inner = self._prompt_in_crop(prompt, first.alpha, crop, zoom)
+        again = self._decode(embedding, [inner], (y2 - y1, x2 - x1), multimask=False)[0]
+        alpha = np.zeros((height, width), dtype=np.float32)
+        alpha[y1:y2, x1:x2] = again.alpha
+        return Prediction(alpha[None], again.scores)
+
+    def _prompt_in_crop(
+        self, prompt: Prompt, alpha: Float32[np.ndarray, "h w"], crop: tuple[int, int, int, int], zoom: Zoom
+    ) -> Prompt:
+        """The prompt as the crop sees it; what the first pass found is passed on in the form that the model takes."""
+        x1, y1, x2, y2 = crop
+        origin = np.array([x1, y1], dtype=np.float64)
+        points, labels = prompt.points, prompt.labels
+        if points is not None and labels is not None:
+            inside = ((points >= origin) & (points <= [x2, y2])).all(1)
+            points, labels = (points[inside] - origin, labels[inside]) if inside.any() else (None, None)
+        box = None
+        if prompt.box is not None:
+            box = np.clip(prompt.box - np.tile(origin, 2), 0, [x2 - x1, y2 - y1, x2 - x1, y2 - y1])
+        if self.backend.supports_alpha:
+            return Prompt(points=points, labels=labels, box=box, alpha=np.ascontiguousarray(alpha[y1:y2, x1:x2]))
+        if box is None:  # a matte cannot be passed on: its extent can
+            extent = support_box(alpha, zoom.support)
+            assert extent is not None
+            box = extent - np.tile(origin, 2)
+            if not self.backend.supports_clicks_and_box:
+                points = labels = None
+        return Prompt(points=points, labels=labels, box=box)
+
+
+def support_box(alpha: Float32[np.ndarray, "h w"], threshold: float) -> Float[np.ndarray, " 4"] | None:
+    """X1 Y1 X2 Y2 [px] round the pixels above the threshold, outer edges; None where there is none."""
+    found = alpha > threshold
+    rows, columns = np.flatnonzero(found.any(1)), np.flatnonzero(found.any(0))
+    if len(rows) == 0:
+        return None
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
+
+
+def zoom_crop(alpha: Float32[np.ndarray, "h w"], prompt: Prompt, zoom: Zoom) -> tuple[int, int, int, int] | None:
+    """The crop X1 Y1 X2 Y2 [px] to look at again: the matte's extent, box and foreground clicks, with room round them.
+
+    None where the first pass found nothing.
+    """
+    height, width = alpha.shape
+    extent = support_box(alpha, zoom.support)
+    if extent is None:
+        return None
+    boxes = [extent]
+    if prompt.box is not None:
+        boxes.append(prompt.box)
+    if prompt.points is not None and prompt.labels is not None:
+        boxes += [np.concatenate([p, p]) for p in prompt.points[prompt.labels == 1]]
+    low, high = np.stack(boxes)[:, :2].min(0), np.stack(boxes)[:, 2:].max(0)
+    room = zoom.margin * (high - low).max()
+    x1, y1 = np.floor(np.maximum(low - room, 0)).astype(int)
+    x2, y2 = np.ceil(np.minimum(high + room, [width, height])).astype(int)
+    return int(x1), int(y1), int(x2), int(y2)

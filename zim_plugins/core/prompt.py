@@ -1,0 +1,180 @@
+"""Prompt: what the user points at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+
+MAX_SCRIBBLE_POINTS = 24
+"""Clicks that one scribble is turned into, at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """One object, pointed at by clicks, a box, a coarse matte, or several of them, in pixels of the original image.
+
+    A pixel's centre lies at half-integer coordinates: the top-left pixel covers [0, 1) x [0, 1).
+    """
+
+    points: Float[np.ndarray, "_ 2"] | None = None
+    """Click positions, XY [px], origin at the top-left corner."""
+    labels: Int[np.ndarray, " _"] | None = None
+    """One per click: 1 foreground, 0 background."""
+    box: Float[np.ndarray, " 4"] | None = None
+    """Corners X1 Y1 X2 Y2 [px], X1 < X2 and Y1 < Y2."""
+    alpha: Float32[np.ndarray, "h w"] | None = None
+    """A coarse matte in [0, 1] at the size of the original image: an earlier answer, or a mask to refine."""
+
+    def __post_init__(self) -> None:
+        if self.points is None and self.box is None and self.alpha is None:
+            raise ValueError("a prompt needs at least one click, a box or a coarse matte")
+        if (self.points is None) != (self.labels is None):
+            raise ValueError("points and labels must be given together")
+        if self.points is not None and self.labels is not None:
+            points = np.asarray(self.points, dtype=np.float64).reshape(-1, 2)
+            labels = np.asarray(self.labels)
+            if len(points) != len(labels) or len(points) == 0:
+                raise ValueError(f"{len(points)} points do not match {len(labels)} labels")
+            if not np.isin(labels, (0, 1)).all():
+                raise ValueError(f"labels are 1 (foreground) or 0 (background), got {labels.tolist()}")
+            if not np.isfinite(points).all():
+                raise ValueError(f"points must be finite, got {points.tolist()}")
+            object.__setattr__(self, "points", points)
+            object.__setattr__(self, "labels", labels.astype(np.int64))
+        if self.box is not None:
+            box = np.asarray(self.box, dtype=np.float64).reshape(-1)
+            if box.shape != (4,) or not np.isfinite(box).all():
+                raise ValueError(f"a box is x1,y1,x2,y2, got {box.tolist()}")
+            x1, y1, x2, y2 = box
+            box = np.array([min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)])
+            if box[2] - box[0] <= 0 or box[3] - box[1] <= 0:
+                raise ValueError(f"the box {box.tolist()} has no area")
+            object.__setattr__(self, "box", box)
+        if self.alpha is not None and self.alpha.ndim != 2:
+            raise ValueError(f"a coarse matte has shape (h, w), got {self.alpha.shape}")
+
+    @classmethod
+    def from_point(cls, x: float, y: float, *, label: int = 1) -> "Prompt":
+        """One click at (x, y) [px]."""
+        return cls(points=np.array([[x, y]], dtype=np.float64), labels=np.array([label]))
+
+    @classmethod
+    def from_points(cls, points: Sequence[Sequence[float]]) -> "Prompt":
+        """Clicks (x, y) or (x, y, label) [px]; the label is 1 where it is left out."""
+        rows = [(float(p[0]), float(p[1]), int(p[2]) if len(p) > 2 else 1) for p in points]
+        return cls(points=np.array([r[:2] for r in rows]), labels=np.array([r[2] for r in rows]))
+
+    @classmethod
+    def from_box(cls, x1: float, y1: float, x2: float, y2: float) -> "Prompt":
+        """A box by two opposite corners [px]."""
+        return cls(box=np.array([x1, y1, x2, y2], dtype=np.float64))
+
+    @classmethod
+    def from_scribble(
+        cls, stroke: Float[np.ndarray, "n 2"], *, label: int = 1, max_points: int = MAX_SCRIBBLE_POINTS
+    ) -> "Prompt":
+        """A stroke, XY [px] in drawing order, as clicks at even distances along it."""
+        stroke = np.asarray(stroke, dtype=np.float64).reshape(-1, 2)
+        length = np.r_[0.0, np.cumsum(np.hypot(*np.diff(stroke, axis=0).T))]
+        if length[-1] == 0:
+            points = stroke[:1]
+        else:
+            at = np.linspace(0.0, length[-1], max(2, min(max_points, len(stroke))))
+            points = np.stack([np.interp(at, length, stroke[:, i]) for i in (0, 1)], axis=1)
+        return cls(points=points, labels=np.full(len(points), label))
+
+    @classmethod
+    def from_scribble_mask(
+        cls, drawn: Bool[np.ndarray, "h w"], *, label: int = 1, max_points: int = MAX_SCRIBBLE_POINTS
+    ) -> "Prompt":
+        """Painted pixels as clicks spread evenly over the skeleton of the painting."""
+        from skimage.morphology import skeletonize
+
+        ys, xs = np.nonzero(skeletonize(drawn))
+        if len(xs) == 0:
+            raise ValueError("the scribble is empty")
+        pixels = np.stack([xs, ys], axis=1) + 0.5
+        chosen = [0]
+        distance = np.hypot(*(pixels - pixels[0]).T)
+        while len(chosen) < max_points and distance.max() > 1.0:
+            chosen.append(int(distance.argmax()))
+            distance = np.minimum(distance, np.hypot(*(pixels - pixels[chosen[-1]]).T))
+        return cls(points=pixels[chosen], labels=np.full(len(chosen), label))
+
+    def merged(self, other: "Prompt") -> "Prompt":
+        """Both prompts as one: clicks are joined; a box or a matte may come from one of them only."""
+        if self.box is not None and other.box is not None:
+            raise ValueError("two boxes name two objects: predict them as two prompts")
+        if self.alpha is not None and other.alpha is not None:
+            raise ValueError("two coarse mattes cannot be merged")
+        points = [p for p in (self.points, other.points) if p is not None]
+        labels = [p for p in (self.labels, other.labels) if p is not None]
+        return Prompt(
+            points=np.concatenate(points) if points else None,
+            labels=np.concatenate(labels) if labels else None,
+            box=self.box if self.box is not None else other.box,
+            alpha=self.alpha if self.alpha is not None else other.alpha,
+        )
+
+    def check_inside(self, size: tuple[int, int]) -> None:
+        """Raise ValueError where the prompt names nothing on a picture of `size` (H, W) [px]."""
+        height, width = size
+        if self.box is None and self.alpha is None and self.labels is not None and not (self.labels == 1).any():
+            raise ValueError("background clicks alone do not name an object: add a foreground click or a box")
+        if self.points is not None:
+            for x, y in self.points:
+                if not (0 <= x <= width and 0 <= y <= height):
+                    raise ValueError(f"the click {x:g},{y:g} is outside the picture, which is {width}x{height} px")
+        if self.box is not None:
+            x1, y1, x2, y2 = self.box
+            if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
+                raise ValueError(
+                    f"the box {x1:g},{y1:g},{x2:g},{y2:g} is outside the picture, which is {width}x{height} px"
+                )
+        if self.alpha is not None and self.alpha.shape != size:
+            raise ValueError(f"the coarse matte is {self.alpha.shape}, the picture {size} (height, width)")
+
+
+def parse_point(text: str) -> tuple[float, float, int]:
+    """Read "x,y" or "x,y,label" (label 1 foreground, 0 background) [px]."""
+    parts = text.split(",")
+    try:
+        if len(parts) not in (2, 3):
+            raise ValueError
+        x, y = float(parts[0]), float(parts[1])
+        label = int(parts[2]) if len(parts) == 3 else 1
+    except ValueError:
+        raise ValueError(f"a click is x,y or x,y,label, for example 320,240 or 10,12,0; got {text!r}") from None
+    if label not in (0, 1):
+        raise ValueError(f"a click's label is 1 (foreground) or 0 (background); got {text!r}")
+    return x, y, label
+
+
+def parse_box(text: str) -> tuple[float, float, float, float]:
+    """Read "x1,y1,x2,y2" [px]."""
+    parts = text.split(",")
+    try:
+        if len(parts) != 4:
+            raise ValueError
+        x1, y1, x2, y2 = (float(p) for p in parts)
+    except ValueError:
+        raise ValueError(f"a box is x1,y1,x2,y2, for example 10,20,300,400; got {text!r}") from None
+    return x1, y1, x2, y2
+
+
+def parse_prompt(points: Sequence[str] = (), box: str | None = None) -> Prompt:
+    """One prompt from the command line's texts.
+
+    Raises:
+        ValueError: nothing was given, or a text is malformed.
+    """
+    if not points and box is None:
+        raise ValueError("no prompt: give --point x,y (repeatable; x,y,0 for background) or --box x1,y1,x2,y2")
+    prompt = Prompt.from_box(*parse_box(box)) if box is not None else None
+    if points:
+        parsed = [parse_point(p) for p in points]
+        xy, labels = np.array([p[:2] for p in parsed]), np.array([p[2] for p in parsed])
+        prompt = Prompt(points=xy, labels=labels, box=None if prompt is None else prompt.box)
+    assert prompt is not None
+    return prompt

@@ -1,0 +1,85 @@
+"""Between a picture and a model's frame: the longest side is resized to the frame's, the rest is padding.
+
+All geometry of the project that concerns frames is here: nothing else resizes pictures, prompts or mattes for a model.
+"""
+
+from typing import Literal
+
+import numpy as np
+import PIL.Image
+from jaxtyping import Float, Float32, UInt8
+
+from zim_plugins.core.prompt import Prompt
+
+
+def frame_size(size: tuple[int, int], frame_px: int) -> tuple[int, int]:
+    """Size (H, W) of a picture in the frame, as SAM rounds it; no side becomes 0."""
+    scale = frame_px / max(size)
+    return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
+
+
+def image_to_frame(image: UInt8[np.ndarray, "h w 3"], frame_px: int) -> UInt8[np.ndarray, "s t 3"]:
+    """Resize a picture so that its longest side is `frame_px` (antialiased bilinear, as SAM and ZIM do)."""
+    size = frame_size(image.shape[:2], frame_px)
+    if image.shape[:2] == size:
+        return image
+    return np.asarray(PIL.Image.fromarray(image).resize(size[::-1], PIL.Image.Resampling.BILINEAR))
+
+
+def points_to_frame(points: Float[np.ndarray, "n 2"], size: tuple[int, int], frame_px: int) -> Float[np.ndarray, "n 2"]:
+    """XY in a picture of `size` (H, W) to XY in the frame [px]."""
+    height, width = frame_size(size, frame_px)
+    return points * np.array([width / size[1], height / size[0]])
+
+
+def points_from_frame(
+    points: Float[np.ndarray, "n 2"], size: tuple[int, int], frame_px: int
+) -> Float[np.ndarray, "n 2"]:
+    """The inverse of `points_to_frame`."""
+    height, width = frame_size(size, frame_px)
+    return points / np.array([width / size[1], height / size[0]])
+
+
+def prompt_to_frame(prompt: Prompt, size: tuple[int, int], frame_px: int) -> Prompt:
+    """A prompt on a picture of `size` (H, W) as a prompt in the frame; boxes are clipped to the picture.
+
+    A coarse matte becomes (frame_px, frame_px), zero in the padding.
+    """
+    points = None if prompt.points is None else points_to_frame(prompt.points, size, frame_px)
+    box = None
+    if prompt.box is not None:
+        limits = np.array([size[1], size[0]] * 2, dtype=np.float64)
+        clipped = np.clip(prompt.box, 0, limits)
+        box = points_to_frame(clipped.reshape(2, 2), size, frame_px).reshape(4)
+    alpha = None
+    if prompt.alpha is not None:
+        height, width = frame_size(size, frame_px)
+        small = PIL.Image.fromarray(prompt.alpha.astype(np.float32)).resize(
+            (width, height), PIL.Image.Resampling.BILINEAR
+        )
+        alpha = np.zeros((frame_px, frame_px), dtype=np.float32)
+        alpha[:height, :width] = np.asarray(small).clip(0, 1)
+    return Prompt(points=points, labels=prompt.labels, box=box, alpha=alpha)
+
+
+def logits_to_alphas(
+    logits: Float32[np.ndarray, "c s s"],
+    size: tuple[int, int],
+    frame_px: int,
+    activation: Literal["sigmoid", "step"] = "sigmoid",
+) -> Float32[np.ndarray, "c h w"]:
+    """Logits over the padded frame to alphas of the picture.
+
+    Bilinear to the frame, padding cut off, bilinear to the picture, then the activation: the order of SAM's and
+    ZIM's own post-processing.
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    height, width = frame_size(size, frame_px)
+    x = torch.from_numpy(np.ascontiguousarray(logits))[None]
+    x = interpolate(x, (frame_px, frame_px), mode="bilinear", align_corners=False)[..., :height, :width]
+    x = interpolate(x, size, mode="bilinear", align_corners=False)[0]
+    if activation == "step":
+        return (x > 0).float().numpy()
+    return x.sigmoid_().numpy()

@@ -1,0 +1,99 @@
+"""Recipe: everything that decides a training run, as frozen data; Task: what is trained, seen from the loop."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from zim_plugins.training.library import Library
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What the loop needs to know of a model, its data and its loss."""
+
+    def identity(self) -> dict[str, Any]:
+        """JSON values that tell one architecture from another; a checkpoint resumes its own only."""
+        ...
+
+    def build(self) -> nn.Module:
+        """A freshly initialised model on the CPU."""
+        ...
+
+    def parameter_groups(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Optimiser groups, each with `lr` and an equal `base_lr`."""
+        ...
+
+    def batches(self, start: int, stop: int, frame_px: int, batch_size: int) -> Iterator[Any]:
+        """Batches of steps `start` to `stop`; the n-th is always the same."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Any, step: int, device: str) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch, and its parts for the log."""
+        ...
+
+    def check(self, model: nn.Module, frame_px: int, device: str, batches: int) -> dict[str, float] | None:
+        """Scores on held-out data, `error` (lower is better) among them; None where there is no such data."""
+        ...
+
+    def save(self, model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
+        """Write a checkpoint for use."""
+        ...
+
+
+@runtime_checkable
+class TaskSettings(Protocol):
+    """Frozen settings of a task, and how to set it up."""
+
+    def task(self, library: Library, held_out: Library | None, seed: int) -> Task:
+        """The task on its data."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Part of a run at one frame."""
+
+    frame_px: int
+    batch_size: int
+    """Pictures in one step."""
+    steps: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run."""
+
+    name: str
+    settings: TaskSettings
+    stages: tuple[Stage, ...]
+    lr: float
+    """Peak learning rate; linear warm-up, then cosine to a hundredth."""
+    warmup_steps: int = 100
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip_norm: float = 1.0
+    ema_decay: float = 0.998
+    seed: int = 3407
+
+    @property
+    def steps(self) -> int:
+        """Steps of all stages."""
+        return sum(s.steps for s in self.stages)
+
+    def stage_at(self, step: int) -> tuple[Stage, int]:
+        """The stage of a step, and the first step after that stage."""
+        end = 0
+        for stage in self.stages:
+            end += stage.steps
+            if step < end:
+                return stage, end
+        raise ValueError(f"step {step} is beyond the recipe's {self.steps} steps")
+
+
+def autocast(device: str, dtype: torch.dtype) -> torch.autocast:
+    """Compute in `dtype`; float32 switches it off."""
+    return torch.autocast(torch.device(device).type, dtype, enabled=dtype != torch.float32)
