@@ -3,11 +3,14 @@
 from zim_plugins.core.backends.base import Backend as Backend
 from zim_plugins.core.build import load_predictor as load_predictor
 from zim_plugins.core.build import resolve_device as resolve_device
+from zim_plugins.core.compat import SamStylePredictor as SamStylePredictor
 from zim_plugins.core.errors import CheckpointError as CheckpointError
 from zim_plugins.core.errors import ImageError as ImageError
 from zim_plugins.core.errors import MissingExtra as MissingExtra
 from zim_plugins.core.errors import UnsupportedPrompt as UnsupportedPrompt
 from zim_plugins.core.errors import ZimError as ZimError
+from zim_plugins.core.everything import EverythingConfig as EverythingConfig
+from zim_plugins.core.everything import ObjectMatte as ObjectMatte
 from zim_plugins.core.everything import matte_everything as matte_everything
 from zim_plugins.core.foreground import composite as composite
 from zim_plugins.core.foreground import estimate_foreground as estimate_foreground

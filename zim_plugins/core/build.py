@@ -47,7 +47,7 @@ def load_predictor(
         MissingExtra: the runtime is not installed.
     """
     name, path, kind = _resolve(name)
-    backend = _backend(name, path, kind, runtime, resolve_device(device), dtype, compiled, threads)
+    backend = _backend(name, path, kind, runtime, device, dtype, compiled, threads)
     if zoom is None:
         zoom = backend.activation == "sigmoid"
     return ImagePredictor(backend, zoom=Zoom() if zoom else None)
@@ -111,7 +111,7 @@ def _backend(
 
             if dtype != "fp32" or compiled:
                 raise ValueError("converted ONNX weights run in fp32 and uncompiled: drop --dtype and --compile")
-            return ZimOnnxTorchBackend(path, name=name, device=device)
+            return ZimOnnxTorchBackend(path, name=name, device=resolve_device(device))
         from zim_plugins.core.backends.zim_onnx import ZimOnnxBackend
 
         if dtype != "fp32" or compiled:
@@ -136,4 +136,4 @@ def _backend(
         from zim_plugins.core.modeling.zim import load_weights
 
         zim, _ = load_weights(path)
-    return ZimTorchBackend(zim, name=name, device=device, dtype=dtypes[dtype], compiled=compiled)
+    return ZimTorchBackend(zim, name=name, device=resolve_device(device), dtype=dtypes[dtype], compiled=compiled)

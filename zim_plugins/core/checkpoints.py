@@ -11,13 +11,10 @@ from typing import Literal
 
 from zim_plugins.core.download import check_file, download, is_offline
 from zim_plugins.core.errors import CheckpointError
+from zim_plugins.core.transforms import PIXEL_MEAN, PIXEL_STD
 
 logger = logging.getLogger(__name__)
 
-SAM_PIXEL_MEAN = (123.675, 116.28, 103.53)
-"""Mean of the training pictures, RGB in [0, 255]; SAM, ZIM and zim_tiny share it."""
-SAM_PIXEL_STD = (58.395, 57.12, 57.375)
-"""Standard deviation, RGB in [0, 255]."""
 SHA256_DIGITS = 64
 
 
@@ -67,9 +64,9 @@ class Checkpoint:
     """Page of the publisher."""
     frame_px: int | None
     """Side of the model's square frame [px]; None: written in the file."""
-    pixel_mean: tuple[float, float, float] = SAM_PIXEL_MEAN
+    pixel_mean: tuple[float, float, float] = PIXEL_MEAN
     """Subtracted from RGB in [0, 255]."""
-    pixel_std: tuple[float, float, float] = SAM_PIXEL_STD
+    pixel_std: tuple[float, float, float] = PIXEL_STD
     """Then divided by."""
     huggingface: tuple[str, str] | None = None
     """Repository and folder on Hugging Face, whose cache is honoured."""

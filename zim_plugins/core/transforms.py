@@ -11,6 +11,11 @@ from jaxtyping import Float, Float32, UInt8
 
 from zim_plugins.core.prompt import Prompt
 
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+"""Mean of the training pictures, RGB in [0, 255]; SAM, ZIM and zim_tiny share it."""
+PIXEL_STD = (58.395, 57.12, 57.375)
+"""Standard deviation, RGB in [0, 255]."""
+
 
 def frame_size(size: tuple[int, int], frame_px: int) -> tuple[int, int]:
     """Size (H, W) of a picture in the frame, as SAM rounds it; no side becomes 0."""

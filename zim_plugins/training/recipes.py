@@ -7,7 +7,9 @@ from zim_plugins.training.zim_task import ZimSettings
 
 FROM_SCRATCH = LossWeights(l1=1.0, grad=10.0, bce=1.0, dice=1.0)
 """The paper's loss, and two terms that get a network without pretraining off the ground."""
-TINY = ZimSettings(ZIM_CONFIGS["tiny"], loss=FROM_SCRATCH, second_look=0.3)
+COARSE = LossWeights(l1=1.0, grad=2.0, bce=1.0, dice=1.0)
+"""While the network does not know yet where the object is, ten times the gradient asks for blur."""
+TINY = ZimSettings(ZIM_CONFIGS["tiny"], loss=FROM_SCRATCH, coarse_loss=COARSE, second_look=0.3)
 
 RECIPES = {
     "zim_tiny": Recipe(

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from zim_plugins.core.modeling.zim import PIXEL_MEAN, PIXEL_STD
 from zim_plugins.core.tokens import PAD, prompt_tokens
+from zim_plugins.core.transforms import PIXEL_MEAN, PIXEL_STD
 from zim_plugins.training.library import Library
 from zim_plugins.training.prompting import PromptSampling, sample_prompt
 from zim_plugins.training.scenes import SceneMix, make_scene

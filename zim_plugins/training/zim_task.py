@@ -29,6 +29,9 @@ class ZimSettings:
 
     config: ZimConfig
     loss: LossWeights = LossWeights()
+    coarse_loss: LossWeights | None = None
+    """Weights at frames below `coarse_below_px`, where shapes are learnt before edges; None: `loss` throughout."""
+    coarse_below_px: int = 256
     mix: SceneMix = SceneMix()
     sampling: PromptSampling = PromptSampling()
     prompts_per_image: int = 2
@@ -85,7 +88,11 @@ class ZimTask:
                 reduced = F.avg_pool2d(first[:, :1].float().sigmoid(), int(rng.integers(1, 5)))
                 alpha = upsample(reduced, (images.shape[-2], images.shape[-1]))
         logits, scores = model.decode(features, coords, labels, alpha)
-        return matte_loss(logits, scores, targets, valid, edge, self.settings.loss)
+        return matte_loss(logits, scores, targets, valid, edge, self._weights(images.shape[-1]))
+
+    def _weights(self, frame_px: int) -> LossWeights:
+        coarse = self.settings.coarse_loss
+        return coarse if coarse is not None and frame_px < self.settings.coarse_below_px else self.settings.loss
 
     @torch.no_grad()
     def check(self, model: Zim, frame_px: int, device: str, batches: int) -> dict[str, float] | None:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
-from zim_plugins.core.checkpoints import SAM_PIXEL_MEAN, SAM_PIXEL_STD
 from zim_plugins.core.errors import UnsupportedPrompt
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.tokens import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, prompt_tokens
+from zim_plugins.core.transforms import PIXEL_MEAN, PIXEL_STD
 
 FRAME_PX = 1024
 """Side of the official frame."""
@@ -44,7 +44,7 @@ def official_frame(image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "1 
     if max(height, width) != FRAME_PX:
         raise ValueError(f"the longest side must be {FRAME_PX} px, the picture is {width}x{height} px")
     frame = np.zeros((1, 3, FRAME_PX, FRAME_PX), dtype=np.float32)
-    standardised = (image - np.array(SAM_PIXEL_MEAN, np.float32)) / np.array(SAM_PIXEL_STD, np.float32)
+    standardised = (image - np.array(PIXEL_MEAN, np.float32)) / np.array(PIXEL_STD, np.float32)
     frame[0, :, :height, :width] = standardised.transpose(2, 0, 1)
     return frame
 

@@ -12,8 +12,8 @@ from zim_plugins.core.modeling.zim import ImageFeatures, Zim
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.tokens import prompt_tokens
 
-MAX_BATCH = 64
-"""Prompts decoded at once, at most; bounds the memory of a whole image's grid of clicks."""
+MAX_BATCH_PIXELS = 8 * 1024**2
+"""Frame pixels of the prompts decoded at once, at most: bounds the memory of a whole picture's grid of clicks."""
 
 
 class ZimTorchBackend:
@@ -71,9 +71,10 @@ class ZimTorchBackend:
             groups.setdefault((len(labels), prompt.alpha is not None), []).append(i)
         kept = slice(0, 1) if not multimask else slice(1 if self.activation == "step" else 0, None)
         answers: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0), np.empty(0))] * len(prompts)
+        step = max(1, MAX_BATCH_PIXELS // self.frame_px**2)
         for (_, has_alpha), members in groups.items():
-            for start in range(0, len(members), MAX_BATCH):
-                batch = members[start : start + MAX_BATCH]
+            for start in range(0, len(members), step):
+                batch = members[start : start + step]
                 coords = torch.from_numpy(np.stack([tokens[i][0] for i in batch])).to(self.device)
                 labels = torch.from_numpy(np.stack([tokens[i][1] for i in batch])).to(self.device)
                 alpha = self._coarse([prompts[i] for i in batch]) if has_alpha else None

@@ -19,10 +19,7 @@ from zim_plugins.core.modeling.pixel_decoder import DetailStem, HierarchicalPixe
 from zim_plugins.core.modeling.prompt_encoder import PromptEncoder
 from zim_plugins.core.modeling.tiny_encoder import TinyConfig, TinyImageEncoder
 from zim_plugins.core.modeling.transformer import MaskedAttention, TwoWayTransformer
-
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STD = (58.395, 57.12, 57.375)
-"""RGB statistics of the pictures SAM was trained on, in [0, 255]."""
+from zim_plugins.core.transforms import PIXEL_MEAN, PIXEL_STD
 
 
 @dataclass(frozen=True)
