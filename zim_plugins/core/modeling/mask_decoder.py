@@ -46,8 +46,8 @@ class MaskDecoder(nn.Module):
         self,
         transformer: TwoWayTransformer,
         pixel_decoder: HierarchicalPixelDecoder | None,
-        dim: int = 256,
-        matte_dim: int = 32,
+        dim: int,
+        matte_dim: int,
         fusion_depth: int = 0,
     ) -> None:
         super().__init__()

@@ -105,7 +105,8 @@ class Zim(nn.Module):
             else None
         )
         transformer = TwoWayTransformer(dim, mlp_dim=config.mlp_dim, masked=config.masked_attention)
-        self.mask_decoder = MaskDecoder(transformer, pixel_decoder, dim, fusion_depth=config.fusion_depth)
+        matte_dim = config.decoder_channels[-1] if hierarchical else dim // 8
+        self.mask_decoder = MaskDecoder(transformer, pixel_decoder, dim, matte_dim, config.fusion_depth)
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(-1, 1, 1), persistent=False)
 
@@ -201,7 +202,10 @@ class Zim(nn.Module):
 
 def _load(zim: Zim, state: dict[str, Tensor], missing_prefixes: Sequence[str], ignored_prefixes: Sequence[str]) -> None:
     kept = {k: v for k, v in state.items() if not k.startswith(tuple(ignored_prefixes) or ("\0",))}
-    missing, unexpected = zim.load_state_dict(kept, strict=False)
+    try:
+        missing, unexpected = zim.load_state_dict(kept, strict=False)
+    except RuntimeError as error:  # sizes differ
+        raise CheckpointError(f"the weights do not fit this model: {error}") from error
     missing = [k for k in missing if not k.startswith(tuple(missing_prefixes) or ("\0",))]
     if missing or unexpected:
         raise CheckpointError(f"the weights do not fit this model: missing {missing[:5]}, unexpected {unexpected[:5]}")
