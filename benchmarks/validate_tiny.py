@@ -8,6 +8,7 @@ averaged over the pictures. GrabCut runs at 640 px on the longest side, five ite
 """
 
 import argparse
+import hashlib
 import json
 import platform
 import subprocess
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 
 from zim_plugins.core import Prompt, load_predictor, read_alpha, read_image, write_image
+from zim_plugins.core.checkpoints import CHECKPOINTS, find
 from zim_plugins.training.prompting import deepest_point, tight_box
 
 GRABCUT_PX, GRABCUT_ITERATIONS = 640, 5
@@ -49,6 +51,13 @@ def score(alpha: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         "mae_e3": float(error.mean() * 1e3),
         "mse_e3": float((error**2).mean() * 1e3),
     }
+
+
+def _weights(model: str) -> Path:
+    found = find(model) if model in CHECKPOINTS else Path(model)
+    if found is None:
+        raise SystemExit(f"{model} is not on this machine")
+    return found
 
 
 def main() -> None:
@@ -97,6 +106,7 @@ def main() -> None:
             "what": "mattes of 13 photographs with captured alpha (alphamatting.com GT01..GT13)",
             "prompts": "tight box of alpha > 0.5; click at the deepest point of alpha > 0.5",
             "model": args.model,
+            "sha256": hashlib.sha256(_weights(args.model).read_bytes()).hexdigest(),
             "zoom": not args.no_zoom,
             "commit": commit,
             "date": time.strftime("%Y-%m-%d"),

@@ -41,6 +41,8 @@ def soft_disk(size: tuple[int, int], centre: tuple[float, float], radius_px: flo
 class FakePredictor:
     """Answers with a soft disk round the first click, or in the box: a Predictor without weights."""
 
+    name = "fake"
+
     def __init__(self, radius_px: float = 20.0) -> None:
         self.radius_px = radius_px
         self.size: tuple[int, int] | None = None

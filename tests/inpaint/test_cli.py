@@ -12,8 +12,14 @@ import PIL.Image
 import pytest
 
 from inpaint.cli import Args, main
+from zim_plugins.commands.session import run
 
 pytest.importorskip("patchmatch")
+
+
+def call(args: Args) -> int:
+    """What `zim-inpaint` does once its arguments are parsed."""
+    return run(main, args, package="inpaint")
 
 
 @pytest.fixture
@@ -40,7 +46,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def test_a_mask_removes_the_object(picture: Path, mask: Path, out: Path, scene, capsys) -> None:
-    assert main(Args(images=(str(picture),), mask=str(mask), out=str(out), json=True)) == 0
+    assert call(Args(images=(str(picture),), mask=str(mask), out=str(out), json=True)) == 0
     assert sorted(p.name for p in out.iterdir()) == ["дом_alpha.png", "дом_hole.png", "дом_removed.png"]
     removed, alpha, hole = (read(out / f"дом_{kind}.png") for kind in ("removed", "alpha", "hole"))
     assert removed.shape == scene.image.shape and np.array_equal(alpha, read(mask))
@@ -55,20 +61,20 @@ def test_a_mask_removes_the_object(picture: Path, mask: Path, out: Path, scene, 
 
 
 def test_clicks_of_both_labels_make_one_prompt(picture, out, fake_predictor, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("zim_plugins.core.load_predictor", lambda *a, **k: fake_predictor, raising=False)
+    monkeypatch.setattr("zim_plugins.core.build.load_predictor", lambda *a, **k: fake_predictor, raising=False)
     args = Args(images=(str(picture),), point=("80,64", "10,10,0"), out=str(out), backend="cv2", json=True)
     pytest.importorskip("cv2")
-    assert main(args) == 0
-    assert json.loads(capsys.readouterr().out)["target"] == {"points": [[80.0, 64.0, 1], [10.0, 10.0, 0]]}
+    assert call(args) == 0
+    assert json.loads(capsys.readouterr().out)["prompt"] == {"points": [[80.0, 64.0, 1], [10.0, 10.0, 0]]}
     assert read(out / "дом_alpha.png")[64, 80] == 255
 
 
 def test_a_bad_picture_does_not_stop_the_others(picture, out, tmp_path, fake_predictor, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("zim_plugins.core.load_predictor", lambda *a, **k: fake_predictor, raising=False)
+    monkeypatch.setattr("zim_plugins.core.build.load_predictor", lambda *a, **k: fake_predictor, raising=False)
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
     args = Args(images=(str(broken), str(picture)), point=("80,64",), out=str(out), json=True)
-    assert main(args) == 1
+    assert call(args) == 1
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert "broken.png" in records[0]["error"] and "files" in records[1]
     assert len(list(out.iterdir())) == 3
@@ -92,7 +98,7 @@ def test_a_bad_picture_does_not_stop_the_others(picture, out, tmp_path, fake_pre
 )
 def test_errors_are_one_line_and_leave_no_output(change, code, message, picture, out, capsys) -> None:
     args = dataclasses.replace(Args(images=(str(picture),), out=str(out)), **change)
-    assert main(args) == code
+    assert call(args) == code
     streams = capsys.readouterr()
     lines = [line for line in streams.err.splitlines() if not line.startswith("filling with")]
     assert len(lines) == 1 and message in lines[0]
@@ -101,23 +107,23 @@ def test_errors_are_one_line_and_leave_no_output(change, code, message, picture,
 
 def test_an_empty_matte_fails_and_leaves_no_output(picture, out, tmp_path, capsys) -> None:
     PIL.Image.new("L", (160, 128)).save(tmp_path / "empty.png")
-    assert main(Args(images=(str(picture),), mask=str(tmp_path / "empty.png"), out=str(out))) == 1
+    assert call(Args(images=(str(picture),), mask=str(tmp_path / "empty.png"), out=str(out))) == 1
     assert "the matte is empty" in capsys.readouterr().err
     assert not out.exists()
 
 
 def test_a_mask_of_another_size_is_misuse(picture, out, tmp_path, capsys) -> None:
     PIL.Image.new("L", (20, 10), 255).save(tmp_path / "small.png")
-    assert main(Args(images=(str(picture),), mask=str(tmp_path / "small.png"), out=str(out))) == 2
+    assert call(Args(images=(str(picture),), mask=str(tmp_path / "small.png"), out=str(out))) == 2
     assert "20x10" in capsys.readouterr().err
     assert not out.exists()
 
 
 def test_results_that_are_there_are_left_alone_on_request(picture, mask, out, capsys) -> None:
     args = Args(images=(str(picture),), mask=str(mask), out=str(out), json=True)
-    assert main(args) == 0
+    assert call(args) == 0
     stamp = (out / "дом_removed.png").stat().st_mtime_ns
-    assert main(dataclasses.replace(args, overwrite=False)) == 0
+    assert call(dataclasses.replace(args, no_overwrite=True)) == 0
     assert (out / "дом_removed.png").stat().st_mtime_ns == stamp
     assert '"skipped": true' in capsys.readouterr().out
 
@@ -132,21 +138,21 @@ def test_a_disk_that_refuses_leaves_nothing_half_done(picture, mask, out, monkey
             raise core.ImageError(f"cannot write {path}: No space left on device")
         return genuine(path, array)
 
-    monkeypatch.setattr("zim_plugins.core.write_image", refuse_removed)
-    assert main(Args(images=(str(picture),), mask=str(mask), out=str(out))) == 1
+    monkeypatch.setattr("zim_plugins.core.image_io.write_image", refuse_removed)
+    assert call(Args(images=(str(picture),), mask=str(mask), out=str(out))) == 1
     assert "No space left" in capsys.readouterr().err
     assert list(out.iterdir()) == []
 
 
 def test_broken_files_are_refused_and_odd_ones_are_served(test_data, out, fake_predictor, monkeypatch, capsys) -> None:
     """Every deliberately broken or odd file: done, or one line and no output; the good ones go on."""
-    monkeypatch.setattr("zim_plugins.core.load_predictor", lambda *a, **k: fake_predictor)
+    monkeypatch.setattr("zim_plugins.core.build.load_predictor", lambda *a, **k: fake_predictor)
     fake_predictor.radius_px = 4
     refused = {"truncated.jpg", "zero_bytes.png", "text_named.png", "one_pixel.png", "bomb_60000x60000.png"}
     files = sorted(p for p in (test_data / "bad_inputs").iterdir() if p.suffix != ".md")
     for path in files:
         point = "1,1" if path.name == "w3_h2000.png" else "0.5,0.5" if path.name == "one_pixel.png" else "100,100"
-        code = main(Args(images=(str(path),), point=(point,), out=str(out / path.name), backend="patchmatch"))
+        code = call(Args(images=(str(path),), point=(point,), out=str(out / path.name), backend="patchmatch"))
         streams = capsys.readouterr()
         written = sorted(p.name for p in (out / path.name).glob("*"))
         if path.name in refused:

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 from tyro.conf import Positional, arg
 
 from zim_plugins.commands.session import DONE, EXPECTED_FAULTS, FAILED, MISUSED, CommandArgs, Misuse, one_line
+from zim_plugins.core.errors import ZimError
 
 if TYPE_CHECKING:
     from zim_plugins.core.image_io import Image
     from zim_plugins.core.predictor import ImagePredictor
+    from zim_plugins.core.prompt import Prompt
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +57,10 @@ class Work:
     """The results of a stem, by kind; empty where nothing is written to files."""
     check: "Callable[[Image], None]"
     """Raises ValueError where the command's arguments do not fit the picture; called before a model is loaded."""
-    act: "Callable[[ImagePredictor, Image, dict[str, Path]], dict[str, object]]"
-    """Predicts and writes, the picture being set; answers with what the record says besides the common fields."""
+    act: "Callable[[ImagePredictor | None, Image, dict[str, Path]], dict[str, object]]"
+    """Predicts and writes; answers with what the record says besides the common fields."""
+    needs_model: bool = True
+    """Whether `act` is given a predictor."""
 
 
 def run_batch(args: ImagesArgs, sources: Sequence[str], stems: Sequence[str], work: Work) -> int:
@@ -98,6 +103,31 @@ def find_sources(args: ImagesArgs) -> tuple[list[str], list[str]]:
     return sources, stems
 
 
+def write_all(files: dict[str, Path], arrays: dict[str, np.ndarray]) -> None:
+    """Write all pictures of a result, or none of them."""
+    from zim_plugins.core.image_io import write_image
+
+    done: list[Path] = []
+    try:
+        for kind, path in files.items():
+            done.append(write_image(path, arrays[kind]))
+    except ZimError:
+        for path in done:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def describe_prompt(prompt: "Prompt") -> dict[str, object]:
+    """The prompt as JSON: points as [x, y, label], box as [x1, y1, x2, y2] [px]."""
+    described: dict[str, object] = {}
+    if prompt.points is not None and prompt.labels is not None:
+        pairs = zip(prompt.points.tolist(), prompt.labels.tolist(), strict=True)
+        described["points"] = [[x, y, label] for (x, y), label in pairs]
+    if prompt.box is not None:
+        described["box"] = prompt.box.tolist()
+    return described
+
+
 class _Batch:
     """The model is loaded once the first picture is known to be good; faults are kept for the exit code."""
 
@@ -118,16 +148,17 @@ class _Batch:
             image = self._read(source)
         except EXPECTED_FAULTS as error:
             return self._note_fault(source, error)
-        predictor = self._load()
+        predictor = self._load() if self.work.needs_model else None
         start_s = time.perf_counter()
         try:
-            predictor.set_image(image.rgb)
             said = self.work.act(predictor, image, files)
         except EXPECTED_FAULTS as error:
             return self._note_fault(source, error)
         seconds = round(time.perf_counter() - start_s, 3)
         common = {"image": source, "width": image.size[1], "height": image.size[0]}
-        model = {"model": predictor.name, "checkpoint": self._checkpoint(predictor.name)}
+        model: dict[str, object] = {"model": None}
+        if predictor is not None:
+            model = {"model": predictor.name, "checkpoint": self._checkpoint(predictor.name)}
         return common | model | said | {"files": written, "seconds": seconds, "notes": list(image.notes)}
 
     def _read(self, source: str) -> "Image":

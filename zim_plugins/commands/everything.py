@@ -45,11 +45,12 @@ def main(args: EverythingArgs) -> int:
     def files(stem: str) -> dict[str, Path]:
         return {"overlay": Path(args.out) / f"{stem}_objects.png", "folder": Path(args.out) / f"{stem}_objects"}
 
-    def act(predictor: "ImagePredictor", image: "Image", files: dict[str, Path]) -> dict[str, object]:
+    def act(predictor: "ImagePredictor | None", image: "Image", files: dict[str, Path]) -> dict[str, object]:
         from zim_plugins.core.everything import matte_everything
         from zim_plugins.core.image_io import write_image
         from zim_plugins.core.overlay import draw_objects
 
+        assert predictor is not None
         objects = matte_everything(predictor, image.rgb, config)
         overlay = draw_objects(image.rgb, objects)
         described = []

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 from tyro.conf import UseAppendAction, arg
 
-from zim_plugins.commands.batch import STDOUT, ImagesArgs, Work, find_sources, run_batch
+from zim_plugins.commands.batch import STDOUT, ImagesArgs, Work, describe_prompt, find_sources, run_batch, write_all
 from zim_plugins.commands.session import Misuse, one_line
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def main(args: MatteArgs) -> int:
     def files(stem: str) -> dict[str, Path]:
         return {} if to_stdout else {kind: Path(args.out) / f"{stem}_{kind}.png" for kind in OUTPUTS}
 
-    def act(predictor: "ImagePredictor", image: "Image", files: dict[str, Path]) -> dict[str, object]:
+    def act(predictor: "ImagePredictor | None", image: "Image", files: dict[str, Path]) -> dict[str, object]:
+        assert predictor is not None
+        predictor.set_image(image.rgb)
         prediction = predictor.predict(prompt)
         write_results(image, prediction.alpha, prompt, files)
         return {"prompt": describe_prompt(prompt), "score": round(prediction.score, 4)}
@@ -59,7 +61,7 @@ def main(args: MatteArgs) -> int:
 def write_results(image: "Image", alpha: Float32[np.ndarray, "h w"], prompt: "Prompt", files: dict[str, Path]) -> None:
     """Write the matte, the cut-out and the overlay; without `files` the cut-out alone, to standard output."""
     from zim_plugins.core.foreground import estimate_foreground
-    from zim_plugins.core.image_io import encode_png, write_image
+    from zim_plugins.core.image_io import encode_png
     from zim_plugins.core.overlay import draw_overlay
 
     foreground = estimate_foreground(image.rgb.astype(np.float32) / 255, alpha).foreground
@@ -68,19 +70,4 @@ def write_results(image: "Image", alpha: Float32[np.ndarray, "h w"], prompt: "Pr
         sys.stdout.buffer.write(encode_png(rgba))
         sys.stdout.buffer.flush()
         return
-    overlay = draw_overlay(image.rgb, alpha, prompt)
-    write_image(files["alpha"], alpha)
-    write_image(files["rgba"], rgba)
-    write_image(files["overlay"], overlay)
-
-
-def describe_prompt(prompt: "Prompt") -> dict[str, list]:
-    """The prompt as JSON: points as [x, y, label], box as [x1, y1, x2, y2] [px]."""
-    described: dict[str, list] = {}
-    if prompt.points is not None and prompt.labels is not None:
-        described["points"] = [
-            [x, y, label] for (x, y), label in zip(prompt.points.tolist(), prompt.labels.tolist(), strict=True)
-        ]
-    if prompt.box is not None:
-        described["box"] = prompt.box.tolist()
-    return described
+    write_all(files, {"alpha": alpha, "rgba": rgba, "overlay": draw_overlay(image.rgb, alpha, prompt)})

@@ -33,9 +33,15 @@ class CommandArgs:
 Args = TypeVar("Args", bound=CommandArgs)
 
 
-def run(main: Callable[[Args], int], args: Args) -> int:
-    """Call a command's `main`, turn its faults into one line on stderr, and answer with the exit code."""
-    start_logging(debug=args.debug)
+def run(main: Callable[[Args], int], args: Args, *, package: str = "zim_plugins") -> int:
+    """Call a command's `main`, turn its faults into one line on stderr, and answer with the exit code.
+
+    Args:
+        main: the command.
+        args: its arguments.
+        package: whose messages are shown besides the core's.
+    """
+    start_logging(package, debug=args.debug)
     try:
         return main(args)
     except KeyboardInterrupt:
@@ -52,12 +58,13 @@ def run(main: Callable[[Args], int], args: Args) -> int:
         return MISUSED if isinstance(error, Misuse) else FAILED
 
 
-def start_logging(*, debug: bool = False) -> None:
+def start_logging(package: str = "zim_plugins", *, debug: bool = False) -> None:
     """Send this project's messages, and others' warnings, to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("zim_plugins").setLevel(logging.DEBUG if debug else logging.INFO)
+    for name in ("zim_plugins", package):
+        logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.INFO)
     if not debug:  # of a damaged file we say one line ourselves
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)
         warnings.filterwarnings("ignore", module=r"PIL\.")
