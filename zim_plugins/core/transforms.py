@@ -28,7 +28,7 @@ def image_to_frame(image: UInt8[np.ndarray, "h w 3"], frame_px: int) -> UInt8[np
     size = frame_size(image.shape[:2], frame_px)
     if image.shape[:2] == size:
         return image
-    return np.asarray(PIL.Image.fromarray(image).resize(size[::-1], PIL.Image.Resampling.BILINEAR))
+    return np.asarray(PIL.Image.fromarray(image).resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR))
 
 
 def points_to_frame(points: Float[np.ndarray, "n 2"], size: tuple[int, int], frame_px: int) -> Float[np.ndarray, "n 2"]:

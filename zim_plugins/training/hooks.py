@@ -112,7 +112,8 @@ class MovingAverage:
         decay = min(self.decay, (1 + step) / (10 + step))
         current = model.state_dict()
         moving = [k for k, v in current.items() if v.is_floating_point()]
-        torch._foreach_lerp_([self.state[k] for k in moving], [current[k] for k in moving], 1 - decay)
+        averages = [self.state[k] for k in moving]
+        torch._foreach_lerp_(averages, [current[k] for k in moving], 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
         for key in current.keys() - set(moving):
             self.state[key].copy_(current[key])
 

@@ -123,7 +123,7 @@ def _cutouts(paths: Iterable[Path], wanted: bool, rigid: bool) -> Iterable[Cutou
         if held_out(path.stem, 8) == wanted:
             picture = Image.open(path).convert("RGBA")
             picture.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.BOX)
-            box = picture.getchannel("A").point(lambda a: 255 * (a > 2)).getbbox()
+            box = picture.getchannel("A").point([0] * 3 + [255] * 253).getbbox()
             yield Cutout(path.stem, np.asarray(picture.crop(box)), rigid)
 
 

@@ -43,7 +43,7 @@ def tight_box(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, " 4"]:
 
 def deepest_point(mask: Bool[np.ndarray, "h w"]) -> tuple[float, float]:
     """The point of the mask farthest from its border, XY [px], the centre of a pixel."""
-    distance = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    distance = np.asarray(ndimage.distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]
     y, x = np.unravel_index(int(distance.argmax()), mask.shape)
     return float(x) + 0.5, float(y) + 0.5
 

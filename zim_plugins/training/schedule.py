@@ -23,7 +23,7 @@ class Task(Protocol):
         """A freshly initialised model on the CPU."""
         ...
 
-    def parameter_groups(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    def parameter_groups(self, model: Any, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Optimiser groups, each with `lr` and an equal `base_lr`."""
         ...
 
@@ -31,15 +31,15 @@ class Task(Protocol):
         """Batches of steps `start` to `stop`; the n-th is always the same."""
         ...
 
-    def loss(self, model: nn.Module, batch: Any, step: int, device: str) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, model: Any, batch: Any, step: int, device: str) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch, and its parts for the log."""
         ...
 
-    def check(self, model: nn.Module, frame_px: int, device: str, batches: int) -> dict[str, float] | None:
+    def check(self, model: Any, frame_px: int, device: str, batches: int) -> dict[str, float] | None:
         """Scores on held-out data, `error` (lower is better) among them; None where there is no such data."""
         ...
 
-    def save(self, model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
+    def save(self, model: Any, path: Path, metadata: dict[str, str]) -> None:
         """Write a checkpoint for use."""
         ...
 

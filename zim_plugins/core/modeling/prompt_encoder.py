@@ -56,7 +56,7 @@ class PromptEncoder(nn.Module):
     def forward(self, coords: Float[Tensor, "b n 2"], labels: Int[Tensor, "b n"]) -> Float[Tensor, "b n c"]:
         """Tokens of clicks and corners, XY in frame pixels; a label of -1 is padding."""
         position = self.pe_layer((coords + 0.5) / self.frame_px)
-        kinds = torch.stack([e.weight[0] for e in self.point_embeddings])
+        kinds = torch.cat([e.get_parameter("weight") for e in self.point_embeddings])
         real = (labels != PAD)[..., None]
         tokens = position + kinds[labels.clamp(min=0)]
         return torch.where(real, tokens, self.not_a_point_embed.weight[0].to(tokens.dtype))

@@ -107,6 +107,8 @@ class Zim(nn.Module):
         transformer = TwoWayTransformer(dim, mlp_dim=config.mlp_dim, masked=config.masked_attention)
         matte_dim = config.decoder_channels[-1] if hierarchical else dim // 8
         self.mask_decoder = MaskDecoder(transformer, pixel_decoder, dim, matte_dim, config.fusion_depth)
+        self.pixel_mean: Tensor
+        self.pixel_std: Tensor
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(-1, 1, 1), persistent=False)
 
@@ -218,10 +220,10 @@ def config_to_dict(config: ZimConfig) -> dict[str, Any]:
 
 def config_from_dict(values: dict[str, Any]) -> ZimConfig:
     """The config that `config_to_dict` wrote."""
-    values = dict(values)
-    kind = {"tiny": TinyConfig, "vit": ViTConfig}[values.pop("encoder_kind")]
-    encoder = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.pop("encoder").items()})
-    return ZimConfig(encoder, **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    kind = {"tiny": TinyConfig, "vit": ViTConfig}[rest.pop("encoder_kind")]
+    encoder = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in rest.pop("encoder").items()})
+    return ZimConfig(encoder, **rest)
 
 
 def save_weights(zim: Zim, path: Path, metadata: dict[str, str], dtype: torch.dtype = torch.float16) -> None:
