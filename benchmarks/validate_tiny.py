@@ -66,10 +66,11 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="zim_tiny")
     parser.add_argument("--no-zoom", action="store_true")
+    parser.add_argument("--refine", default="auto", choices=("auto", "colour", "none"))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--pictures", type=Path)
     args = parser.parse_args()
-    predictor = load_predictor(args.model, device="cpu", zoom=not args.no_zoom)
+    predictor = load_predictor(args.model, device="cpu", zoom=not args.no_zoom, refine=args.refine)
     folder = args.data / "matting/validation"
     rows: dict[str, list[dict[str, float]]] = {}
     seconds: dict[str, list[float]] = {}
@@ -108,6 +109,7 @@ def main() -> None:
             "model": args.model,
             "sha256": hashlib.sha256(_weights(args.model).read_bytes()).hexdigest(),
             "zoom": not args.no_zoom,
+            "refine": args.refine,
             "commit": commit,
             "date": time.strftime("%Y-%m-%d"),
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, no GPU",

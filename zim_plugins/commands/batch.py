@@ -43,6 +43,8 @@ class ImagesArgs(CommandArgs):
     """Precision of the model."""
     no_zoom: bool = False
     """Leave out the second pass on the object's surroundings, which refines pictures larger than the model's frame."""
+    refine: Literal["auto", "colour", "none"] = "auto"
+    """Judge mattes anew by the picture's colours; auto does so for small models."""
     no_overwrite: bool = False
     """Leave out pictures whose results are all there."""
     json: bool = False
@@ -185,6 +187,7 @@ class _Batch:
             device=args.device,
             dtype=args.dtype,
             zoom=False if args.no_zoom else None,
+            refine=args.refine,
         )
         self._predictor = predictor
         return predictor

@@ -8,13 +8,17 @@ from zim_plugins.core.backends.base import Backend
 from zim_plugins.core.checkpoints import CHECKPOINTS, find, require
 from zim_plugins.core.errors import CheckpointError
 from zim_plugins.core.predictor import ImagePredictor, Zoom
+from zim_plugins.core.refine import ColourRefinement
 
 logger = logging.getLogger(__name__)
 
 AUTO_ORDER = ("zim_vit_l", "zim_vit_b", "zim_tiny")
 """What "auto" takes, best first; SAM is a baseline and never taken unasked."""
+SMALL_FRAME_PX = 1024
+"""Below this frame a model is one of the small ones, whose mattes are refined by default."""
 Runtime = Literal["auto", "torch", "onnx"]
 Dtype = Literal["fp32", "bf16", "fp16"]
+Refine = Literal["auto", "colour", "none"]
 
 
 def load_predictor(
@@ -24,6 +28,7 @@ def load_predictor(
     device: str = "auto",
     dtype: Dtype = "fp32",
     zoom: bool | None = None,
+    refine: Refine = "auto",
     compiled: bool = False,
     threads: int | None = None,
 ) -> ImagePredictor:
@@ -38,6 +43,8 @@ def load_predictor(
         dtype: what the network computes in.
         zoom: look again at the crop of an object in pictures larger than the model's frame; None: yes for matting
             models, no for SAM, which is a baseline.
+        refine: judge mattes anew by the picture's colours ("colour") or not ("none"); "auto" does for zim_tiny, which
+            gained by it on pictures kept apart for choosing, and for no other model.
         compiled: use `torch.compile`; the first calls take minutes, later ones less time.
         threads: of ONNX Runtime within one operation; None leaves the choice to it.
 
@@ -50,7 +57,12 @@ def load_predictor(
     backend = _backend(name, path, kind, runtime, device, dtype, compiled, threads)
     if zoom is None:
         zoom = backend.activation == "sigmoid"
-    return ImagePredictor(backend, zoom=Zoom() if zoom else None)
+    if refine not in ("auto", "colour", "none"):
+        raise ValueError(f"refine is auto, colour or none, got {refine!r}")
+    refined = refine == "colour" or (
+        refine == "auto" and kind == "zim_safetensors" and backend.frame_px < SMALL_FRAME_PX
+    )
+    return ImagePredictor(backend, zoom=Zoom() if zoom else None, refinement=ColourRefinement() if refined else None)
 
 
 def resolve_device(device: str) -> str:

@@ -11,6 +11,7 @@ from zim_plugins.core.backends.base import Backend
 from zim_plugins.core.errors import UnsupportedPrompt
 from zim_plugins.core.prediction import Prediction
 from zim_plugins.core.prompt import Prompt
+from zim_plugins.core.refine import ColourRefinement, refine_by_colour
 from zim_plugins.core.transforms import image_to_frame, logits_to_alphas, prompt_to_frame
 
 
@@ -49,11 +50,15 @@ class ImagePredictor:
     Args:
         backend: the model.
         zoom: how objects are looked at a second time in pictures larger than the model's frame; None never does.
+        refinement: how mattes are refined by the picture's colours at the end; None leaves them as they are.
     """
 
-    def __init__(self, backend: Backend, *, zoom: Zoom | None = None) -> None:
+    def __init__(
+        self, backend: Backend, *, zoom: Zoom | None = None, refinement: ColourRefinement | None = None
+    ) -> None:
         self.backend = backend
         self.zoom = zoom
+        self.refinement = refinement
         self._image: UInt8[np.ndarray, "h w 3"] | None = None
         self._embedding: Any = None
 
@@ -80,7 +85,7 @@ class ImagePredictor:
 
         Args:
             prompt: in pixels of the original picture.
-            multimask: answer with all candidates of the model instead of one; they are not zoomed.
+            multimask: answer with all candidates of the model instead of one; they are neither zoomed nor refined.
 
         Raises:
             ValueError: no picture is set, or the prompt lies outside it.
@@ -99,10 +104,16 @@ class ImagePredictor:
             prompt.check_inside(size)
             self._check_supported(prompt)
         predictions = self._decode(self._embedding, prompts, size, multimask)
-        if self.zoom is None or multimask or max(size) <= self.backend.frame_px:
+        if multimask:
             return predictions
-        zoomed = [self._zoomed(p, q, self.zoom) for p, q in zip(prompts, predictions, strict=True)]
-        return zoomed
+        if self.zoom is not None and max(size) > self.backend.frame_px:
+            predictions = [self._zoomed(p, q, self.zoom) for p, q in zip(prompts, predictions, strict=True)]
+        if self.refinement is not None:
+            predictions = [
+                Prediction(refine_by_colour(self._image, q.alpha, p, self.refinement)[None], q.scores)
+                for p, q in zip(prompts, predictions, strict=True)
+            ]
+        return predictions
 
     def _check_supported(self, prompt: Prompt) -> None:
         backend = self.backend

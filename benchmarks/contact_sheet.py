@@ -1,0 +1,58 @@
+"""The docs' contact sheet: photographs that scikit-image ships (public domain or CC0), prompted, matted, emptied.
+
+    python benchmarks/contact_sheet.py docs/images/contact_sheet.jpg [--model zim_tiny]
+
+Columns: the picture with its prompt and the matte tinted, the matte, the cut-out on grey, the picture without the object.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from inpaint import load_inpainter, remove
+from zim_plugins.core import composite, estimate_foreground, load_predictor, parse_prompt, read_image, write_image
+from zim_plugins.core.overlay import draw_overlay
+
+ROWS = (
+    ("sample:chelsea", ("210,150",), None),
+    ("sample:astronaut", (), "15,0,430,512"),
+    ("sample:coffee", (), "80,40,500,360"),
+    ("sample:rocket", (), "290,40,345,350"),
+)
+HEIGHT_PX = 150
+
+
+def main() -> None:
+    """Draw the sheet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--model", default="zim_tiny")
+    args = parser.parse_args()
+    predictor, inpainter = load_predictor(args.model, device="cpu"), load_inpainter()
+    rows = []
+    for source, points, box in ROWS:
+        image = read_image(source).rgb
+        prompt = parse_prompt(points, box)
+        predictor.set_image(image)
+        alpha = predictor.predict(prompt).alpha
+        colours = image.astype(np.float32) / 255
+        grey = np.full_like(colours, 0.6)
+        cutout = composite(estimate_foreground(colours, alpha).foreground, alpha, grey)
+        tiles = [
+            draw_overlay(image, alpha, prompt),
+            np.repeat(np.rint(alpha * 255).astype(np.uint8)[..., None], 3, 2),
+            np.rint(cutout * 255).astype(np.uint8),
+            remove(image, alpha, inpainter=inpainter).image,
+        ]
+        width = round(HEIGHT_PX * image.shape[1] / image.shape[0])
+        scaled = [np.asarray(Image.fromarray(t).resize((width, HEIGHT_PX), Image.Resampling.BOX)) for t in tiles]
+        rows.append(np.concatenate(scaled, axis=1))
+    widest = max(r.shape[1] for r in rows)
+    padded = [np.pad(r, ((0, 4), (0, widest - r.shape[1]), (0, 0)), constant_values=255) for r in rows]
+    write_image(args.out, np.concatenate(padded), quality=82)
+
+
+if __name__ == "__main__":
+    main()

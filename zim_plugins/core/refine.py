@@ -1,0 +1,214 @@
+"""Refinement of a matte by the colours of its own picture, for models that know where but not how sharply.
+
+Two mixtures of Gaussians, one of the object's colours and one of its surroundings', are fitted to the matte and judge
+every pixel anew; neighbours of like colour are then brought to agree by a guided filter (He et al. 2010), in the manner
+of a mean field. GrabCut (Rother et al. 2004) alternates fitting and judging alike, with a graph cut in the filter's
+place. It helps where object and surroundings differ in colour, and harms where they share one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from zim_plugins.core.prompt import Prompt
+
+CERTAIN = 6.0
+"""Log-odds of a pixel that a click names."""
+OUTSIDE_BOX = 0.003
+"""Opacity assumed outside a given box."""
+FOUND = 0.3
+"""Opacity that some pixel must reach for there to be an object."""
+
+
+@dataclass(frozen=True)
+class ColourRefinement:
+    """How much colours may say, and on what scale."""
+
+    side_px: int = 256
+    """Longest side of the crop on which pixels are judged [px]; edges are then found at full size."""
+    context: float = 0.3
+    """Surroundings to learn from, as a share of the object's longer side."""
+    components: int = 5
+    """Gaussians of each mixture."""
+    rounds: int = 3
+    """Alternations of fitting and judging."""
+    sweeps: int = 3
+    """Smoothings within a round."""
+    colour: float = 0.6
+    """Weight of the colours' log-likelihood ratio beside the matte's log-odds."""
+    smoothness: float = 6.0
+    """Pull of the neighbours' mean opacity, in log-odds per unit of opacity."""
+    radius_px: int = 4
+    """Of the neighbourhood, on the reduced crop."""
+    ratio_limit: float = 5.0
+    """Largest log-likelihood ratio that is believed."""
+    contrast: float = 1.15
+    """Stretch of the result about one half: what is nearly opaque or nearly clear becomes so."""
+
+
+def refine_by_colour(
+    image: UInt8[np.ndarray, "h w 3"],
+    alpha: Float32[np.ndarray, "h w"],
+    prompt: Prompt | None = None,
+    how: ColourRefinement | None = None,
+) -> Float32[np.ndarray, "h w"]:
+    """Judge a matte anew by the picture's colours.
+
+    Args:
+        image: RGB.
+        alpha: opacity in [0, 1].
+        prompt: what was asked for: outside its box nothing is opaque, its clicks are certain.
+        how: settings.
+
+    Returns:
+        Opacity in [0, 1]; unchanged where the matte holds no object or nothing but the object.
+    """
+    how = how or ColourRefinement()
+    crop = _crop(alpha, None if prompt is None else prompt.box, how.context)
+    if crop is None:
+        return alpha
+    piece, opacity = image[crop], alpha[crop]
+    height, width = opacity.shape
+    scale = min(1.0, how.side_px / max(height, width))
+    size = max(4, round(height * scale)), max(4, round(width * scale))
+    colours = _resize(piece.astype(np.float32) / np.float32(255), size)
+    prior = _prior(_resize(opacity, size), prompt, (crop[1].start, crop[0].start), (size[1] / width, size[0] / height))
+    smooth = _GuidedFilter(colours, how.radius_px, 1e-3)
+    q = _sigmoid(prior)
+    pixels = colours.reshape(-1, 3).astype(np.float64)
+    sample = np.random.default_rng(0).permutation(len(pixels))[:6000]
+    for _ in range(how.rounds):
+        weight = q.reshape(-1)[sample].astype(np.float64)
+        if not 1e-3 < weight.mean() < 1 - 1e-3:
+            return alpha
+        inside = _fit(pixels[sample], weight**3 + 1e-6, how.components)
+        outside = _fit(pixels[sample], (1 - weight) ** 3 + 1e-6, how.components)
+        ratio = _log_density(pixels, inside) - _log_density(pixels, outside)
+        evidence = prior + how.colour * ratio.clip(-how.ratio_limit, how.ratio_limit).reshape(size)
+        q = _sigmoid(evidence)
+        for _ in range(how.sweeps):
+            q = _sigmoid(evidence + how.smoothness * (smooth(q).clip(0, 1) - 0.5))
+    slope, offset = _GuidedFilter(colours, max(2, how.radius_px - 1), 2e-4).coefficients(q.astype(np.float32))
+    full = (_resize(slope, (height, width)) * (piece / np.float32(255))).sum(-1) + _resize(offset, (height, width))
+    refined = np.zeros_like(alpha)
+    refined[crop] = ((full - 0.5) * how.contrast + 0.5).clip(0, 1)
+    return refined
+
+
+def _crop(
+    alpha: Float32[np.ndarray, "h w"], box: Float[np.ndarray, " 4"] | None, context: float
+) -> tuple[slice, slice] | None:
+    """Rows and columns of the object with its surroundings; None where there is no object."""
+    found = alpha > FOUND
+    rows, columns = np.flatnonzero(found.any(1)), np.flatnonzero(found.any(0))
+    if len(rows) == 0:
+        return None
+    x1, y1, x2, y2 = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    if box is not None:
+        x1, y1, x2, y2 = min(x1, box[0]), min(y1, box[1]), max(x2, box[2]), max(y2, box[3])
+    room = context * max(x2 - x1, y2 - y1) + 2
+    return (
+        slice(max(0, int(y1 - room)), min(alpha.shape[0], int(np.ceil(y2 + room)))),
+        slice(max(0, int(x1 - room)), min(alpha.shape[1], int(np.ceil(x2 + room)))),
+    )
+
+
+def _prior(
+    alpha: Float32[np.ndarray, "h w"], prompt: Prompt | None, origin: tuple[int, int], scale: tuple[float, float]
+) -> Float32[np.ndarray, "h w"]:
+    """The matte's log-odds, with what the prompt makes certain; `origin` XY [px] and `scale` XY place the crop."""
+    p = alpha.clip(0.01, 0.99)
+    height, width = p.shape
+    xs, ys = np.arange(width) + 0.5, np.arange(height) + 0.5
+    if prompt is not None and prompt.box is not None:
+        x1, y1, x2, y2 = (prompt.box - np.tile(origin, 2)) * np.tile(scale, 2)
+        inside = ((ys > y1 - 1) & (ys < y2 + 1))[:, None] & ((xs > x1 - 1) & (xs < x2 + 1))[None]
+        p = np.where(inside, p, np.float32(OUTSIDE_BOX))
+    odds = np.log(p / (1 - p))
+    if prompt is not None and prompt.points is not None and prompt.labels is not None:
+        for (x, y), label in zip((prompt.points - origin) * scale, prompt.labels, strict=True):
+            near = (ys[:, None] - y) ** 2 + (xs[None] - x) ** 2 <= 4
+            odds = np.where(near, CERTAIN if label else -CERTAIN, odds)
+    return odds.astype(np.float32)
+
+
+Mixture = tuple[Float[np.ndarray, "k 3"], Float[np.ndarray, "k 3 3"], Float[np.ndarray, " k"]]
+"""Means, covariances and shares of Gaussians of RGB in [0, 1]."""
+
+
+def _fit(pixels: Float[np.ndarray, "n 3"], weight: Float[np.ndarray, " n"], components: int) -> Mixture:
+    """Weighted expectation maximisation, started from pixels drawn by weight with a fixed seed."""
+    rng = np.random.default_rng(1)
+    means = pixels[rng.choice(len(pixels), components, p=weight / weight.sum())]
+    spread = 0.3 * (np.cov(pixels.T, aweights=weight) + 1e-3 * np.eye(3))
+    covariances, shares = np.stack([spread] * components), np.full(components, 1 / components)
+    for _ in range(8):
+        logs = _log_joint(pixels, (means, covariances, shares))
+        member = np.exp(logs - logs.max(1, keepdims=True))
+        member *= (weight / member.sum(1))[:, None]
+        mass = member.sum(0) + 1e-6
+        shares, means = mass / mass.sum(), (member.T @ pixels) / mass[:, None]
+        centred = pixels[None] - means[:, None]
+        covariances = np.einsum("nk,kni,knj->kij", member, centred, centred, optimize=True) / mass[:, None, None]
+        covariances += 2e-4 * np.eye(3)
+    return means, covariances, shares
+
+
+def _log_joint(pixels: Float[np.ndarray, "n 3"], mixture: Mixture) -> Float[np.ndarray, "n k"]:
+    means, covariances, shares = mixture
+    roots = np.linalg.inv(np.linalg.cholesky(covariances))
+    distance = np.einsum("kij,knj->kni", roots, pixels[None] - means[:, None], optimize=True)
+    scale = np.log(shares + 1e-9) + np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(1)
+    return (scale[:, None] - 0.5 * (distance**2).sum(-1)).T
+
+
+def _log_density(pixels: Float[np.ndarray, "n 3"], mixture: Mixture) -> Float[np.ndarray, " n"]:
+    logs = _log_joint(pixels, mixture)
+    top = logs.max(1)
+    return top + np.log(np.exp(logs - top[:, None]).sum(1))
+
+
+class _GuidedFilter:
+    """A local linear model of opacity in colour; what depends on the picture alone is computed once."""
+
+    def __init__(self, guide: Float32[np.ndarray, "h w 3"], radius_px: int, epsilon: float) -> None:
+        self.guide = guide
+        self.side_px = 2 * radius_px + 1
+        self.mean = self._blur(guide)
+        products = (guide[..., :, None] * guide[..., None, :]).reshape(*guide.shape[:2], 9)
+        covariance = self._blur(products).reshape(*guide.shape, 3) - self.mean[..., :, None] * self.mean[..., None, :]
+        self.inverse = np.linalg.inv(covariance + epsilon * np.eye(3)).astype(np.float32)
+
+    def coefficients(
+        self, values: Float32[np.ndarray, "h w"]
+    ) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
+        """Slope and offset with values ~ slope . colour + offset, averaged over the windows of each pixel."""
+        mean = self._blur(values[..., None])
+        joint = self._blur(self.guide * values[..., None]) - self.mean * mean
+        slope = np.einsum("hwij,hwj->hwi", self.inverse, joint)
+        offset = mean[..., 0] - (slope * self.mean).sum(-1)
+        return self._blur(slope), self._blur(offset[..., None])[..., 0]
+
+    def __call__(self, values: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+        slope, offset = self.coefficients(values)
+        return (slope * self.guide).sum(-1) + offset
+
+    def _blur(self, values: Float32[np.ndarray, "h w c"]) -> Float32[np.ndarray, "h w c"]:
+        from scipy.ndimage import uniform_filter
+
+        return uniform_filter(values, (self.side_px, self.side_px, 1), mode="nearest")
+
+
+def _sigmoid(values: Float[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    return (1 / (1 + np.exp(-values.clip(-30, 30)))).astype(np.float32)
+
+
+def _resize(values: Float32[np.ndarray, "h w *c"], size: tuple[int, int]) -> Float32[np.ndarray, "s t *c"]:
+    """Bilinear, antialiased when made smaller."""
+    import PIL.Image
+
+    if values.ndim == 2:
+        picture = PIL.Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+        return np.asarray(picture.resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR))
+    return np.stack([_resize(values[..., i], size) for i in range(values.shape[2])], axis=-1)
