@@ -2,7 +2,7 @@
 
     python benchmarks/contact_sheet.py docs/images/contact_sheet.jpg [--model zim_tiny]
 
-Columns: the picture with its prompt and the matte tinted, the matte, the cut-out on grey, the picture without the object.
+Columns: the picture with its prompt and the matte tinted, the matte, the cut-out on grey, the picture without it.
 """
 
 import argparse
