@@ -64,7 +64,9 @@ class TestMatte:
         assert (alpha.mode, alpha.size) == ("L", (120, 80))
         assert alpha.getpixel((60, 40)) == 255
         assert alpha.getpixel((5, 5)) == 0
-        assert loaded == [("auto", {"runtime": "auto", "device": "auto", "dtype": "fp32", "zoom": None})]
+        assert loaded == [
+            ("auto", {"runtime": "auto", "device": "auto", "dtype": "fp32", "zoom": None, "refine": "auto"})
+        ]
 
     def test_cut_out_is_free_of_the_background(self, loaded, photo):
         main(["matte", "ball.png", "--point", "60,40"])

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from zim_plugins.commands.convert import ConvertArgs
+from zim_plugins.commands.data import DataArgs
 from zim_plugins.commands.doctor import DoctorArgs
 from zim_plugins.commands.everything import EverythingArgs
 from zim_plugins.commands.export import ExportArgs
@@ -20,6 +22,8 @@ Command = (
     | Annotated[EverythingArgs, tyro.conf.subcommand("everything")]
     | Annotated[ExportArgs, tyro.conf.subcommand("export")]
     | Annotated[TrainArgs, tyro.conf.subcommand("train")]
+    | Annotated[DataArgs, tyro.conf.subcommand("data")]
+    | Annotated[ConvertArgs, tyro.conf.subcommand("convert")]
     | Annotated[ModelsArgs, tyro.conf.subcommand("models")]
     | Annotated[DoctorArgs, tyro.conf.subcommand("doctor")]
 )

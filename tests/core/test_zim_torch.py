@@ -179,8 +179,8 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     mine = tmp_path / "mine.safetensors"
     with pytest.raises(CheckpointError, match="no checkpoint's name"):
         load_predictor("zim_vit_q")
+    (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(CheckpointError, match="neither"):
-        (tmp_path / "notes.txt").write_text("x")
         load_predictor(tmp_path / "notes.txt")
     with pytest.raises(ValueError, match="zim export"):
         load_predictor(mine, runtime="onnx")

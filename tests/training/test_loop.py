@@ -11,7 +11,7 @@ from zim_plugins.core.errors import CheckpointError
 from zim_plugins.core.modeling.image_encoder import ViTConfig
 from zim_plugins.core.modeling.tiny_encoder import TinyConfig
 from zim_plugins.core.modeling.zim import ZIM_CONFIGS, Zim, ZimConfig, load_weights
-from zim_plugins.training.hooks import keep_frozen_in_eval, parameter_groups, set_frozen
+from zim_plugins.training.hooks import add_lora, keep_frozen_in_eval, parameter_groups, set_frozen
 from zim_plugins.training.library import Library
 from zim_plugins.training.loop import Trainer
 from zim_plugins.training.losses import LossWeights, matte_loss
@@ -161,3 +161,23 @@ def test_recipes_know_their_stages() -> None:
         RECIPE.stage_at(8)
     for recipe in RECIPES.values():
         assert all(s.frame_px % 16 == 0 for s in recipe.stages)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lora_trains_adapters_in_a_frozen_encoder() -> None:
+    pytest.importorskip("peft")
+    torch.manual_seed(0)
+    zim = Zim(SMALL_VIT)
+    added = add_lora(zim, rank=4)
+    assert added == 2 * 4 * (32 + 96)  # two blocks: rank x (inputs + outputs) of each qkv
+    trainable = {n for n, p in zim.named_parameters() if p.requires_grad}
+    assert all("lora_" in n for n in trainable if n.startswith("image_encoder."))
+    assert any(n.startswith("mask_decoder.") for n in trainable)
+    before = {n: p.clone() for n, p in zim.named_parameters()}
+    optimizer = torch.optim.AdamW(parameter_groups(zim, 1e-2, 0.0), lr=1e-2)
+    for _ in range(2):  # the second factor starts at zero, so the first moves in the second step
+        loss_of(zim).backward()
+        optimizer.step()
+    moved = {n for n, p in zim.named_parameters() if not torch.equal(before[n], p)}
+    assert all("lora_" in n for n in moved if n.startswith("image_encoder."))
+    assert sum("lora_" in n for n in moved) == 4

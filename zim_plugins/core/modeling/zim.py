@@ -239,6 +239,7 @@ def save_weights(zim: Zim, path: Path, metadata: dict[str, str], dtype: torch.dt
     }
     temporary = path.with_name(path.name + ".tmp")
     save_file(state, temporary, metadata | {"config": json.dumps(config_to_dict(zim.config))})
+    temporary.chmod(0o644)  # the library writes files that only their owner may read
     os.replace(temporary, path)
 
 
