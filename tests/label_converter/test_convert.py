@@ -47,7 +47,8 @@ def whole_at_once(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def test_crops_paste_back_in_place(size: tuple[int, int]) -> None:
     height, width = size
     image = picture(*size)
-    masks = [rectangle(*size, 0, 0, 1, 1), rectangle(*size, width // 2, height // 2, width, height), np.ones(size, bool)]
+    corner, quarter = rectangle(*size, 0, 0, 1, 1), rectangle(*size, width // 2, height // 2, width, height)
+    masks = [corner, quarter, np.ones(size, bool)]
     mattes = MatteConverter(LocalNetwork(), settings=SMALL_FRAMES).convert(image, masks)
     for mask, matte in zip(masks, mattes, strict=True):
         h, w = matte.alpha.shape

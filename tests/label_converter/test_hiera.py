@@ -35,9 +35,27 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     torch.save({"model": state}, tmp_path / "short.pt")
     (tmp_path / "text.pt").write_text("no checkpoint")
     torch.save({"epoch": 3}, tmp_path / "other.pt")
-    for name, reason in (("short.pt", "blocks.3.attn.qkv.weight"), ("text.pt", "text.pt"), ("none.pt", "none.pt"), ("other.pt", "state dict")):
+    for name, reason in (
+        ("short.pt", "blocks.3.attn.qkv.weight"),
+        ("text.pt", "text.pt"),
+        ("none.pt", "none.pt"),
+        ("other.pt", "state dict"),
+    ):
         with pytest.raises(CheckpointError, match=reason):
             load_trunk(HieraTrunk(SMALL), tmp_path / name)
+
+
+def test_gradient_checkpointing_changes_no_gradient() -> None:
+    trunk = HieraTrunk(SMALL).train()
+    x = torch.randn(1, 4, 64, 64)
+    gradients = []
+    for checkpointing in (False, True):
+        trunk.gradient_checkpointing = checkpointing
+        trunk.zero_grad()
+        sum(f.square().mean() for f in trunk(x)).backward()
+        gradients.append([p.grad.clone() for p in trunk.parameters()])
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_hiera_positions_are_kept_at_their_own_size() -> None:
@@ -111,7 +129,9 @@ def test_hiera_parity_with_transformers() -> None:
     from transformers import HieraModel
 
     theirs = HieraModel(
-        TheirConfig(embed_dim=16, image_size=[224, 224], depths=[1, 2, 3, 1], num_heads=[1, 2, 4, 8], masked_unit_size=[8, 8])
+        TheirConfig(
+            embed_dim=16, image_size=[224, 224], depths=[1, 2, 3, 1], num_heads=[1, 2, 4, 8], masked_unit_size=[8, 8]
+        )
     ).eval()
     state = {}
     for key, value in theirs.state_dict().items():

@@ -58,7 +58,9 @@ def test_the_mask_channel_of_the_backbone_starts_at_zero(small_config: Converter
     network = ConverterNetwork(replace(small_config, backbone=backbone)).eval()
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        without, with_mask = (network.backbone(torch.cat([image, m], 1)) for m in (torch.zeros(1, 1, 64, 64), torch.ones(1, 1, 64, 64)))
+        without, with_mask = (
+            network.backbone(torch.cat([image, m], 1)) for m in (torch.zeros(1, 1, 64, 64), torch.ones(1, 1, 64, 64))
+        )
         for a, b in zip(without, with_mask, strict=True):
             assert torch.equal(a, b)
         # yet the mask enters through the shortcuts at strides 1 and 2
@@ -78,6 +80,20 @@ def test_sizes_of_the_named_networks() -> None:
     assert HIERA_CONFIGS["hiera_base_plus"].position_grid == 56
 
 
+def test_training_may_start_from_the_mask(small_config: ConverterConfig) -> None:
+    network = ConverterNetwork(replace(small_config, mask_logit=3.0)).eval()
+    for head in network.heads:
+        torch.nn.init.zeros_(head[2].weight)
+        torch.nn.init.zeros_(head[2].bias)
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., 16:48, 8:40] = 1  # whole blocks of 8 px
+    with torch.no_grad():
+        heads = network(torch.randn(1, 3, 64, 64), mask)
+    torch.testing.assert_close(heads.os1, torch.sigmoid(6 * mask - 3))
+    for level in heads:
+        assert ((level > 0.5) != (mask > 0.5)).sum() <= 40  # bilinear upsampling rounds the corners
+
+
 def test_uncertainty_known_answer() -> None:
     alpha = torch.zeros(1, 1, 9, 9)
     alpha[0, 0, 4, 4] = 0.5
@@ -88,6 +104,17 @@ def test_uncertainty_known_answer() -> None:
     assert torch.equal(uncertain(alpha, 3), expected)
     assert uncertain(alpha, 1).sum() == 1
     assert uncertain(alpha, 17).all()
+
+
+def test_the_target_s_edges_may_guide() -> None:
+    target = torch.zeros(1, 1, 1, 12)
+    target[..., 6:] = 1
+    target[..., 2] = 0.5  # fine detail is part of the band
+    heads = Levels(*(torch.full_like(target, v) for v in (0.0, 0.5, 1.0)))
+    fused, guides = refine(heads, (5, 1), truth=target)
+    np.testing.assert_array_equal(guides.os4.flatten(), [1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(guides.os1.flatten(), [0, 1, 1, 1, 0, 1, 1, 0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(fused.os1.flatten(), [0.5, 1, 1, 1, 0.5, 1, 1, 0.5, 0, 0, 0, 0])
 
 
 def test_refinement_known_answer() -> None:
@@ -116,6 +143,8 @@ def test_loss_known_answer() -> None:
     loss, terms = converter_loss(wrong_outside, target, valid, (1, 1), ConverterLossWeights(grad=0))
     assert float(loss) == pytest.approx(0.5)
     assert float(terms["mae"]) == pytest.approx(0.5)
+    hurried, _ = converter_loss(heads, target, torch.ones_like(target), (15, 7), ConverterLossWeights(bce=1.0))
+    assert float(hurried) == pytest.approx(0.5 + np.log(2))
     perfect, _ = converter_loss(Levels(target, target, target), target, valid, (15, 7), ConverterLossWeights())
     assert float(perfect) == 0
 
@@ -138,7 +167,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "some.safetensors"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="some.safetensors"):
+    with pytest.raises(CheckpointError, match="is not a label converter"):
         load_converter(path)
 
 

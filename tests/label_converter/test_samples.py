@@ -1,4 +1,4 @@
-"""Batches of the converter: repeatable, composites spoilt, segmentation samples untouched, switches for the ablation."""
+"""Batches of the converter: repeatable, composites spoilt, segmentation samples untouched; training on them."""
 
 from dataclasses import replace
 
@@ -48,6 +48,12 @@ def test_the_switches_of_the_ablation(library: Library) -> None:
     assert ((with_sga.masks <= without.masks) & (with_sga.targets <= without.targets)).all()
 
 
+def test_stl_may_come_in_later(library: Library) -> None:
+    source = ConverterSource(library, 64, 12, sampling=ConverterSampling(stl_from=3))
+    assert not source.batch(2).selective.any()
+    assert source.batch(3).selective.any()
+
+
 def test_a_library_that_does_not_serve_is_refused(library: Library) -> None:
     with pytest.raises(ValueError, match="photographs"):
         ConverterSource(Library(), 64, 1)
@@ -57,7 +63,9 @@ def test_a_library_that_does_not_serve_is_refused(library: Library) -> None:
     assert ConverterSource(bare, 64, 1, sampling=ConverterSampling(stl=False)).batch(0).masks.any()
 
 
-def test_training_lowers_the_loss_and_resumes_exactly(library: Library, small_config: ConverterConfig, tmp_path) -> None:
+def test_training_lowers_the_loss_and_resumes_exactly(
+    library: Library, small_config: ConverterConfig, tmp_path
+) -> None:
     recipe = Recipe("test", ConverterSettings(small_config), (Stage(48, 4, 30),), lr=3e-3, warmup_steps=5)
     task = recipe.settings.task(library, library, recipe.seed)
     whole = Trainer(recipe, task, tmp_path / "whole", check_batches=2)

@@ -49,3 +49,16 @@ def test_misuse_is_told_in_one_line(arguments: list[str], reason: str, capsys) -
     told = capsys.readouterr().err
     assert reason in told
     assert told.count("\n") == 1
+
+
+def test_a_converter_trains_by_the_same_command_and_converts(tmp_path: Path, library: Library) -> None:
+    from zim_plugins.label_converter.convert import MatteConverter
+
+    write_data(tmp_path / "data", library)
+    run = ["train", "converter_tiny_dry_run", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
+    assert main([*run, "--device", "cpu"]) == 0
+    converter = MatteConverter.load(tmp_path / "run/best.safetensors", device="cpu")
+    photo = library.photos[0]
+    (matte,) = converter.convert(photo.rgb, [photo.masks[0] > 0])
+    assert matte.alpha.ndim == 2
+    assert 0 <= matte.alpha.min() <= matte.alpha.max() <= 1

@@ -1,7 +1,7 @@
 """`zim train`: a recipe and a folder of data in, a run folder with a checkpoint out."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +17,8 @@ class TrainArgs(CommandArgs):
     """Train a model; run the same command again after a kill, and it continues exactly where it was."""
 
     recipe: Annotated[Positional[str], arg(metavar="RECIPE")] = "zim_tiny"
-    """What to train: zim_tiny, or zim_tiny_dry_run for six steps."""
+    """What to train: zim_tiny, converter_tiny, converter_hiera_bp; zim_tiny_dry_run and converter_tiny_dry_run take a
+    few steps only."""
     data: Annotated[Path | None, arg(metavar="DIR")] = None
     """Folder with matting/{cutouts,rigid,backgrounds} and segmentation/{bsds500,objects/coco_mval}."""
     out: Annotated[Path, arg(metavar="DIR")] = Path("outputs/train")
@@ -32,10 +33,13 @@ class TrainArgs(CommandArgs):
 
 def main(args: TrainArgs) -> int:
     """Train, continuing what lies in the run's folder."""
+    from zim_plugins.label_converter.recipes import CONVERTER_RECIPES
+    from zim_plugins.label_converter.task import ConverterSettings
     from zim_plugins.training.recipes import RECIPES
 
-    if args.recipe not in RECIPES:
-        raise Misuse(f"there is no recipe {args.recipe!r}; known are {', '.join(RECIPES)}")
+    recipes = {**RECIPES, **CONVERTER_RECIPES}
+    if args.recipe not in recipes:
+        raise Misuse(f"there is no recipe {args.recipe!r}; known are {', '.join(recipes)}")
     if args.data is None or not args.data.is_dir():
         raise Misuse(f"--data {args.data} is no folder: name the one that holds matting/ and segmentation/")
     if args.max_steps is not None and args.max_steps < 1:
@@ -47,7 +51,12 @@ def main(args: TrainArgs) -> int:
     from zim_plugins.training.library import load_library
     from zim_plugins.training.loop import Trainer
 
-    recipe = RECIPES[args.recipe]
+    recipe = recipes[args.recipe]
+    if isinstance(
+        recipe.settings, ConverterSettings
+    ):  # masks' names tell which things are rigid
+        masks = args.data / "segmentation/objects/coco_mval/masks"
+        recipe = replace(recipe, settings=replace(recipe.settings, stl_masks=masks if masks.is_dir() else None))
     library, held_out = load_library(args.data, "train"), load_library(args.data, "held_out")
     logger.info("%s: %d steps on %s", recipe.name, recipe.steps, library.describe())
     trainer = Trainer(

@@ -1,0 +1,35 @@
+"""Recipes of the label converter by name; `dataclasses.replace` makes the variants."""
+
+from zim_plugins.label_converter.loss import ConverterLossWeights
+from zim_plugins.label_converter.network import CONVERTER_CONFIGS
+from zim_plugins.label_converter.samples import ConverterSampling
+from zim_plugins.label_converter.task import ConverterSettings
+from zim_plugins.training.schedule import Recipe, Stage
+
+TINY = ConverterSettings(
+    CONVERTER_CONFIGS["tiny"],
+    sampling=ConverterSampling(stl_share=0.25, stl_from=1000),
+    loss=ConverterLossWeights(bce=1.0),
+    guided_steps=100,
+)
+"""Without pretraining: starts from the mask itself, learns mattes first and restraint later."""
+
+CONVERTER_RECIPES = {
+    "converter_tiny": Recipe(
+        "converter_tiny", TINY, stages=(Stage(128, 16, 1500), Stage(256, 8, 1000)), lr=1e-3, ema_decay=0.998
+    ),
+    "converter_tiny_dry_run": Recipe(
+        "converter_tiny_dry_run", TINY, stages=(Stage(64, 2, 3), Stage(96, 2, 1)), lr=1e-3, warmup_steps=2
+    ),
+    "converter_hiera_bp": Recipe(
+        "converter_hiera_bp",
+        ConverterSettings(CONVERTER_CONFIGS["hiera_bp"], gradient_checkpointing=True),
+        stages=(Stage(1024, 16, 500_000),),
+        lr=1e-3,
+        warmup_steps=1000,
+        weight_decay=0.01,
+        betas=(0.9, 0.999),
+        ema_decay=0.9999,
+    ),
+}
+"""What `zim train` knows of converters. `converter_hiera_bp` has the paper's optimiser, rate, batch, steps and size."""
