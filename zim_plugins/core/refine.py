@@ -197,7 +197,7 @@ class _GuidedFilter:
     def _blur(self, values: Float32[np.ndarray, "h w c"]) -> Float32[np.ndarray, "h w c"]:
         from scipy.ndimage import uniform_filter
 
-        return uniform_filter(values, (self.side_px, self.side_px, 1), mode="nearest")
+        return uniform_filter(values, self.side_px, mode="nearest", axes=(0, 1))
 
 
 def _sigmoid(values: Float[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
