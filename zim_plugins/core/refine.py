@@ -35,7 +35,7 @@ class ColourRefinement:
     """Alternations of fitting and judging."""
     sweeps: int = 3
     """Smoothings within a round."""
-    colour: float = 0.6
+    colour: float = 0.8
     """Weight of the colours' log-likelihood ratio beside the matte's log-odds."""
     smoothness: float = 6.0
     """Pull of the neighbours' mean opacity, in log-odds per unit of opacity."""
@@ -43,7 +43,7 @@ class ColourRefinement:
     """Of the neighbourhood, on the reduced crop."""
     ratio_limit: float = 5.0
     """Largest log-likelihood ratio that is believed."""
-    contrast: float = 1.15
+    contrast: float = 1.1
     """Stretch of the result about one half: what is nearly opaque or nearly clear becomes so."""
 
 

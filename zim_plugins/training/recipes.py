@@ -15,7 +15,7 @@ RECIPES = {
     "zim_tiny": Recipe(
         "zim_tiny",
         TINY,
-        stages=(Stage(128, 24, 1800), Stage(192, 16, 1000), Stage(256, 12, 450), Stage(384, 6, 150)),
+        stages=(Stage(128, 24, 1800), Stage(192, 16, 1000), Stage(256, 12, 450)),
         lr=1.5e-3,
     ),
     "zim_tiny_dry_run": Recipe("zim_tiny_dry_run", TINY, (Stage(64, 4, 4), Stage(96, 2, 2)), lr=1e-3, warmup_steps=2),

@@ -45,7 +45,7 @@ ZIM_CONFIGS = {
     "vit_h": ZimConfig(VIT_CONFIGS["vit_h"]),
     "tiny": ZimConfig(
         TinyConfig(),
-        frame_px=384,
+        frame_px=256,
         mlp_dim=768,
         detail_channels=(32, 64, 128),
         decoder_channels=(96, 64, 32),
