@@ -16,10 +16,10 @@ from zim_plugins.core import composite, estimate_foreground, load_predictor, par
 from zim_plugins.core.overlay import draw_overlay
 
 ROWS = (
-    ("sample:chelsea", ("210,150",), None),
-    ("sample:astronaut", (), "15,0,430,512"),
-    ("sample:coffee", (), "80,40,500,360"),
-    ("sample:rocket", (), "290,40,345,350"),
+    ("sample:rocket", ("321,180",), None),
+    ("sample:coffee", (), "72,12,522,392"),
+    ("sample:astronaut", ("220,110",), None),
+    ("sample:chelsea", ("210,150", "330,200", "120,60", "60,230"), None),
 )
 HEIGHT_PX = 150
 

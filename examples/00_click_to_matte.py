@@ -11,15 +11,15 @@ from zim_plugins.core import Prompt, estimate_foreground, load_predictor, read_i
 
 
 def main() -> None:
-    image = read_image("sample:chelsea")
+    image = read_image("sample:rocket")
     predictor = load_predictor("zim_tiny")
     predictor.set_image(image.rgb)
-    prediction = predictor.predict(Prompt.from_point(210, 150))
+    prediction = predictor.predict(Prompt.from_point(321, 180))
     foreground = estimate_foreground(image.rgb.astype(np.float32) / 255, prediction.alpha).foreground
     out = Path("outputs/examples")
-    write_image(out / "chelsea_alpha.png", prediction.alpha)
-    write_image(out / "chelsea_rgba.png", np.dstack([foreground, prediction.alpha]))
-    print(f"{out}/chelsea_rgba.png, score {prediction.score:.2f}")
+    write_image(out / "rocket_alpha.png", prediction.alpha)
+    write_image(out / "rocket_rgba.png", np.dstack([foreground, prediction.alpha]))
+    print(f"{out}/rocket_rgba.png, score {prediction.score:.2f}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ CERTAIN = 6.0
 """Log-odds of a pixel that a click names."""
 OUTSIDE_BOX = 0.003
 """Opacity assumed outside a given box."""
+FAINT = 0.02
+"""Opacity above which pixels hang together."""
 FOUND = 0.3
 """Opacity that some pixel must reach for there to be an object."""
 
@@ -43,6 +45,8 @@ class ColourRefinement:
     """Of the neighbourhood, on the reduced crop."""
     ratio_limit: float = 5.0
     """Largest log-likelihood ratio that is believed."""
+    speck: float = 0.05
+    """Pieces smaller than this share of the largest piece are dropped."""
     contrast: float = 1.1
     """Stretch of the result about one half: what is nearly opaque or nearly clear becomes so."""
 
@@ -92,8 +96,19 @@ def refine_by_colour(
     slope, offset = _GuidedFilter(colours, max(2, how.radius_px - 1), 2e-4).coefficients(q.astype(np.float32))
     full = (_resize(slope, (height, width)) * (piece / np.float32(255))).sum(-1) + _resize(offset, (height, width))
     refined = np.zeros_like(alpha)
-    refined[crop] = ((full - 0.5) * how.contrast + 0.5).clip(0, 1)
+    refined[crop] = _without_specks(((full - 0.5) * how.contrast + 0.5).clip(0, 1), how.speck)
     return refined
+
+
+def _without_specks(alpha: Float32[np.ndarray, "h w"], share: float) -> Float32[np.ndarray, "h w"]:
+    """The matte without pieces whose opaque area is less than a share of the largest piece's."""
+    from skimage.measure import label
+
+    pieces = np.asarray(label(alpha > FAINT, connectivity=2))
+    areas = np.bincount(pieces[alpha > 0.5], minlength=int(pieces.max()) + 1)
+    areas[0] = 0
+    kept = areas >= max(1.0, share * areas.max())
+    return np.where(kept[pieces], alpha, np.float32(0.0)) if kept.any() else alpha
 
 
 def _crop(
