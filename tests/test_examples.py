@@ -5,11 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from zim_plugins.core import Prompt, load_predictor, read_alpha, read_image, write_image
 from zim_plugins.core.checkpoints import is_present
-from zim_plugins.core.image_io import read_alpha, read_image, write_image
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -39,17 +38,25 @@ def test_the_readme_s_snippet_runs(tmp_path: Path) -> None:
 
 
 @shipped
-def test_one_click_takes_the_astronaut_out(tmp_path: Path) -> None:
-    """The shipped weights mean something: a box on a person gives a matte that is mostly inside it and not the box."""
-    from zim_plugins.core import Prompt, load_predictor
-
-    rgb = read_image("sample:astronaut").rgb
+def test_one_click_takes_the_rocket_out() -> None:
+    """The README's first command means something: the matte is the rocket, and neither the sky nor the towers."""
+    rgb = read_image("sample:rocket").rgb
     predictor = load_predictor("zim_tiny", device="cpu")
     predictor.set_image(rgb)
-    box = np.array([15, 0, 430, 512])
-    mask = predictor.predict(Prompt(box=box.astype(float))).mask()
-    inside = mask[box[1] : box[3], box[0] : box[2]]
-    assert inside.sum() > 0.95 * mask.sum()
-    assert 0.3 < inside.mean() < 0.9
-    assert mask[100:400, 180:260].mean() > 0.9  # face and suit
-    assert mask[10:120, 20:100].mean() < 0.3  # the flag
+    mask = predictor.predict(Prompt.from_point(321, 180)).mask()
+    assert mask[150:270, 318:324].mean() > 0.95
+    assert mask[:110].mean() == 0
+    assert mask[100:300, :280].mean() < 0.01
+    assert mask.mean() < 0.02
+
+
+@shipped
+def test_a_box_bounds_the_answer_and_is_not_the_answer() -> None:
+    rgb = read_image("sample:coffee").rgb
+    predictor = load_predictor("zim_tiny", device="cpu")
+    predictor.set_image(rgb)
+    mask = predictor.predict(Prompt.from_box(72, 12, 522, 392)).mask()
+    inside = mask[12:392, 72:522]
+    assert inside.sum() == mask.sum()
+    assert 0.5 < inside.mean() < 0.85  # an ellipse fills 0.785 of its box
+    assert mask[40:170, 230:370].mean() > 0.9  # the cup

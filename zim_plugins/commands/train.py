@@ -52,9 +52,7 @@ def main(args: TrainArgs) -> int:
     from zim_plugins.training.loop import Trainer
 
     recipe = recipes[args.recipe]
-    if isinstance(
-        recipe.settings, ConverterSettings
-    ):  # masks' names tell which things are rigid
+    if isinstance(recipe.settings, ConverterSettings):  # masks' names tell which things are rigid
         masks = args.data / "segmentation/objects/coco_mval/masks"
         recipe = replace(recipe, settings=replace(recipe.settings, stl_masks=masks if masks.is_dir() else None))
     library, held_out = load_library(args.data, "train"), load_library(args.data, "held_out")
