@@ -3,7 +3,8 @@
 import enum
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
 
@@ -53,9 +54,12 @@ def _box_area(boxes):
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
-@pytest.fixture(scope="session")
-def _torchvision() -> None:
-    """The few functions that the public packages take from torchvision, where that is absent or unusable."""
+@contextmanager
+def _torchvision_at_hand() -> Iterator[None]:
+    """While the public packages are imported: the few functions that they take from torchvision, where it is unusable.
+
+    Afterwards it is absent again, because transformers asks whether it is there.
+    """
     try:
         import torchvision  # noqa: F401
     except (ImportError, RuntimeError):  # RuntimeError: its CUDA build beside a CPU build of torch
@@ -63,17 +67,33 @@ def _torchvision() -> None:
         vars(functional).update(resize=_resize, to_pil_image=_to_pil_image, InterpolationMode=_InterpolationMode)
         boxes = types.ModuleType("torchvision.ops.boxes")
         vars(boxes).update(batched_nms=_batched_nms, box_area=_box_area)
-        for name in ("torchvision", "torchvision.transforms", "torchvision.ops"):
-            sys.modules[name] = types.ModuleType(name)
-        sys.modules["torchvision.ops"].roi_align = None  # imported by onnx2torch, called by none of our graphs
-        sys.modules["torchvision.transforms.functional"] = functional
-        sys.modules["torchvision.ops.boxes"] = boxes
+        standing_in = {
+            name: types.ModuleType(name) for name in ("torchvision", "torchvision.transforms", "torchvision.ops")
+        }
+        standing_in["torchvision.ops"].roi_align = None  # imported by onnx2torch, called by none of our graphs
+        standing_in |= {"torchvision.transforms.functional": functional, "torchvision.ops.boxes": boxes}
+        sys.modules.update(standing_in)
+        try:
+            yield
+        finally:
+            for name in standing_in:
+                del sys.modules[name]
+    else:
+        yield
 
 
 @pytest.fixture(scope="session")
-def segment_anything(_torchvision: None) -> ModuleType:
+def segment_anything() -> ModuleType:
     """PyPI's segment-anything."""
-    return pytest.importorskip("segment_anything")
+    with _torchvision_at_hand():
+        return pytest.importorskip("segment_anything")
+
+
+@pytest.fixture(scope="session")
+def onnx2torch() -> ModuleType:
+    """PyPI's onnx2torch (`pip install --no-deps onnx2torch` where torchvision is unusable)."""
+    with _torchvision_at_hand():
+        return pytest.importorskip("onnx2torch")
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +126,8 @@ def public_sam(segment_anything: ModuleType) -> Callable[..., nn.Module]:
 
 
 @pytest.fixture(scope="session")
-def zim_anything(_torchvision: None) -> ModuleType:
+def zim_anything() -> ModuleType:
     """PyPI's zim_anything (`pip install --no-deps zim_anything easydict`)."""
     pytest.importorskip("onnxruntime")
-    return pytest.importorskip("zim_anything")
+    with _torchvision_at_hand():
+        return pytest.importorskip("zim_anything")

@@ -13,7 +13,7 @@ from zim_plugins.core.prompt import Prompt
 
 
 @pytest.fixture(scope="module")
-def folder(_torchvision, tmp_path_factory):
+def folder(onnx2torch, tmp_path_factory):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnx2torch")
