@@ -16,7 +16,8 @@ from zim_plugins.core import composite, estimate_foreground, load_predictor, par
 from zim_plugins.core.overlay import draw_overlay
 
 ROWS = (
-    ("sample:rocket", ("321,180",), None),
+    ("sample:coins", ("337,124",), None),
+    ("sample:rocket", (), "304,122,340,404"),
     ("sample:coffee", (), "72,12,522,392"),
     ("sample:astronaut", ("220,110",), None),
     ("sample:chelsea", ("210,150", "330,200", "120,60", "60,230"), None),
@@ -51,7 +52,7 @@ def main() -> None:
         rows.append(np.concatenate(scaled, axis=1))
     widest = max(r.shape[1] for r in rows)
     padded = [np.pad(r, ((0, 4), (0, widest - r.shape[1]), (0, 0)), constant_values=255) for r in rows]
-    write_image(args.out, np.concatenate(padded), quality=82)
+    write_image(args.out, np.concatenate(padded), quality=76)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Fixtures of all tests: real data where it is at hand, a fake predictor where it is not."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +72,13 @@ class FakePredictor:
 @pytest.fixture
 def fake_predictor() -> FakePredictor:
     return FakePredictor()
+
+
+@pytest.fixture(autouse=True)
+def _leave_logging_alone() -> Iterator[None]:
+    """The commands set up logging; what they did ends with the test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)

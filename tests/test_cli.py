@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import os
 import sys
 import types
@@ -41,15 +40,6 @@ def photo(tmp_path, monkeypatch) -> np.ndarray:
     rgb = (alpha * (220, 30, 20) + (1 - alpha) * (20, 40, 200) + 0.5).astype(np.uint8)
     PIL.Image.fromarray(rgb).save("ball.png")
     return rgb
-
-
-@pytest.fixture(autouse=True)
-def _leave_logging_alone():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def written(folder: str = "outputs") -> list[str]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from zim_plugins.core import Prompt, load_predictor, read_alpha, read_image, write_image
@@ -38,16 +39,16 @@ def test_the_readme_s_snippet_runs(tmp_path: Path) -> None:
 
 
 @shipped
-def test_one_click_takes_the_rocket_out() -> None:
-    """The README's first command means something: the matte is the rocket, and neither the sky nor the towers."""
-    rgb = read_image("sample:rocket").rgb
+def test_one_click_takes_the_coin_out() -> None:
+    """The README's first command means something: the matte is one coin, whole, and none of the other 23."""
+    rgb = read_image("sample:coins").rgb
     predictor = load_predictor("zim_tiny", device="cpu")
     predictor.set_image(rgb)
-    mask = predictor.predict(Prompt.from_point(321, 180)).mask()
-    assert mask[150:270, 318:324].mean() > 0.95
-    assert mask[:110].mean() == 0
-    assert mask[100:300, :280].mean() < 0.01
-    assert mask.mean() < 0.02
+    mask = predictor.predict(Prompt.from_point(337, 124)).mask()
+    ys, xs = np.mgrid[: mask.shape[0], : mask.shape[1]]
+    distance = np.hypot(xs - 337, ys - 124)
+    assert mask[distance < 15].all()
+    assert not mask[distance > 26].any()
 
 
 @shipped

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from zim_plugins.core.errors import UnsupportedPrompt
-from zim_plugins.core.predictor import ImagePredictor, Predictor, Zoom, support_box
+from zim_plugins.core.predictor import ImagePredictor, Predictor, Zoom
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.transforms import (
     frame_size,
@@ -15,6 +15,7 @@ from zim_plugins.core.transforms import (
     points_from_frame,
     points_to_frame,
     prompt_to_frame,
+    support_box,
 )
 
 

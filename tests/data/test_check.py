@@ -1,5 +1,4 @@
 import json
-import logging
 
 import numpy as np
 import PIL.Image
@@ -9,15 +8,6 @@ from zim_plugins.cli import main
 from zim_plugins.data.check import check_dataset
 from zim_plugins.data.fault import DataError
 from zim_plugins.data.index import read_index
-
-
-@pytest.fixture(autouse=True)
-def _leave_logging_alone():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.fixture

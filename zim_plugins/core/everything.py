@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
 from zim_plugins.core.prediction import Prediction
-from zim_plugins.core.predictor import ImagePredictor, Predictor, support_box
+from zim_plugins.core.predictor import ImagePredictor, Predictor
 from zim_plugins.core.prompt import Prompt
-from zim_plugins.core.transforms import image_to_frame
+from zim_plugins.core.transforms import image_to_frame, support_box
 
 _T = TypeVar("_T")
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float32, UInt8
 
 from zim_plugins.core.backends.base import Backend
 from zim_plugins.core.errors import UnsupportedPrompt
 from zim_plugins.core.prediction import Prediction
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.refine import ColourRefinement, refine_by_colour
-from zim_plugins.core.transforms import image_to_frame, logits_to_alphas, prompt_to_frame
+from zim_plugins.core.transforms import image_to_frame, logits_to_alphas, prompt_to_frame, support_box
 
 
 @runtime_checkable
@@ -173,15 +173,6 @@ class ImagePredictor:
             if not self.backend.supports_clicks_and_box:
                 points = labels = None
         return Prompt(points=points, labels=labels, box=box)
-
-
-def support_box(alpha: Float32[np.ndarray, "h w"], threshold: float) -> Float[np.ndarray, " 4"] | None:
-    """X1 Y1 X2 Y2 [px] round the pixels above the threshold, outer edges; None where there is none."""
-    found = alpha > threshold
-    rows, columns = np.flatnonzero(found.any(1)), np.flatnonzero(found.any(0))
-    if len(rows) == 0:
-        return None
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
 
 
 def zoom_crop(alpha: Float32[np.ndarray, "h w"], prompt: Prompt, zoom: Zoom) -> tuple[int, int, int, int] | None:

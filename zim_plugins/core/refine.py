@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from zim_plugins.core.prompt import Prompt
+from zim_plugins.core.transforms import support_box
 
 CERTAIN = 6.0
 """Log-odds of a pixel that a click names."""
@@ -115,11 +116,10 @@ def _crop(
     alpha: Float32[np.ndarray, "h w"], box: Float[np.ndarray, " 4"] | None, context: float
 ) -> tuple[slice, slice] | None:
     """Rows and columns of the object with its surroundings; None where there is no object."""
-    found = alpha > FOUND
-    rows, columns = np.flatnonzero(found.any(1)), np.flatnonzero(found.any(0))
-    if len(rows) == 0:
+    extent = support_box(alpha, FOUND)
+    if extent is None:
         return None
-    x1, y1, x2, y2 = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    x1, y1, x2, y2 = extent
     if box is not None:
         x1, y1, x2, y2 = min(x1, box[0]), min(y1, box[1]), max(x2, box[2]), max(y2, box[3])
     room = context * max(x2 - x1, y2 - y1) + 2

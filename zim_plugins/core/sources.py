@@ -14,6 +14,7 @@ SAMPLE_FILES = {
     "camera": "camera.png",
     "chelsea": "chelsea.png",
     "coffee": "coffee.png",
+    "coins": "coins.png",
     "rocket": "rocket.jpg",
 }
 """Photographs in scikit-image's wheel, readable as `sample:NAME` without a network."""

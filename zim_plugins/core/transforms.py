@@ -88,3 +88,12 @@ def logits_to_alphas(
     if activation == "step":
         return (x > 0).float().numpy()
     return x.sigmoid_().numpy()
+
+
+def support_box(alpha: Float32[np.ndarray, "h w"], threshold: float) -> Float[np.ndarray, " 4"] | None:
+    """X1 Y1 X2 Y2 [px] round the pixels above the threshold, outer edges; None where there is none."""
+    found = alpha > threshold
+    rows, columns = np.flatnonzero(found.any(1)), np.flatnonzero(found.any(0))
+    if len(rows) == 0:
+        return None
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)

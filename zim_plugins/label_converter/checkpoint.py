@@ -1,7 +1,5 @@
 """Converter checkpoints: one safetensors file that carries its own config."""
 
-import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import torch
 
 from zim_plugins.core.errors import CheckpointError
+from zim_plugins.core.weight_file import read_weight_file, write_weight_file
 from zim_plugins.label_converter.backbone import TinyBackboneConfig
 from zim_plugins.label_converter.hiera import HieraConfig
 from zim_plugins.label_converter.network import ConverterConfig, ConverterNetwork
@@ -34,32 +33,19 @@ def save_converter(
     network: ConverterNetwork, path: Path, metadata: dict[str, str], dtype: torch.dtype = torch.float16
 ) -> None:
     """Write the weights with their config; the file appears whole or not at all."""
-    from safetensors.torch import save_file
-
-    state = {
-        k: v.detach().to("cpu", dtype if v.is_floating_point() else v.dtype).contiguous()
-        for k, v in network.state_dict().items()
-    }
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(state, temporary, metadata | {"converter_config": json.dumps(config_to_dict(network.config))})
-    temporary.chmod(0o644)  # the library writes files that only their owner may read
-    os.replace(temporary, path)
+    write_weight_file(network, path, "converter_config", config_to_dict(network.config), metadata, dtype)
 
 
 def load_converter(path: Path) -> tuple[ConverterNetwork, dict[str, str]]:
     """A network in float32, ready to convert, and its metadata, as `save_converter` wrote them.
 
     Raises:
-        CheckpointError: the file is no converter of this project, or damaged.
+        CheckpointError: the file is missing, damaged, or no converter of this project.
     """
-    from safetensors import SafetensorError, safe_open
-
+    state, config, metadata = read_weight_file(path, "converter_config", "label converter")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            state = {k: file.get_tensor(k) for k in file.keys()}
-        network = ConverterNetwork(config_from_dict(json.loads(metadata.pop("converter_config"))))
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is not a label converter of this project: {error}") from error
+        network = ConverterNetwork(config_from_dict(config))
+        network.load_state_dict(state)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{path} describes no label converter of this version: {error}") from error
     return network.eval(), metadata

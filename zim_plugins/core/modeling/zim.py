@@ -20,6 +20,7 @@ from zim_plugins.core.modeling.prompt_encoder import PromptEncoder
 from zim_plugins.core.modeling.tiny_encoder import TinyConfig, TinyImageEncoder
 from zim_plugins.core.modeling.transformer import MaskedAttention, TwoWayTransformer
 from zim_plugins.core.transforms import PIXEL_MEAN, PIXEL_STD
+from zim_plugins.core.weight_file import read_weight_file, write_weight_file
 
 
 @dataclass(frozen=True)
@@ -228,38 +229,19 @@ def config_from_dict(values: dict[str, Any]) -> ZimConfig:
 
 def save_weights(zim: Zim, path: Path, metadata: dict[str, str], dtype: torch.dtype = torch.float16) -> None:
     """Write a safetensors file that carries its own config; it appears whole or not at all."""
-    import json
-    import os
-
-    from safetensors.torch import save_file
-
-    state = {
-        k: v.detach().to("cpu", dtype if v.is_floating_point() else v.dtype).contiguous()
-        for k, v in zim.state_dict().items()
-    }
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(state, temporary, metadata | {"config": json.dumps(config_to_dict(zim.config))})
-    temporary.chmod(0o644)  # the library writes files that only their owner may read
-    os.replace(temporary, path)
+    write_weight_file(zim, path, "config", config_to_dict(zim.config), metadata, dtype)
 
 
 def load_weights(path: Path) -> tuple[Zim, dict[str, str]]:
     """A model in fp32 and its metadata, as `save_weights` wrote them.
 
     Raises:
-        CheckpointError: the file is not one of this project's checkpoints, or damaged.
+        CheckpointError: the file is missing, damaged, or not one of this project's checkpoints.
     """
-    import json
-
-    from safetensors import SafetensorError, safe_open
-
+    state, config, metadata = read_weight_file(path, "config", "matting checkpoint")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            state = {k: file.get_tensor(k) for k in file.keys()}
-        config = config_from_dict(json.loads(metadata.pop("config")))
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is not a checkpoint of this project: {error}") from error
-    zim = Zim(config)
-    _load(zim, {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, (), ())
+        zim = Zim(config_from_dict(config))
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} describes no model of this version: {error}") from error
+    _load(zim, state, (), ())
     return zim, metadata
