@@ -32,10 +32,10 @@ class ConverterSampling:
     """The step at which segmentation samples come in: an untrained network that sees them at once learns to copy."""
     cut_out: CutOut = CutOut()
     degradation: Degradation = Degradation()
-    matting_mix: SceneMix = SceneMix(objects=0, segments=0, zoomed=0.8)
+    matting_mix: SceneMix = SceneMix(objects=0, segments=0, zoomed=0.8, pasted_object=0.1)
     """Composites, whose mattes are exact."""
-    stl_mix: SceneMix = SceneMix(objects=0.75, segments=0.25, zoomed=0.8)
-    """Photographs with masks, and nothing else."""
+    stl_mix: SceneMix = SceneMix(objects=0.45, segments=0.15, zoomed=0.8, pasted_object=0.3, procedural=0, rigid=0.7)
+    """Photographs with masks, and composites of rigid things only: else a composite alone would mean "find a matte"."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +72,9 @@ class ConverterSource:
             raise ValueError("the library holds no photographs: composites and STL need some")
         mix = self.sampling.stl_mix
         found = (mix.objects > 0 and any(p.masks for p in photos), mix.segments > 0 and any(p.segments for p in photos))
-        if self.sampling.stl and not (any(found) and mix.objects + mix.segments >= 1):
-            raise ValueError(f"STL needs photographs with masks and no composites: {mix} does not fit this library")
+        soft = 1 - mix.pasted_object - mix.procedural - mix.rigid
+        if self.sampling.stl and not (any(found) and (mix.objects + mix.segments >= 1 or soft <= 1e-9)):
+            raise ValueError(f"STL needs photographs with masks, and no soft cut-outs: {mix} does not fit this library")
 
     def batch(self, step: int) -> ConverterBatch:
         """The batch of one step."""
