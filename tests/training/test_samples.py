@@ -1,8 +1,11 @@
 """Prompts, scenes and batches: what is drawn is usable and repeatable."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from zim_plugins.training.library import CLICK_BENCHMARK_IDS, Library, held_out, load_library
 from zim_plugins.training.prompting import PromptSampling, deepest_point, sample_prompt, tight_box
@@ -89,3 +92,19 @@ def test_the_split_depends_on_the_name_alone() -> None:
 def test_an_empty_folder_is_refused(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="matting/"):
         load_library(tmp_path, "train")
+
+
+def test_converted_mattes_take_the_place_of_drawn_masks(tmp_path: Path) -> None:
+    root, name = tmp_path / "data", "cup_1_7"
+    objects = root / "segmentation/objects/coco_mval"
+    for folder in (objects / "images", objects / "masks", tmp_path / "mattes"):
+        folder.mkdir(parents=True)
+    Image.new("RGB", (40, 30), (9, 9, 9)).save(objects / "images/7.png")
+    mask = Image.fromarray(255 * square((30, 40)).astype(np.uint8))
+    mask.save(objects / f"masks/{name}.png")
+    mask.point(lambda v: v * 100 // 255).save(tmp_path / f"mattes/{name}.png")
+    split = "held_out" if held_out("7", 8) else "train"
+    drawn, converted = (load_library(root, split, mattes).photos[0] for mattes in (None, tmp_path / "mattes"))
+    assert (drawn.masks[0].max(), drawn.converted) == (255, False)
+    assert (converted.masks[0].max(), converted.converted) == (100, True)
+    assert "1 object masks (1 of them converted" in load_library(root, split, tmp_path / "mattes").describe()

@@ -14,6 +14,7 @@ from zim_plugins.label_converter.augment import CutOut, cut_out
 from zim_plugins.label_converter.degrade import Degradation, coarse_label
 from zim_plugins.label_converter.network import standardised
 from zim_plugins.label_converter.selective import selective_pair
+from zim_plugins.training.distributed import WHOLE, Share
 from zim_plugins.training.library import Library
 from zim_plugins.training.scenes import SceneMix, make_scene
 
@@ -65,6 +66,7 @@ class ConverterSource:
     sampling: ConverterSampling = ConverterSampling()
     stl_library: Library = field(default_factory=Library)
     """Photographs with plain edges; where it is empty, the library itself."""
+    share: Share = WHOLE
 
     def __post_init__(self) -> None:
         photos = self.stl_library.photos or self.library.photos
@@ -77,13 +79,13 @@ class ConverterSource:
             raise ValueError(f"STL needs photographs with masks, and no soft cut-outs: {mix} does not fit this library")
 
     def batch(self, step: int) -> ConverterBatch:
-        """The batch of one step."""
-        frame = self.frame_px
-        images = np.zeros((self.batch_size, 3, frame, frame), dtype=np.float32)
-        masks, targets, valid = (np.zeros((self.batch_size, 1, frame, frame), dtype=np.float32) for _ in range(3))
-        selective = np.zeros(self.batch_size, dtype=bool)
-        for i in range(self.batch_size):
-            rng = np.random.default_rng((self.seed, step, i))
+        """This process's rows of the batch of one step."""
+        frame, rows = self.frame_px, range(self.batch_size)[self.share.rows(self.batch_size)]
+        images = np.zeros((len(rows), 3, frame, frame), dtype=np.float32)
+        masks, targets, valid = (np.zeros((len(rows), 1, frame, frame), dtype=np.float32) for _ in range(3))
+        selective = np.zeros(len(rows), dtype=bool)
+        for i, row in enumerate(rows):
+            rng = np.random.default_rng((self.seed, step, row))
             chosen = bool(rng.random() < self.sampling.stl_share)
             selective[i] = chosen and self.sampling.stl and step >= self.sampling.stl_from
             if selective[i]:

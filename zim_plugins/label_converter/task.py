@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from zim_plugins.label_converter.checkpoint import config_to_dict, save_converter
@@ -15,8 +16,11 @@ from zim_plugins.label_converter.loss import ConverterLossWeights, converter_los
 from zim_plugins.label_converter.network import ConverterConfig, ConverterNetwork, refine
 from zim_plugins.label_converter.samples import ConverterBatch, ConverterSampling, ConverterSource
 from zim_plugins.label_converter.selective import without_soft_classes
+from zim_plugins.training.distributed import WHOLE, Share
+from zim_plugins.training.hooks import set_frozen
 from zim_plugins.training.library import Library
 from zim_plugins.training.losses import gradient_l1
+from zim_plugins.training.pictures import from_standardised, strip
 
 CHECK_BATCH = 8
 """Pictures of one held-out batch."""
@@ -37,6 +41,8 @@ class ConverterSettings:
     """Folder of object masks named by class; photographs of classes with hair, leaves or glass are left out of STL."""
     trunk_weights: Path | None = None
     """SAM 2's or Hiera's published file to start the backbone from."""
+    frozen: tuple[str, ...] = ()
+    """Parts that stay as they are, such as "backbone"."""
     gradient_checkpointing: bool = False
     """Keep a Hiera's activations at block borders only and compute the rest twice: less memory, a third more time."""
 
@@ -55,8 +61,9 @@ class ConverterTask:
     seed: int
 
     def identity(self) -> dict[str, Any]:
-        """The network's configuration."""
-        return config_to_dict(self.settings.config)
+        """The network's configuration, and what of it stays as it is."""
+        frozen = {"frozen": sorted(self.settings.frozen)} if self.settings.frozen else {}
+        return config_to_dict(self.settings.config) | frozen
 
     def build(self) -> ConverterNetwork:
         """A network whose backbone holds the published weights, where they were named.
@@ -73,6 +80,7 @@ class ConverterTask:
             if not isinstance(network.backbone, HieraTrunk):
                 raise ValueError("gradient checkpointing is for converters on a Hiera")
             network.backbone.gradient_checkpointing = True
+        set_frozen(network, self.settings.frozen)
         return network
 
     def parameter_groups(self, model: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
@@ -86,9 +94,11 @@ class ConverterTask:
             {"params": plain, "lr": lr, "base_lr": lr, "weight_decay": 0.0},
         ]
 
-    def batches(self, start: int, stop: int, frame_px: int, batch_size: int) -> Iterator[ConverterBatch]:
-        """Batches of steps `start` to `stop`."""
-        source = self._source(self.library, frame_px, batch_size, self.seed, self.settings.sampling)
+    def batches(
+        self, start: int, stop: int, frame_px: int, batch_size: int, share: Share = WHOLE
+    ) -> Iterator[ConverterBatch]:
+        """This process's rows of the batches of steps `start` to `stop`."""
+        source = self._source(self.library, frame_px, batch_size, self.seed, self.settings.sampling, share)
         return source.batches(start, stop)
 
     def loss(self, model: nn.Module, batch: ConverterBatch, step: int, device: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -131,6 +141,16 @@ class ConverterTask:
             result["error"] += result["held_out_stl_mse"]
         return result
 
+    @torch.no_grad()
+    def pictures(self, model: nn.Module, frame_px: int, device: str, count: int) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+        """Samples, held-out ones where there are any: input with the matte, matte, mask it was given, target."""
+        source = self._source(self.held_out or self.library, frame_px, count, seed=1, sampling=self.settings.sampling)
+        batch = source.batch(self.settings.sampling.stl_from)
+        heads = model(batch.images.to(device, memory_format=torch.channels_last), batch.masks.to(device))
+        alpha = refine(heads)[0].os1.float().cpu()
+        maps = [(alpha[i, 0], batch.masks[i, 0], batch.targets[i, 0]) for i in range(count)]
+        return [strip(from_standardised(batch.images[i]), [m.numpy() for m in maps[i]]) for i in range(count)]
+
     def save(self, model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
         """Write a safetensors file that `MatteConverter.load` takes."""
         if not isinstance(model, ConverterNetwork):
@@ -138,9 +158,15 @@ class ConverterTask:
         save_converter(model, path, metadata)
 
     def _source(
-        self, library: Library, frame_px: int, batch_size: int, seed: int, sampling: ConverterSampling
+        self,
+        library: Library,
+        frame_px: int,
+        batch_size: int,
+        seed: int,
+        sampling: ConverterSampling,
+        share: Share = WHOLE,
     ) -> ConverterSource:
         plain = Library()
         if self.settings.stl_masks is not None:
             plain = without_soft_classes(library, self.settings.stl_masks)
-        return ConverterSource(library, frame_px, batch_size, seed, sampling, plain)
+        return ConverterSource(library, frame_px, batch_size, seed, sampling, plain, share)

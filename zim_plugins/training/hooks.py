@@ -1,6 +1,6 @@
 """Fine-tuning hooks: freeze parts, LoRA, layer-wise learning rates, moving averages, callbacks round a step."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -99,11 +99,36 @@ def parameter_groups(model: Zim, lr: float, weight_decay: float, layer_decay: fl
     return [{"params": p, "lr": a, "base_lr": a, "weight_decay": d} for (a, d), p in groups.items()]
 
 
-class MovingAverage:
-    """Exponential moving average of weights and running statistics; what is evaluated and shipped."""
+def without_lora(model: Zim) -> Zim:
+    """The network itself where it has no adapters; else a plain copy whose weights have them added."""
+    names = [n for n, _ in model.named_parameters() if "lora_" in n]
+    if not names:
+        return model
+    from peft.tuners.lora import Linear
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    state = {k.replace(".base_layer.", "."): v for k, v in model.state_dict().items() if "lora_" not in k}
+    for name, module in model.named_modules():
+        if isinstance(module, Linear):
+            state[f"{name}.weight"] = state[f"{name}.weight"] + module.get_delta_weight("default")
+    plain = Zim(model.config)
+    plain.load_state_dict(state)
+    return plain
+
+
+class MovingAverage:
+    """Exponential moving average of weights and running statistics; what is evaluated and shipped.
+
+    Args:
+        model: what is averaged.
+        decay: what stays of the average at each step.
+        local: the part of a tensor on this process, where weights are split over several.
+    """
+
+    def __init__(
+        self, model: nn.Module, decay: float, local: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    ) -> None:
         self.decay = decay
+        self.local = local
         self.state = {k: v.detach().clone() for k, v in model.state_dict().items()}
 
     @torch.no_grad()
@@ -112,8 +137,9 @@ class MovingAverage:
         decay = min(self.decay, (1 + step) / (10 + step))
         current = model.state_dict()
         moving = [k for k, v in current.items() if v.is_floating_point()]
-        averages = [self.state[k] for k in moving]
-        torch._foreach_lerp_(averages, [current[k] for k in moving], 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        averages = [self.local(self.state[k]) for k in moving]
+        weights = [self.local(current[k]) for k in moving]
+        torch._foreach_lerp_(averages, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
         for key in current.keys() - set(moving):
             self.state[key].copy_(current[key])
 

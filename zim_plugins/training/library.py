@@ -32,7 +32,9 @@ class Photo:
     rgb: UInt8[np.ndarray, "h w 3"]
     """sRGB."""
     masks: tuple[UInt8[np.ndarray, "h w"], ...] = ()
-    """Objects, 0 or 255."""
+    """Objects: 0 or 255 as drawn by hand, in between where a label converter made mattes of them."""
+    converted: bool = False
+    """Whether all its objects are converted mattes."""
     segments: tuple[UInt8[np.ndarray, "h w"], ...] = ()
     """Label maps, one per annotator; every number is a region."""
 
@@ -57,11 +59,12 @@ class Library:
 
     def describe(self) -> str:
         """One line for the log and the model card."""
-        masks = sum(len(p.masks) for p in self.photos)
+        masks, converted = (sum(len(p.masks) for p in self.photos if p.converted >= low) for low in (False, True))
         maps = sum(len(p.segments) for p in self.photos)
         soft = sum(not c.rigid for c in self.cutouts)
         return (
-            f"{len(self.photos)} photographs with {masks} object masks and {maps} label maps, {soft} soft cut-outs, "
+            f"{len(self.photos)} photographs with {masks} object masks ({converted} of them converted to "
+            f"mattes) and {maps} label maps, {soft} soft cut-outs, "
             f"{len(self.cutouts) - soft} rigid cut-outs, {len(self.backgrounds)} further backgrounds"
         )
 
@@ -71,18 +74,21 @@ def held_out(name: str, one_in: int) -> bool:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % one_in == 0
 
 
-def load_library(root: Path, split: Split) -> Library:
+def load_library(root: Path, split: Split, mattes: Path | None = None) -> Library:
     """Read `matting/` and `segmentation/` folders of test data into memory.
 
     Args:
         root: folder with matting/{cutouts,rigid,backgrounds} and segmentation/{bsds500,objects/coco_mval}.
         split: what to train on, or what is kept apart for choosing a checkpoint.
+        mattes: what `zim convert` made of the object masks: `mattes/MASK.png` takes the place of mask MASK.
 
     Raises:
         FileNotFoundError: nothing usable lies under `root`.
     """
     wanted = split == "held_out"
-    photos = [*_objects(root / "segmentation/objects/coco_mval", wanted), *_bsds(root / "segmentation/bsds500", wanted)]
+    converted = {p.stem: p for p in mattes.rglob("*.png")} if mattes else {}
+    objects = root / "segmentation/objects/coco_mval"
+    photos = [*_objects(objects, wanted, converted), *_bsds(root / "segmentation/bsds500", wanted)]
     cutouts = [
         *_cutouts(sorted((root / "matting/cutouts").glob("*.webp")), wanted, rigid=False),
         *_cutouts(sorted((root / "matting/rigid").glob("*.png")), wanted, rigid=True),
@@ -98,7 +104,7 @@ def load_library(root: Path, split: Split) -> Library:
     return Library(photos, cutouts, backgrounds)
 
 
-def _objects(folder: Path, wanted: bool) -> Iterable[Photo]:
+def _objects(folder: Path, wanted: bool, mattes: dict[str, Path]) -> Iterable[Photo]:
     by_image: dict[str, list[Path]] = {}
     for path in sorted((folder / "masks").glob("*.png")):
         by_image.setdefault(path.stem.rsplit("_", 1)[1], []).append(path)
@@ -106,7 +112,8 @@ def _objects(folder: Path, wanted: bool) -> Iterable[Photo]:
     for stem, masks in by_image.items():
         if stem in images and held_out(stem, 8) == wanted:
             rgb = _rgb(images[stem])
-            yield Photo(stem, rgb, masks=tuple(_grey(m, rgb.shape[1::-1]) for m in masks))
+            drawn = tuple(_grey(mattes.get(m.stem, m), rgb.shape[1::-1]) for m in masks)
+            yield Photo(stem, rgb, drawn, converted=all(m.stem in mattes for m in masks))
 
 
 def _bsds(folder: Path, wanted: bool) -> Iterable[Photo]:

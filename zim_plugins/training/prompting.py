@@ -28,6 +28,11 @@ class PromptSampling:
     max_positive: int = 3
     max_negative: int = 2
 
+    @property
+    def max_tokens(self) -> int:
+        """Clicks and the corners of a box, at most."""
+        return self.max_positive + self.max_negative + 2
+
 
 def tight_box(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, " 4"]:
     """The smallest box round the True pixels, X1 Y1 X2 Y2 [px], outer edges.

@@ -3,36 +3,15 @@
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
-from zim_plugins.core.tokens import PAD, prompt_tokens
-from zim_plugins.core.transforms import PIXEL_MEAN, PIXEL_STD
+from zim_plugins.training.batches import Batch, batch_of
+from zim_plugins.training.distributed import WHOLE, Share
 from zim_plugins.training.library import Library
 from zim_plugins.training.prompting import PromptSampling, sample_prompt
 from zim_plugins.training.scenes import SceneMix, make_scene
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Pictures of one step; each is asked `m` times."""
-
-    images: Float[Tensor, "b 3 f f"]
-    """Standardised RGB, zero-padded at the right and at the bottom."""
-    valid: Float[Tensor, "b f f"]
-    """1 on the picture, 0 on the padding."""
-    targets: Float[Tensor, "b m f f"]
-    """Mattes in [0, 1]."""
-    coords: Float[Tensor, "b m n 2"]
-    """Clicks and box corners, XY in frame pixels."""
-    labels: Int[Tensor, "b m n"]
-    """As in the prompt encoder; -1 is padding."""
-    edge: Float[Tensor, " b"]
-    """Trust in the mattes' edges."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,38 +25,19 @@ class SampleSource:
     seed: int = 0
     mix: SceneMix = SceneMix()
     sampling: PromptSampling = PromptSampling()
+    share: Share = WHOLE
 
     def batch(self, step: int) -> Batch:
-        """The batch of one step."""
-        frame, m = self.frame_px, self.prompts_per_image
-        images = np.zeros((self.batch_size, 3, frame, frame), dtype=np.float32)
-        valid = np.zeros((self.batch_size, frame, frame), dtype=np.float32)
-        targets = np.zeros((self.batch_size, m, frame, frame), dtype=np.float32)
-        tokens, edge = [], []
-        for i in range(self.batch_size):
+        """This process's rows of the batch of one step."""
+        asked = []
+        rows = range(self.batch_size)[self.share.rows(self.batch_size)]
+        for i in rows:
             rng = np.random.default_rng((self.seed, step, i))
-            scene = make_scene(self.library, frame, self.mix, rng)
-            h, w = scene.rgb.shape[:2]
-            images[i, :, :h, :w] = ((scene.rgb - np.array(PIXEL_MEAN)) / np.array(PIXEL_STD)).transpose(2, 0, 1)
-            valid[i, :h, :w] = 1
-            edge.append(scene.edge)
-            for k in range(m):
-                alpha = scene.alphas[k % len(scene.alphas)]
-                targets[i, k, :h, :w] = alpha
-                tokens.append(prompt_tokens(sample_prompt(alpha, rng, self.sampling)))
-        n = max(len(labels) for _, labels in tokens)
-        coords = np.zeros((len(tokens), n, 2), dtype=np.float32)
-        labels = np.full((len(tokens), n), PAD, dtype=np.int64)
-        for row, (xy, kinds) in enumerate(tokens):
-            coords[row, : len(kinds)], labels[row, : len(kinds)] = xy, kinds
-        return Batch(
-            torch.from_numpy(images).contiguous(memory_format=torch.channels_last),
-            torch.from_numpy(valid),
-            torch.from_numpy(targets),
-            torch.from_numpy(coords).reshape(self.batch_size, m, n, 2),
-            torch.from_numpy(labels).reshape(self.batch_size, m, n),
-            torch.tensor(edge, dtype=torch.float32),
-        )
+            scene = make_scene(self.library, self.frame_px, self.mix, rng)
+            how = self.sampling if scene.whole else replace(self.sampling, box_share=1.0)
+            alphas = [scene.alphas[k % len(scene.alphas)] for k in range(self.prompts_per_image)]
+            asked.append((scene, [sample_prompt(alpha, rng, how) for alpha in alphas]))
+        return batch_of(asked, self.frame_px, self.sampling.max_tokens, rows)
 
     def batches(self, start: int, stop: int, ahead: int = 3) -> Iterator[Batch]:
         """Batches of steps `start` to `stop`, made by a thread that works ahead."""

@@ -1,10 +1,10 @@
 """Scenes: one training picture with the mattes of the objects in it, a pure function of (library, seed, index)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 from PIL import Image, ImageFilter
 
 from zim_plugins.training.library import Cutout, Library
@@ -12,6 +12,8 @@ from zim_plugins.training.procedural import random_shape, random_texture
 
 MIN_OBJECT_SHARE = 0.002
 """Objects smaller than this share of the frame are not asked for."""
+DRAWN_EDGE, CONVERTED_EDGE = 0.15, 0.5
+"""Trust in edges that a hand drew, and in those that a label converter found."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Scene:
     """Opacity in [0, 1]; at least one."""
     edge: float
     """Trust in the mattes' edges, in [0, 1]."""
+    whole: bool = True
+    """Whether the mattes are whole objects; a region of a drawing may be part of one, so no click alone can mean it."""
 
 
 def make_scene(library: Library, frame_px: int, mix: SceneMix, rng: np.random.Generator) -> Scene:
@@ -54,7 +58,7 @@ def make_scene(library: Library, frame_px: int, mix: SceneMix, rng: np.random.Ge
         else:
             scene = _composite_scene(library, frame_px, mix, rng)
         if scene is not None:
-            return Scene(_photographic(scene.rgb, rng), scene.alphas, scene.edge)
+            return replace(scene, rgb=_photographic(scene.rgb, rng))
 
 
 def _photo_scene(
@@ -73,13 +77,14 @@ def _photo_scene(
         masks = [255 * (labels == n).astype(np.uint8) for n in rng.permutation(fit)[:2]]
     else:
         masks = [photo.masks[i] for i in rng.permutation(len(photo.masks))[:2]]
-    window = _window(masks[0], photo.rgb.shape[:2], rng.random() < mix.zoomed, rng)
+    window = _window(masks[0] > 127, photo.rgb.shape[:2], rng.random() < mix.zoomed, rng)
     size = _fit(window, frame_px, rng)
     flip = rng.random() < 0.5
     rgb = _crop(photo.rgb, window, size, flip)
     alphas = [_crop(m, window, size, flip).astype(np.float32) / 255 for m in masks]
     alphas = [a for a in alphas if _usable(a)]
-    return Scene(rgb, alphas, edge=0.15) if alphas else None
+    edge = CONVERTED_EDGE if photo.converted and not use_segments else DRAWN_EDGE
+    return Scene(rgb, alphas, edge, whole=not use_segments) if alphas else None
 
 
 def _composite_scene(library: Library, frame_px: int, mix: SceneMix, rng: np.random.Generator) -> Scene | None:
@@ -122,7 +127,9 @@ def _foreground(library: Library, mix: SceneMix, rng: np.random.Generator) -> UI
             mask = photo.masks[rng.integers(len(photo.masks))]
             rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
             part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            soft = Image.fromarray(mask[part]).filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 1.5))))
+            soft = Image.fromarray(mask[part])
+            if not photo.converted:
+                soft = soft.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 1.5))))
             return np.dstack([photo.rgb[part], np.asarray(soft)])
     if kind < mix.pasted_object + mix.procedural:
         side = 192
@@ -160,7 +167,7 @@ def _placed(
 
 
 def _window(
-    mask: UInt8[np.ndarray, "h w"] | None, size: tuple[int, int], zoomed: bool, rng: np.random.Generator
+    mask: Bool[np.ndarray, "h w"] | None, size: tuple[int, int], zoomed: bool, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
     """The part of a picture to look at, X1 Y1 X2 Y2 [px]: round the mask, or a large part of the whole."""
     height, width = size

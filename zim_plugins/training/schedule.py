@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from zim_plugins.training.library import Library
+from zim_plugins.training.distributed import WHOLE, Share
 
 
 @runtime_checkable
@@ -27,8 +29,8 @@ class Task(Protocol):
         """Optimiser groups, each with `lr` and an equal `base_lr`."""
         ...
 
-    def batches(self, start: int, stop: int, frame_px: int, batch_size: int) -> Iterator[Any]:
-        """Batches of steps `start` to `stop`; the n-th is always the same."""
+    def batches(self, start: int, stop: int, frame_px: int, batch_size: int, share: Share = WHOLE) -> Iterator[Any]:
+        """This process's rows of the batches of steps `start` to `stop`; the n-th batch is always the same."""
         ...
 
     def loss(self, model: Any, batch: Any, step: int, device: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -37,6 +39,10 @@ class Task(Protocol):
 
     def check(self, model: Any, frame_px: int, device: str, batches: int) -> dict[str, float] | None:
         """Scores on held-out data, `error` (lower is better) among them; None where there is no such data."""
+        ...
+
+    def pictures(self, model: Any, frame_px: int, device: str, count: int) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+        """Samples, held-out ones where there are any: input with its prompt, matte, target, side by side."""
         ...
 
     def save(self, model: Any, path: Path, metadata: dict[str, str]) -> None:
@@ -48,8 +54,8 @@ class Task(Protocol):
 class TaskSettings(Protocol):
     """Frozen settings of a task, and how to set it up."""
 
-    def task(self, library: Library, held_out: Library | None, seed: int) -> Task:
-        """The task on its data."""
+    def task(self, library: Any, held_out: Any, seed: int) -> Task:
+        """The task on its data, and on what is kept apart for choosing a checkpoint (None: nothing is)."""
         ...
 
 
@@ -59,7 +65,7 @@ class Stage:
 
     frame_px: int
     batch_size: int
-    """Pictures in one step."""
+    """Pictures in one step, of all processes together."""
     steps: int
 
 
@@ -78,6 +84,12 @@ class Recipe:
     clip_norm: float = 1.0
     ema_decay: float = 0.998
     seed: int = 3407
+    save_every: int = 100
+    """Steps between two states to resume from."""
+    check_every: int = 400
+    """Steps between two held-out checks."""
+    check_batches: int = 6
+    """Held-out batches of one check."""
 
     @property
     def steps(self) -> int:
