@@ -122,3 +122,30 @@ def contents():
         return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def small_converter(tmp_path_factory) -> Path:
+    """A small label converter that has not learnt anything."""
+    import torch
+
+    from zim_plugins.label_converter.backbone import TinyBackboneConfig
+    from zim_plugins.label_converter.checkpoint import save_converter
+    from zim_plugins.label_converter.network import ConverterConfig, ConverterNetwork
+
+    torch.manual_seed(0)
+    backbone = TinyBackboneConfig(channels=(8, 8, 8, 8, 8))
+    config = ConverterConfig(
+        backbone, context_channels=8, decoder_channels=(8, 8, 8, 8, 8), head_channels=8, mask_logit=3.0
+    )
+    path = tmp_path_factory.mktemp("converter") / "converter.safetensors"
+    save_converter(ConverterNetwork(config), path, {})
+    return path
+
+
+@pytest.fixture
+def untrained_converter(small_converter):
+    """Makes the converter of `small_converter`."""
+    from zim_plugins.label_converter.convert import MatteConverter
+
+    return lambda worker: MatteConverter.load(small_converter).convert

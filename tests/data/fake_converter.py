@@ -48,10 +48,14 @@ def no_converter(worker: int) -> BlurConverter:
 
 def main() -> None:
     from zim_plugins.data.engine import convert_dataset
+    from zim_plugins.data.matte_folder import convert_folder
 
     source, out, workers, delay_s = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     print("ready", flush=True)
-    summary = convert_dataset(source, out, BlurMaker(delay_s), workers=workers, progress=False)
+    if sys.argv[5:]:
+        summary, _ = convert_folder(sys.argv[5], source, out, BlurMaker(delay_s), workers=workers, progress=False)
+    else:
+        summary = convert_dataset(source, out, BlurMaker(delay_s), workers=workers, progress=False)
     print(json.dumps(dict(summary.shards)), flush=True)
 
 

@@ -19,26 +19,14 @@ def _leave_the_process_alone():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module")
-def converter(tmp_path_factory):
-    """A small label converter that has not learnt anything."""
-    from zim_plugins.label_converter.backbone import TinyBackboneConfig
-    from zim_plugins.label_converter.checkpoint import save_converter
-    from zim_plugins.label_converter.network import ConverterConfig, ConverterNetwork
-
-    torch.manual_seed(0)
-    backbone = TinyBackboneConfig(channels=(8, 8, 8, 8, 8))
-    config = ConverterConfig(
-        backbone, context_channels=8, decoder_channels=(8, 8, 8, 8, 8), head_channels=8, mask_logit=3.0
-    )
-    path = tmp_path_factory.mktemp("converter") / "converter.safetensors"
-    save_converter(ConverterNetwork(config), path, {})
-    return path
+@pytest.fixture
+def converter(small_converter):
+    return small_converter
 
 
-def convert(shards, out, converter, *more: str) -> int:
+def convert(shards, out, converter, *more: str, source: str = "sa1b") -> int:
     folders = ["--data", str(shards), "--out", str(out), "--converter", str(converter)]
-    return main(["convert", "--from", "sa1b", *folders, "--device", "cpu", *more])
+    return main(["convert", "--from", source, *folders, "--device", "cpu", *more])
 
 
 def test_shards_to_mattes(shards, tmp_path, converter, capsys, contents):
@@ -86,4 +74,37 @@ def test_misuse(shards, tmp_path, converter, capsys):
     assert convert(tmp_path, out, converter) == 1  # no shards
     err = capsys.readouterr().err
     assert "--engine ray" in err and "not a label converter" in err and "holds no SA-1B shard" in err
+    assert not out.exists()
+
+
+def test_folder_of_masks(write, tmp_path, converter, capsys):
+    """Exit code 1 as long as something of the input is passed over."""
+    write("rgb", *(f"in/images/{k}.jpg" for k in range(3)))
+    write("mask", *(f"in/masks/cat_{k}.png" for k in range(3)))
+    good = (tmp_path / "in/images/1.jpg").read_bytes()
+    (tmp_path / "in/images/1.jpg").write_bytes(good[:200])
+    out, more = tmp_path / "out", ["--workers", "1", "--min-area-share", "0.01"]
+    assert convert(tmp_path / "in", out, converter, *more, source="objects") == 1
+    captured = capsys.readouterr()
+    assert captured.out == f"{out}\n"
+    assert "pictures: 3 converted" in captured.err and "1 unreadable picture" in captured.err
+    assert "images/s" in captured.err and "masks/s" in captured.err
+    (tmp_path / "in/images/1.jpg").write_bytes(good)
+    assert convert(tmp_path / "in", out, converter, *more, source="objects") == 0
+    assert "1 converted, 2 done before" in capsys.readouterr().err
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["settings"]["selection"]["min_area_share"] == 0.01
+    assert len(manifest["converter"]["sha256"]) == 64 and len(list((out / "mattes").iterdir())) == 3
+
+
+def test_misuse_of_folders(write, tmp_path, converter, capsys):
+    write("rgb", "in/images/1.jpg")
+    out = tmp_path / "out"
+    assert convert(tmp_path / "in", out, converter, source="nosuch") == 2
+    assert convert(tmp_path / "in", out, converter, "--split", "val", source="objects") == 2
+    assert convert(tmp_path / "in", out, converter, "--min-predicted-iou", "0.9", source="objects") == 2
+    assert convert(tmp_path / "in", out, converter, "--split", "val") == 2
+    assert convert(tmp_path / "in", out, converter, source="objects") == 1  # no masks
+    err = capsys.readouterr().err
+    assert "known are" in err and "has no split 'val'" in err and "not laid out as objects" in err
     assert not out.exists()

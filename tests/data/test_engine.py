@@ -12,16 +12,18 @@ import pytest
 from zim_plugins.data.claims import CLAIMS
 from zim_plugins.data.engine import convert_dataset
 from zim_plugins.data.fault import DataError
+from zim_plugins.data.matte_folder import convert_folder
 from zim_plugins.data.shards import Selection
 
 SCRIPT = Path(__file__).parent / "fake_converter.py"
 ROOT = Path(__file__).parents[2]
 
 
-def start(source, out, *, workers=1, delay_s=0.0) -> subprocess.Popen:
-    """A conversion in a process of its own, about to begin."""
+def start(source, out, *, workers=1, delay_s=0.0, dataset: str | None = None) -> subprocess.Popen:
+    """A conversion in a process of its own, about to begin; of shards where no data set is named."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(SCRIPT), str(source), str(out), str(workers), str(delay_s)]
+    command += [] if dataset is None else [dataset]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
@@ -142,12 +144,14 @@ def test_same_name_twice(tmp_path, sa1b, tar, blur_maker):
         convert_dataset(tmp_path / "in", tmp_path / "out", blur_maker(), progress=False)
 
 
-def kill_and_resume(shards, out, *, kills: int, workers: int, delay_s: float, rng: random.Random) -> int:
+def kill_and_resume(
+    shards, out, *, kills: int, workers: int, delay_s: float, rng: random.Random, dataset: str | None = None
+) -> int:
     """Kill -9 at random moments until so many kills hit, then let it finish; answers with kills that hit."""
     hits = attempts = 0
     while hits < kills and attempts < 3 * kills:
         attempts += 1
-        process = start(shards, out, workers=workers, delay_s=delay_s)
+        process = start(shards, out, workers=workers, delay_s=delay_s, dataset=dataset)
         wait_until_ready(process)
         time.sleep(rng.uniform(0, 14 * delay_s))
         running = process.poll() is None
@@ -156,10 +160,10 @@ def kill_and_resume(shards, out, *, kills: int, workers: int, delay_s: float, rn
         process.stdout.close()
         hits += running
         if not running:  # it was through: some of the work is undone, so that there is something to interrupt
-            for path in sorted(out.glob("*.done.json"))[: rng.randint(1, 3)]:
+            for path in sorted(out.glob("*.done.json" if dataset is None else "done/*.json"))[: rng.randint(1, 3)]:
                 path.unlink()
     deadline = time.monotonic() + 60
-    while finish(start(shards, out, workers=workers)).get("elsewhere") and time.monotonic() < deadline:
+    while finish(start(shards, out, workers=workers, dataset=dataset)).get("elsewhere") and time.monotonic() < deadline:
         time.sleep(0.2)  # workers of the killed run are on their way out
     return hits
 
@@ -203,3 +207,23 @@ def test_ray_gives_the_same_bytes(shards, tmp_path, blur_maker, undisturbed, con
     assert done.returncode == 0, done.stderr[-2000:]
     assert "'converted': 3" in done.stdout
     assert contents(tmp_path / "out") == undisturbed
+
+
+@pytest.fixture
+def folder(write, tmp_path):
+    """Four pictures with three masks each, and what an undisturbed conversion makes of them."""
+    write("rgb", *(f"objects/images/{k}.png" for k in range(4)))
+    write("mask", *(f"objects/masks/{kind}_0_{k}.png" for k in range(4) for kind in ("cat", "cup", "hat")))
+    return tmp_path / "objects"
+
+
+@pytest.mark.parametrize(
+    ("workers", "kills"),
+    [(1, 3), (2, 1), pytest.param(1, 20, marks=pytest.mark.slow), pytest.param(2, 20, marks=pytest.mark.slow)],
+)
+def test_folder_killed_at_random_moments(folder, tmp_path, blur_maker, contents, workers, kills):
+    convert_folder("objects", folder, tmp_path / "calm", blur_maker(), progress=False)
+    rng, out = random.Random(workers), tmp_path / "out"
+    hits = kill_and_resume(folder, out, kills=kills, workers=workers, delay_s=0.1, rng=rng, dataset="objects")
+    assert hits == kills
+    assert contents(out) == contents(tmp_path / "calm")

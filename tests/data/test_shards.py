@@ -200,6 +200,15 @@ class TestSelection:
         assert kept == expected
         assert left_out.total() == 12 - len(kept) and 0 < len(kept) < 6
 
+    def test_share_of_the_picture(self, annotations):
+        left_out = Counter()
+        share = sorted(a.area for a in annotations)[6] / 32**2
+        kept = Selection(min_area_share=share).select(annotations, left_out)
+        assert kept == [a for a in annotations if a.area / 32**2 >= share]
+        assert left_out == {"min_area_share": 12 - len(kept)} and len(kept) >= 6
+        with pytest.raises(ValueError, match=r"got 1.5"):
+            Selection(min_area_share=1.5)
+
     def test_missing_score(self, annotations):
         unscored = replace(annotations[0], predicted_iou=None)
         assert Selection(min_predicted_iou=0.1).select([unscored], Counter()) == []

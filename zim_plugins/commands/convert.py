@@ -1,32 +1,36 @@
-"""`zim convert`: the masks of SA-1B to mattes, shard by shard."""
+"""`zim convert`: masks to mattes, of SA-1B shard by shard, of other data sets picture by picture."""
 
 import logging
 import os
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
 from zim_plugins.commands.session import DONE, FAILED, CommandArgs, Misuse
 
 if TYPE_CHECKING:
+    from zim_plugins.data.engine import Summary
     from zim_plugins.data.shards import Convert
 
 logger = logging.getLogger(__name__)
+SHOWN_FAULTS = 50
+"""Faults listed in full; the manifest lists up to 1000."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertArgs(CommandArgs):
     """Turn segmentation masks into mattes; run the same command again after a kill, and it does what is left."""
 
-    source: Annotated[Literal["sa1b"], arg(name="from")] = "sa1b"
-    """Format of the input: shards of SA-1B, as tars or folders."""
+    source: Annotated[str, arg(name="from", metavar="NAME")] = "sa1b"
+    """Layout of the input: sa1b, coco, ade20k, bsds500, objects, plain...; an unknown name lists all."""
     data: Annotated[Path, arg(metavar="DIR")]
-    """Folder with the shards, or one shard."""
+    """Folder of the data set; of SA-1B the folder with the shards, or one shard."""
     out: Annotated[Path, arg(metavar="DIR")]
-    """Folder for shards of mattes, SHARD.tar with SHARD.done.json."""
+    """Folder for the results: of SA-1B SHARD.tar with SHARD.done.json; of other sets mattes/NAME.png, index.jsonl and
+    manifest.json."""
     converter: Annotated[Path, arg(metavar="FILE")]
     """Label converter, .safetensors, as `zim train converter_tiny` writes it."""
     engine: Literal["local", "ray"] = "local"
@@ -34,21 +38,25 @@ class ConvertArgs(CommandArgs):
     address: Annotated[str | None, arg(metavar="HOST:PORT")] = None
     """Of a running Ray cluster; starts one on this machine if left out."""
     workers: Annotated[int, arg(metavar="N")] = field(default_factory=lambda: os.cpu_count() or 1)
-    """Shards in work at one time; on GPUs, one or two for each."""
+    """Shards, or pictures, in work at one time; on GPUs several for each, as one core feeds each worker."""
     device: Annotated[str, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where the converter runs."""
     dtype: Literal["fp32", "bf16"] = "fp32"
     """What the converter computes in."""
+    split: Annotated[tuple[str, ...], arg(metavar="SPLIT")] = ()
+    """Splits to convert; all that are there if none is named. Not of SA-1B."""
     min_area_px: Annotated[int, arg(metavar="PIXELS")] = 0
     """Leave out smaller masks."""
+    min_area_share: Annotated[float, arg(metavar="0..1")] = 0.0
+    """Leave out masks that are a smaller share of their picture."""
     min_predicted_iou: Annotated[float, arg(metavar="0..1")] = 0.0
-    """Leave out masks whose quality SAM put lower."""
+    """Leave out masks whose quality SAM put lower; only of SA-1B."""
     min_stability_score: Annotated[float, arg(metavar="0..1")] = 0.0
-    """Leave out less stable masks."""
+    """Leave out less stable masks; only of SA-1B."""
     max_per_image: Annotated[int | None, arg(metavar="N")] = None
     """Masks of one photograph at most, taken evenly over their areas."""
     copy_images: bool = False
-    """Copy the photographs into the shards of mattes."""
+    """Copy the photographs into the shards of mattes, or to images/ beside mattes/."""
 
 
 def make_converter(path: Path, device: str, dtype: str, worker: int) -> "Convert":
@@ -66,45 +74,88 @@ def make_converter(path: Path, device: str, dtype: str, worker: int) -> "Convert
 
 def main(args: ConvertArgs) -> int:
     """Convert what is not yet converted."""
+    _refuse_misuse(args)
+
+    from zim_plugins.core.build import resolve_device
+    from zim_plugins.data.engine import convert_dataset
+    from zim_plugins.data.matte_folder import convert_folder
+    from zim_plugins.data.shards import Selection, file_sha256
+    from zim_plugins.label_converter.checkpoint import load_converter
+
+    device = resolve_device(args.device)
+    load_converter(args.converter)  # a fault of the file is told once, here, and not by every worker
+    maker = partial(make_converter, args.converter.resolve(), device, args.dtype)
+    options: dict[str, Any] = {
+        "engine": args.engine,
+        "workers": args.workers,
+        "selection": Selection(
+            args.min_area_px,
+            args.min_predicted_iou,
+            args.min_stability_score,
+            max_per_image=args.max_per_image,
+            min_area_share=args.min_area_share,
+        ),
+        "copy_images": args.copy_images,
+        "converter": {"name": args.converter.name, "sha256": file_sha256(args.converter), "dtype": args.dtype},
+        "address": args.address,
+        "gpus_per_worker": 1.0 if device == "cuda" else 0.0,
+    }
+    if args.source == "sa1b":
+        summary = convert_dataset(args.data, args.out, maker, **options)
+        _tell(summary, "shards")
+        if summary.faults:
+            logger.warning("passed over: %s; the manifests name them", _words(summary.faults))
+        faulty = False
+    else:
+        summary, manifest = convert_folder(args.source, args.data, args.out, maker, splits=args.split, **options)
+        _tell(summary, "pictures")
+        faulty = manifest is not None and _tell_faults(manifest)
+    print(args.out)
+    return FAILED if summary.failures or faulty else DONE
+
+
+def _refuse_misuse(args: ConvertArgs) -> None:
     if not args.data.exists():
-        raise Misuse(f"--data {args.data} does not exist: name the folder of SA-1B's shards")
+        raise Misuse(f"--data {args.data} does not exist: name the folder of the data set")
     if not args.converter.is_file():
         raise Misuse(f"--converter {args.converter} is no file: name the .safetensors of a trained label converter")
     if args.workers < 1:
         raise Misuse(f"--workers is at least 1, got {args.workers}")
     if args.address is not None and args.engine != "ray":
         raise Misuse("--address is for --engine ray")
+    if args.source == "sa1b":
+        if args.split:
+            raise Misuse("--split is not for sa1b: name one shard, or a folder of shards, as --data")
+        return
 
-    from zim_plugins.core.build import resolve_device
-    from zim_plugins.data.engine import convert_dataset
-    from zim_plugins.data.shards import Selection, file_sha256
-    from zim_plugins.label_converter.checkpoint import load_converter
+    from zim_plugins.data.fault import DataError
+    from zim_plugins.data.registry import require_dataset
 
-    device = resolve_device(args.device)
-    load_converter(args.converter)  # a fault of the file is told once, here, and not by every worker
-    summary = convert_dataset(
-        args.data,
-        args.out,
-        partial(make_converter, args.converter.resolve(), device, args.dtype),
-        engine=args.engine,
-        workers=args.workers,
-        selection=Selection(
-            args.min_area_px, args.min_predicted_iou, args.min_stability_score, max_per_image=args.max_per_image
-        ),
-        copy_images=args.copy_images,
-        converter={"name": args.converter.name, "sha256": file_sha256(args.converter), "dtype": args.dtype},
-        address=args.address,
-        gpus_per_worker=1.0 if device == "cuda" else 0.0,
-    )
-    logger.info("shards: %s", _words(summary.shards))
+    if args.min_predicted_iou or args.min_stability_score:
+        raise Misuse(f"--min-predicted-iou and --min-stability-score are for sa1b: {args.source} has no such scores")
+    try:
+        for split in (None, *args.split):
+            require_dataset(args.source, split)
+    except DataError as error:
+        raise Misuse(str(error)) from error
+
+
+def _tell(summary: "Summary", units: str) -> None:
+    logger.info("%s: %s", units, _words(summary.shards))
     if summary.counts:
         logger.info("now: %s", _words(summary.counts))
-    if summary.faults:
-        logger.warning("passed over: %s; the manifests name them", _words(summary.faults))
     if summary.shards["elsewhere"]:
-        logger.info("another run holds %d shards: run again when it is through", summary.shards["elsewhere"])
-    print(args.out)
-    return FAILED if summary.failures else DONE
+        logger.info("another run holds %d %s: run again when it is through", summary.shards["elsewhere"], units)
+
+
+def _tell_faults(manifest: dict[str, Any]) -> bool:
+    """Tell what was passed over of a folder; whether there was anything."""
+    for fault in manifest["faults"][:SHOWN_FAULTS]:
+        logger.warning("%s", fault)
+    kinds = manifest["counts"]["faults"]
+    if kinds:
+        logger.warning("passed over: %s; manifest.json names them", _words(kinds))
+    return bool(kinds)
 
 
 def _words(counts: dict[str, int]) -> str:

@@ -1,24 +1,25 @@
-"""Conversion of a whole data set, shard by shard: in processes of this machine, or on a Ray cluster.
+"""Conversion of a whole data set, unit by unit: in processes of this machine, or on a Ray cluster.
 
-The shard is the unit: it is claimed by a file lock, which the system takes back when its holder dies, converted, and
-then there as a whole. A run that was killed, or joined by a second one, loses nothing and makes nothing twice.
+The unit, a shard of SA-1B or a picture of other sets, is claimed by a file lock, which the system takes back when its
+holder dies, converted, and then there as a whole. A run that was killed, or joined by a second one, loses nothing and
+makes nothing twice.
 """
 
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from zim_plugins.data.claims import CLAIMS, MakeConverter, Outcome
+from zim_plugins.data.claims import CLAIMS, Job, MakeConverter, Outcome
 from zim_plugins.data.fault import DataError
 from zim_plugins.data.processes import convert_here, convert_in_processes
 from zim_plugins.data.progress import ConversionBar
 from zim_plugins.data.ray_engine import convert_with_ray
 from zim_plugins.data.sa1b import find_shards
-from zim_plugins.data.shards import EVERYTHING, Selection, ShardJob, is_done
+from zim_plugins.data.shards import EVERYTHING, Selection, ShardJob
 
 Engine = Literal["local", "ray"]
 logger = logging.getLogger(__name__)
@@ -29,15 +30,15 @@ class Summary:
     """What a run did."""
 
     shards: Counter[str] = field(default_factory=Counter)
-    """Shards `converted`, `done before`, `elsewhere` (held by another run) and `failed`."""
+    """Units `converted`, `done before`, `elsewhere` (held by another run) and `failed`."""
     counts: Counter[str] = field(default_factory=Counter)
-    """Photographs, annotations, mattes... of the shards converted now."""
+    """Photographs, annotations, mattes... of the units converted now."""
     faults: Counter[str] = field(default_factory=Counter)
     """Faults of the input, by kind."""
     failures: list[str] = field(default_factory=list)
 
     def add(self, name: str, outcome: Outcome) -> None:
-        """Count one shard."""
+        """Count one unit."""
         what, details = outcome
         self.shards[what] += 1
         if what == "converted":
@@ -45,7 +46,7 @@ class Summary:
             self.faults.update(details["faults"])
         elif what == "failed":
             self.failures.append(f"{name}: {details['error']}")
-            logger.error("shard %s failed: %s", name, details["error"])
+            logger.error("%s failed: %s", name, details["error"])
 
 
 def convert_dataset(
@@ -83,13 +84,43 @@ def convert_dataset(
     """
     if workers < 1:
         raise ValueError(f"workers is at least 1, got {workers}")
-    shards = find_shards(source)
-    jobs = [ShardJob(shard, out, selection, copy_images, converter or {}) for shard in shards]
+    jobs = [ShardJob(shard, out, selection, copy_images, converter or {}) for shard in find_shards(source)]
+    return convert_jobs(
+        jobs,
+        out,
+        make_converter,
+        engine=engine,
+        workers=workers,
+        address=address,
+        gpus_per_worker=gpus_per_worker,
+        progress=progress,
+    )
+
+
+def convert_jobs(
+    jobs: Sequence[Job],
+    out: Path,
+    make_converter: MakeConverter,
+    *,
+    engine: Engine = "local",
+    workers: int = 1,
+    address: str | None = None,
+    gpus_per_worker: float = 0.0,
+    progress: bool = True,
+) -> Summary:
+    """Do what is left of some units of work into one folder; arguments as of `convert_dataset`.
+
+    Raises:
+        DataError: two units have one name, or results of other settings lie in `out`.
+        MissingExtra: Ray is asked for and not installed.
+    """
+    if workers < 1:
+        raise ValueError(f"workers is at least 1, got {workers}")
     twice = [name for name, n in Counter(job.name for job in jobs).items() if n > 1]
     if twice:
-        raise DataError(f"{source} holds shards of the same name: {', '.join(twice[:5])}")
+        raise DataError(f"the input holds several of the same name: {', '.join(twice[:5])}")
     out.mkdir(parents=True, exist_ok=True)
-    pending = [job for job in jobs if not is_done(job)]
+    pending = [job for job in jobs if not job.is_done()]
     summary = Summary()
     summary.shards["done before"] = len(jobs) - len(pending)
     if pending:
@@ -102,7 +133,7 @@ def convert_dataset(
                 outcomes = convert_in_processes(pending, make_converter, workers, bar.tick)
             for job, outcome in outcomes:
                 summary.add(job.name, outcome)
-                bar.shard_done(job, outcome, ticked=engine == "local")
+                bar.unit_done(job, outcome, ticked=engine == "local")
     if not summary.shards["elsewhere"]:
         shutil.rmtree(out / CLAIMS, ignore_errors=True)
     return summary

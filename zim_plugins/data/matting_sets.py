@@ -105,8 +105,14 @@ PAIRED_LAYOUTS: dict[str, PairedLayout] = {
         folder="BG-20k",
         splits={"train": ((Pairs("train", None),),), "test": ((Pairs("testval", None),),)},
     ),
-    "objects": PairedLayout(  # click benchmarks: masks NAME_x.png of pictures x.jpg
-        licence="", splits={"all": ((Pairs("images", "masks", match="suffixed", masks=True),),)}
+    "objects": PairedLayout(  # click benchmarks: masks NAME_x.png of pictures x.jpg, or the mattes made of them
+        licence="",
+        splits={
+            "all": (
+                (Pairs("images", "masks", match="suffixed", masks=True),),
+                (Pairs("images", "mattes", match="suffixed"),),
+            )
+        },
     ),
     "plain": PairedLayout(  # anybody's own folders
         licence="",

@@ -11,24 +11,22 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait as wait_for_any
 from typing import Any
 
-from zim_plugins.data.claims import MakeConverter, Outcome, convert_claimed
+from zim_plugins.data.claims import Job, MakeConverter, Outcome, convert_claimed
 from zim_plugins.data.fault import DataError
-from zim_plugins.data.shards import Convert, ShardJob, Tick
+from zim_plugins.data.shards import Convert, Tick
 
 
-def convert_here(
-    jobs: Sequence[ShardJob], make_converter: MakeConverter, tick: Tick
-) -> Iterator[tuple[ShardJob, Outcome]]:
-    """Convert shards in this process, one after the other."""
+def convert_here(jobs: Sequence[Job], make_converter: MakeConverter, tick: Tick) -> Iterator[tuple[Job, Outcome]]:
+    """Convert units in this process, one after the other."""
     convert = make_converter(0)
     for job in jobs:
         yield job, convert_claimed(job, convert, tick)
 
 
 def convert_in_processes(
-    jobs: Sequence[ShardJob], make_converter: MakeConverter, workers: int, tick: Tick
-) -> Iterator[tuple[ShardJob, Outcome]]:
-    """Convert shards in `workers` processes; outcomes come as they are ready.
+    jobs: Sequence[Job], make_converter: MakeConverter, workers: int, tick: Tick
+) -> Iterator[tuple[Job, Outcome]]:
+    """Convert units in `workers` processes; outcomes come as they are ready.
 
     Raises:
         DataError: a worker died, or could not build its converter.
@@ -66,7 +64,7 @@ def _drain(ticks: "multiprocessing.Queue[tuple[int, int, int]]", tick: Tick) -> 
 
 @dataclass
 class _Worker:
-    """What a worker process keeps from shard to shard."""
+    """What a worker process keeps from unit to unit."""
 
     convert: Convert
     tick: Tick
@@ -89,5 +87,5 @@ def _die_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _convert_in_worker(job: ShardJob) -> Outcome:
+def _convert_in_worker(job: Job) -> Outcome:
     return convert_claimed(job, _worker[0].convert, _worker[0].tick)

@@ -2,8 +2,7 @@
 
 from tqdm import tqdm
 
-from zim_plugins.data.claims import Outcome
-from zim_plugins.data.shards import ShardJob
+from zim_plugins.data.claims import Job, Outcome
 
 
 class ConversionBar:
@@ -30,8 +29,8 @@ class ConversionBar:
         self.bar.set_postfix_str(rates, refresh=False)
         self._show()
 
-    def shard_done(self, job: ShardJob, outcome: Outcome, *, ticked: bool) -> None:
-        """A shard is through; its photographs are counted now unless `tick` was told of them."""
+    def unit_done(self, job: Job, outcome: Outcome, *, ticked: bool) -> None:
+        """A shard, or a picture, is through; its photographs are counted now unless `tick` was told of them."""
         self.finished_bytes += job.input_bytes()
         if outcome[0] == "converted" and not ticked:
             counts = outcome[1]

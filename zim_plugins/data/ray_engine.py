@@ -1,18 +1,17 @@
-"""Conversion on a Ray cluster, by Ray Data: an actor with a converter for each worker, shards as rows."""
+"""Conversion on a Ray cluster, by Ray Data: an actor with a converter for each worker, units of work as rows."""
 
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from zim_plugins.core.errors import MissingExtra
-from zim_plugins.data.claims import MakeConverter, Outcome, convert_claimed
-from zim_plugins.data.shards import ShardJob
+from zim_plugins.data.claims import Job, MakeConverter, Outcome, convert_claimed
 
 
 class _RayConverter:
-    """One actor of Ray Data: a converter that takes shard after shard."""
+    """One actor of Ray Data: a converter that takes unit after unit."""
 
-    def __init__(self, jobs: Sequence[ShardJob], make_converter: MakeConverter) -> None:
+    def __init__(self, jobs: Sequence[Job], make_converter: MakeConverter) -> None:
         self.jobs = jobs
         self.convert = make_converter(0)  # Ray shows each actor its own GPUs
 
@@ -22,19 +21,19 @@ class _RayConverter:
 
 
 def convert_with_ray(
-    jobs: Sequence[ShardJob],
+    jobs: Sequence[Job],
     make_converter: MakeConverter,
     workers: int,
     address: str | None,
     gpus_per_worker: float,
-) -> Iterator[tuple[ShardJob, Outcome]]:
-    """Convert shards on a Ray cluster; outcomes come as they are ready.
+) -> Iterator[tuple[Job, Outcome]]:
+    """Convert units on a Ray cluster; outcomes come as they are ready.
 
     Paths are the driver's: input and output lie on a file system that all machines of the cluster share. Of a cluster
     that asks for a token (Ray's default from 2.59 on), Ray takes it from RAY_AUTH_TOKEN, set alike on both sides.
 
     Args:
-        jobs: the shards.
+        jobs: shards or pictures.
         make_converter: builds the converter in each actor.
         workers: actors.
         address: of a running cluster; None starts one on this machine.

@@ -42,6 +42,17 @@ class MattedImage:
     """Annotation ids."""
 
 
+@dataclass(frozen=True, eq=False)
+class OpenShard:
+    """Where the photographs and mattes of one shard lie."""
+
+    path: Path
+    keys: tuple[str, ...]
+    """sa_N of each photograph that has mattes, in order of name."""
+    members: dict[str, Member]
+    """By file name."""
+
+
 def done_shards(folder: Path) -> list[Path]:
     """Shards of mattes whose manifest says that they are whole, in order of name.
 
@@ -127,25 +138,38 @@ class MatteShards(IterableDataset[MattedImage]):
             yield from self._read_shard(shard, epoch, slice(None) if whole else slice(rank, None, world))
 
     def _read_shard(self, shard: Path, epoch: int, share: slice) -> Iterator[MattedImage]:
+        opened = self.open_shard(shard)
+        keys = list(opened.keys)
+        if self.shuffle:
+            random.Random(f"{self.seed}-{epoch}-{shard.stem}").shuffle(keys)
+        for key in keys[share]:
+            matted = self.read(opened, key, np.random.default_rng([self.seed, epoch, *key.encode()]))
+            if matted is not None:
+                yield matted
+
+    def open_shard(self, shard: Path) -> OpenShard:
+        """Find the photographs and mattes of a shard; none is read yet.
+
+        Raises:
+            DataError: there are no photographs, neither beside the mattes nor in the source.
+        """
         members = scan_shard(shard, self.report)
         if shard.stem in self.sources:
             pictures = scan_shard(self.sources[shard.stem], self.report)
             members |= {name: at for name, at in pictures.items() if name.endswith(IMAGE_SUFFIXES)}
-        keys = sorted(name.removesuffix(".json") for name in members if name.endswith(".json"))
-        if self.shuffle:
-            random.Random(f"{self.seed}-{epoch}-{shard.stem}").shuffle(keys)
-        for key in keys[share]:
-            image_name = next((key + suffix for suffix in IMAGE_SUFFIXES if key + suffix in members), None)
-            if image_name is None:
-                raise DataError(f"{shard} holds no photographs: name the SA-1B shards it was made from as source")
-            rng = np.random.default_rng([self.seed, epoch, *key.encode()])
-            try:
-                matted = self._read_image(key, image_name, members, rng)
-            except (ImageError, DataError, OSError, ValueError, KeyError, TypeError) as error:
-                self.report(Fault("broken sample", f"{shard}:{key}", str(error)))
-                continue
-            if matted is not None:
-                yield matted
+        keys = tuple(sorted(name.removesuffix(".json") for name in members if name.endswith(".json")))
+        if not all(any(key + suffix in members for suffix in IMAGE_SUFFIXES) for key in keys):
+            raise DataError(f"{shard} holds no photographs: name the SA-1B shards it was made from as source")
+        return OpenShard(shard, keys, members)
+
+    def read(self, opened: OpenShard, key: str, rng: np.random.Generator) -> MattedImage | None:
+        """One photograph of a shard; None where it is damaged, which is reported, or has no matte above one half."""
+        image_name = next(key + suffix for suffix in IMAGE_SUFFIXES if key + suffix in opened.members)
+        try:
+            return self._read_image(key, image_name, opened.members, rng)
+        except (ImageError, DataError, OSError, ValueError, KeyError, TypeError) as error:
+            self.report(Fault("broken sample", f"{opened.path}:{key}", str(error)))
+            return None
 
     def _read_image(
         self, key: str, image_name: str, members: dict[str, Member], rng: np.random.Generator

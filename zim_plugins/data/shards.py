@@ -70,10 +70,14 @@ class Selection:
     """Lowest stability, 0 to 1."""
     max_per_image: int | None = None
     """Masks of one photograph at most, taken evenly over their areas."""
+    min_area_share: float = 0.0
+    """Smallest mask as a share of its picture, 0 to 1."""
 
     def __post_init__(self) -> None:
         if self.max_per_image is not None and self.max_per_image < 1:
             raise ValueError(f"max_per_image is at least 1, got {self.max_per_image}")
+        if not 0 <= self.min_area_share <= 1:
+            raise ValueError(f"min_area_share lies in [0, 1], got {self.min_area_share}")
 
     def select(self, annotations: Sequence[Annotation], left_out: Counter[str]) -> list[Annotation]:
         """The annotations to convert, in order of id; the others are counted by reason.
@@ -84,6 +88,8 @@ class Selection:
         for annotation in annotations:
             if annotation.area < self.min_area_px:
                 left_out["min_area_px"] += 1
+            elif annotation.area < self.min_area_share * annotation.mask.size[0] * annotation.mask.size[1]:
+                left_out["min_area_share"] += 1
             elif (annotation.predicted_iou or 0.0) < self.min_predicted_iou:
                 left_out["min_predicted_iou"] += 1
             elif (annotation.stability_score or 0.0) < self.min_stability_score:
@@ -139,6 +145,14 @@ class ShardJob:
     def input_bytes(self) -> int:
         """Size of the input [bytes]."""
         return sum(p.stat().st_size for p in shard_files(self.shard))
+
+    def is_done(self) -> bool:
+        """See the function `is_done`."""
+        return is_done(self)
+
+    def convert(self, convert: Convert, tick: Tick | None = None) -> dict[str, Any]:
+        """See `convert_shard`; answers with the counts of its manifest."""
+        return convert_shard(self, convert, tick)["counts"]
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -277,7 +291,7 @@ def _members(
         if len(mattes) != len(masks):
             raise ValueError(f"the converter answered {len(masks)} masks with {len(mattes)} mattes")
         for annotation, mask, matte in zip(some, masks, mattes, strict=True):
-            alpha, x, y = _tight(matte, mask.shape)
+            alpha, x, y = tight_crop(matte, mask.shape)
             if alpha.size == 0:
                 counts["empty_mattes"] += 1
                 continue
@@ -298,7 +312,7 @@ def _members(
     yield from pictures
 
 
-def _tight(matte: Matte, size: tuple[int, ...]) -> tuple[UInt8[np.ndarray, "h w"], int, int]:
+def tight_crop(matte: Matte, size: tuple[int, ...]) -> tuple[UInt8[np.ndarray, "h w"], int, int]:
     """The matte in 8 bits without its empty margins, and the crop's left column and top row [px]."""
     height, width = matte.alpha.shape
     if matte.x < 0 or matte.y < 0 or matte.y + height > size[0] or matte.x + width > size[1]:
