@@ -7,9 +7,11 @@ from typing import Annotated
 
 import tyro
 
+from zim_plugins.commands.ablate import AblateArgs
 from zim_plugins.commands.convert import ConvertArgs
 from zim_plugins.commands.data import DataArgs
 from zim_plugins.commands.doctor import DoctorArgs
+from zim_plugins.commands.evaluate import EvaluateArgs
 from zim_plugins.commands.everything import EverythingArgs
 from zim_plugins.commands.export import ExportArgs
 from zim_plugins.commands.matte import MatteArgs
@@ -20,6 +22,8 @@ from zim_plugins.commands.train import TrainArgs
 Command = (
     Annotated[MatteArgs, tyro.conf.subcommand("matte")]
     | Annotated[EverythingArgs, tyro.conf.subcommand("everything")]
+    | Annotated[EvaluateArgs, tyro.conf.subcommand("evaluate")]
+    | Annotated[AblateArgs, tyro.conf.subcommand("ablate")]
     | Annotated[ExportArgs, tyro.conf.subcommand("export")]
     | Annotated[TrainArgs, tyro.conf.subcommand("train")]
     | Annotated[DataArgs, tyro.conf.subcommand("data")]

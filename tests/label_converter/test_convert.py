@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from zim_plugins.label_converter.checkpoint import save_converter
+from zim_plugins.label_converter.checkpoint import CONVERTER_TINY, save_converter
 from zim_plugins.label_converter.convert import ConvertSettings, CroppedMatte, MatteConverter
 from zim_plugins.label_converter.network import ConverterConfig, ConverterNetwork
 
@@ -129,3 +129,51 @@ def test_a_cropped_matte_knows_its_place() -> None:
     full = CroppedMatte(np.ones((2, 3), np.float32), x=4, y=1).full(5, 8)
     assert full.sum() == 6
     assert full[1:3, 4:7].all()
+
+
+def two_tones(height: int, width: int, mask: np.ndarray) -> np.ndarray:
+    """A picture whose edges are those of the mask, with a little noise."""
+    noise = np.random.default_rng(1).integers(0, 12, (height, width, 3))
+    return (np.where(mask[..., None], 190, 40) + noise).astype(np.uint8)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (70, 50), (160, 110)])
+def test_a_large_crop_is_reduced_and_comes_back_along_the_picture_s_edges(corner: tuple[int, int]) -> None:
+    height, width = 240, 320
+    mask = rectangle(height, width, *corner, 160, 130)
+    image = two_tones(height, width, mask)
+    network = LocalNetwork()
+    how = replace(SMALL_FRAMES, work_px=64)
+    matte = MatteConverter(network, settings=how).convert(image, [mask])[0]
+    assert {shape[-1] for shape in network.shapes} == {64}  # one look, not tiles
+    unreduced = MatteConverter(LocalNetwork(), settings=SMALL_FRAMES).convert(image, [mask])[0]
+    assert (matte.x, matte.y, matte.alpha.shape) == (unreduced.x, unreduced.y, unreduced.alpha.shape)
+    expected = whole_at_once(image, mask)
+    found = matte.full(height, width)
+    assert np.abs(found - expected).mean() < 0.02
+    assert ((found > 0.25) == mask).mean() > 0.995  # the edge lies where the picture has it, to the pixel
+    # a blind enlargement is blurred by three and more pixels
+    small = F.interpolate(torch.from_numpy(expected)[None, None], scale_factor=0.3, mode="area")
+    blind = F.interpolate(small, (height, width), mode="bilinear")[0, 0].numpy()
+    edge = np.abs(np.diff(mask.astype(float), axis=1)) > 0
+    assert np.abs(np.diff(found, axis=1))[edge].mean() > 1.5 * np.abs(np.diff(blind, axis=1))[edge].mean()
+
+
+def test_small_crops_are_not_reduced() -> None:
+    mask = rectangle(120, 160, 50, 40, 30, 20)
+    image = picture(120, 160)
+    plain, reducing = (
+        MatteConverter(LocalNetwork(), settings=s).convert(image, [mask])[0]
+        for s in (SMALL_FRAMES, replace(SMALL_FRAMES, work_px=64))
+    )
+    np.testing.assert_array_equal(plain.alpha, reducing.alpha)
+    with pytest.raises(ValueError, match="work_px"):
+        ConvertSettings(work_px=8)
+
+
+def test_the_shipped_converter_looks_at_its_own_frame() -> None:
+    converter = MatteConverter.load(CONVERTER_TINY)
+    assert converter.settings.work_px == 256
+    mask = rectangle(200, 200, 60, 60, 80, 80)
+    alpha = converter.convert(two_tones(200, 200, mask), [mask])[0].full(200, 200)
+    assert np.abs(alpha - mask).mean() < 0.01  # a rigid square, exactly drawn: nothing to mend

@@ -31,8 +31,8 @@ class ConvertArgs(CommandArgs):
     out: Annotated[Path, arg(metavar="DIR")]
     """Folder for the results: of SA-1B SHARD.tar with SHARD.done.json; of other sets mattes/NAME.png, index.jsonl and
     manifest.json."""
-    converter: Annotated[Path, arg(metavar="FILE")]
-    """Label converter, .safetensors, as `zim train converter_tiny` writes it."""
+    converter: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Label converter, .safetensors, as `zim train converter` writes it; the shipped converter_tiny if left out."""
     engine: Literal["local", "ray"] = "local"
     """Processes of this machine, or a Ray cluster."""
     address: Annotated[str | None, arg(metavar="HOST:PORT")] = None
@@ -80,11 +80,12 @@ def main(args: ConvertArgs) -> int:
     from zim_plugins.data.engine import convert_dataset
     from zim_plugins.data.matte_folder import convert_folder
     from zim_plugins.data.shards import Selection, file_sha256
-    from zim_plugins.label_converter.checkpoint import load_converter
+    from zim_plugins.label_converter.checkpoint import CONVERTER_TINY, load_converter
 
     device = resolve_device(args.device)
-    load_converter(args.converter)  # a fault of the file is told once, here, and not by every worker
-    maker = partial(make_converter, args.converter.resolve(), device, args.dtype)
+    weights = CONVERTER_TINY if args.converter is None else args.converter
+    load_converter(weights)  # a fault of the file is told once, here, and not by every worker
+    maker = partial(make_converter, weights.resolve(), device, args.dtype)
     options: dict[str, Any] = {
         "engine": args.engine,
         "workers": args.workers,
@@ -96,7 +97,7 @@ def main(args: ConvertArgs) -> int:
             min_area_share=args.min_area_share,
         ),
         "copy_images": args.copy_images,
-        "converter": {"name": args.converter.name, "sha256": file_sha256(args.converter), "dtype": args.dtype},
+        "converter": {"name": weights.name, "sha256": file_sha256(weights), "dtype": args.dtype},
         "address": args.address,
         "gpus_per_worker": 1.0 if device == "cuda" else 0.0,
     }
@@ -117,7 +118,7 @@ def main(args: ConvertArgs) -> int:
 def _refuse_misuse(args: ConvertArgs) -> None:
     if not args.data.exists():
         raise Misuse(f"--data {args.data} does not exist: name the folder of the data set")
-    if not args.converter.is_file():
+    if args.converter is not None and not args.converter.is_file():
         raise Misuse(f"--converter {args.converter} is no file: name the .safetensors of a trained label converter")
     if args.workers < 1:
         raise Misuse(f"--workers is at least 1, got {args.workers}")

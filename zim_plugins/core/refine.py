@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from zim_plugins.core.guided_filter import GuidedFilter, resized
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.transforms import support_box
 
@@ -77,9 +78,9 @@ def refine_by_colour(
     height, width = opacity.shape
     scale = min(1.0, how.side_px / max(height, width))
     size = max(4, round(height * scale)), max(4, round(width * scale))
-    colours = _resize(piece.astype(np.float32) / np.float32(255), size)
-    prior = _prior(_resize(opacity, size), prompt, (crop[1].start, crop[0].start), (size[1] / width, size[0] / height))
-    smooth = _GuidedFilter(colours, how.radius_px, 1e-3)
+    colours = resized(piece.astype(np.float32) / np.float32(255), size)
+    prior = _prior(resized(opacity, size), prompt, (crop[1].start, crop[0].start), (size[1] / width, size[0] / height))
+    smooth = GuidedFilter(colours, how.radius_px, 1e-3)
     q = _sigmoid(prior)
     pixels = colours.reshape(-1, 3).astype(np.float64)
     sample = np.random.default_rng(0).permutation(len(pixels))[:6000]
@@ -94,8 +95,7 @@ def refine_by_colour(
         q = _sigmoid(evidence)
         for _ in range(how.sweeps):
             q = _sigmoid(evidence + how.smoothness * (smooth(q).clip(0, 1) - 0.5))
-    slope, offset = _GuidedFilter(colours, max(2, how.radius_px - 1), 2e-4).coefficients(q.astype(np.float32))
-    full = (_resize(slope, (height, width)) * (piece / np.float32(255))).sum(-1) + _resize(offset, (height, width))
+    full = GuidedFilter(colours, max(2, how.radius_px - 1), 2e-4).enlarged(q, piece / np.float32(255))
     refined = np.zeros_like(alpha)
     refined[crop] = _without_specks(((full - 0.5) * how.contrast + 0.5).clip(0, 1), how.speck)
     return refined
@@ -184,46 +184,5 @@ def _log_density(pixels: Float[np.ndarray, "n 3"], mixture: Mixture) -> Float[np
     return top + np.log(np.exp(logs - top[:, None]).sum(1))
 
 
-class _GuidedFilter:
-    """A local linear model of opacity in colour; what depends on the picture alone is computed once."""
-
-    def __init__(self, guide: Float32[np.ndarray, "h w 3"], radius_px: int, epsilon: float) -> None:
-        self.guide = guide
-        self.side_px = 2 * radius_px + 1
-        self.mean = self._blur(guide)
-        products = (guide[..., :, None] * guide[..., None, :]).reshape(*guide.shape[:2], 9)
-        covariance = self._blur(products).reshape(*guide.shape, 3) - self.mean[..., :, None] * self.mean[..., None, :]
-        self.inverse = np.linalg.inv(covariance + epsilon * np.eye(3)).astype(np.float32)
-
-    def coefficients(
-        self, values: Float32[np.ndarray, "h w"]
-    ) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
-        """Slope and offset with values ~ slope . colour + offset, averaged over the windows of each pixel."""
-        mean = self._blur(values[..., None])
-        joint = self._blur(self.guide * values[..., None]) - self.mean * mean
-        slope = np.einsum("hwij,hwj->hwi", self.inverse, joint)
-        offset = mean[..., 0] - (slope * self.mean).sum(-1)
-        return self._blur(slope), self._blur(offset[..., None])[..., 0]
-
-    def __call__(self, values: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
-        slope, offset = self.coefficients(values)
-        return (slope * self.guide).sum(-1) + offset
-
-    def _blur(self, values: Float32[np.ndarray, "h w c"]) -> Float32[np.ndarray, "h w c"]:
-        from scipy.ndimage import uniform_filter
-
-        return uniform_filter(values, self.side_px, mode="nearest", axes=(0, 1))
-
-
 def _sigmoid(values: Float[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
     return (1 / (1 + np.exp(-values.clip(-30, 30)))).astype(np.float32)
-
-
-def _resize(values: Float32[np.ndarray, "h w *c"], size: tuple[int, int]) -> Float32[np.ndarray, "s t *c"]:
-    """Bilinear, antialiased when made smaller."""
-    import PIL.Image
-
-    if values.ndim == 2:
-        picture = PIL.Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
-        return np.asarray(picture.resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR))
-    return np.stack([_resize(values[..., i], size) for i in range(values.shape[2])], axis=-1)

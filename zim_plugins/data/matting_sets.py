@@ -29,6 +29,16 @@ PAIRED_LAYOUTS: dict[str, PairedLayout] = {
             ),
         },
     ),
+    "alphamatting": PairedLayout(  # alphamatting.com, the training set, which has public mattes
+        licence="none found: research use",
+        splits={
+            "train": (
+                (Pairs("input_training_lowres", "gt_training_lowres"),),
+                (Pairs("input_training_highres", "gt_training_highres"),),
+                (Pairs("image", "alpha"),),
+            )
+        },
+    ),
     "rwp636": PairedLayout(  # github.com/yucornetto/MGMatting
         licence="CC BY-NC 4.0", folder="RealWorldPortrait-636", splits={"test": ((Pairs("image", "alpha"),),)}
     ),

@@ -12,6 +12,8 @@ from zim_plugins.label_converter.backbone import TinyBackboneConfig
 from zim_plugins.label_converter.hiera import HieraConfig
 from zim_plugins.label_converter.network import ConverterConfig, ConverterNetwork
 
+CONVERTER_TINY = Path(__file__).parent / "weights" / "converter_tiny.safetensors"
+"""This project's own small converter, shipped with it; its card lies beside it."""
 _BACKBONES = {"tiny": TinyBackboneConfig, "hiera": HieraConfig}
 
 

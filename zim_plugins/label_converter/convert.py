@@ -8,9 +8,17 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, UInt8
+from PIL import Image
 from torch import Tensor
 
+from zim_plugins.core.guided_filter import GuidedFilter
+from zim_plugins.label_converter.backbone import TinyBackboneConfig
 from zim_plugins.label_converter.network import standardised
+
+GUIDED_EPSILON = 1e-4
+"""Variance of colour, in [0, 1], below which a window counts as flat."""
+TINY_WORK_PX = 256
+"""What converters on the small backbone were trained for."""
 
 
 @runtime_checkable
@@ -36,11 +44,18 @@ class ConvertSettings:
     """Of a tile's side, where a crop is larger than the last frame; blended with a ramp."""
     batch_px: int = 1024 * 1024
     """Pixels in one batch: one crop of the largest frame, sixteen of the smallest."""
+    work_px: int | None = None
+    """A longer crop is reduced to this side for the network, and its matte enlarged along the picture's edges by a
+    guided filter: for networks trained at small frames. None: every crop at its own size."""
+    guided_radius_px: int = 5
+    """Of that filter, on the reduced crop."""
 
     def __post_init__(self) -> None:
         sides = self.frames_px
         if not sides or list(sides) != sorted(set(sides)) or any(s % 32 or s <= 0 for s in sides):
             raise ValueError(f"frames_px are ascending multiples of 32, got {sides}")
+        if self.work_px is not None and self.work_px < 32:
+            raise ValueError(f"work_px is at least 32 or None, got {self.work_px}")
         if not 0 <= self.overlap_share < 0.5:
             raise ValueError(f"overlap_share lies in [0, 0.5), got {self.overlap_share}")
 
@@ -64,10 +79,20 @@ class CroppedMatte:
         return out
 
 
+class _Subject(NamedTuple):
+    """A mask as the network sees it: at its picture's size, or reduced with its surroundings."""
+
+    picture: UInt8[np.ndarray, "h w 3"]
+    mask: Bool[np.ndarray, "h w"]
+    window: tuple[int, int, int, int]
+    """X1 Y1 X2 Y2 [px] in this picture."""
+    reduced: bool
+
+
 class _View(NamedTuple):
     """One square input of the network."""
 
-    mask: int
+    subject: int
     x: int
     y: int
     side: int
@@ -92,7 +117,7 @@ class MatteConverter:
         dtype: torch.dtype = torch.float32,
         settings: ConvertSettings | None = None,
     ) -> "MatteConverter":
-        """A converter from a checkpoint of this project.
+        """A converter from a checkpoint of this project; where no settings are given, those that suit its backbone.
 
         Raises:
             CheckpointError: the file is no converter.
@@ -100,7 +125,10 @@ class MatteConverter:
         from zim_plugins.label_converter.checkpoint import load_converter
 
         network, _ = load_converter(path)
-        return cls(network.to(device), device, dtype, settings or ConvertSettings())
+        if settings is None:
+            tiny = isinstance(network.config.backbone, TinyBackboneConfig)
+            settings = ConvertSettings(work_px=TINY_WORK_PX if tiny else None)
+        return cls(network.to(device), device, dtype, settings)
 
     def convert(
         self, image: UInt8[np.ndarray, "h w 3"], masks: Sequence[Bool[np.ndarray, "_ _"]]
@@ -121,16 +149,52 @@ class MatteConverter:
             if not mask.any():
                 raise ValueError(f"mask {i} is empty: leave it out")
         windows = [self._window(mask) for mask in masks]
-        sums = [np.zeros((y2 - y1, x2 - x1), dtype=np.float32) for x1, y1, x2, y2 in windows]
+        subjects = [self._subject(image, mask, window) for mask, window in zip(masks, windows, strict=True)]
+        sums = [np.zeros((y2 - y1, x2 - x1), dtype=np.float32) for _, _, (x1, y1, x2, y2), _ in subjects]
         weights = [np.zeros_like(s) for s in sums]
-        views = [view for i, window in enumerate(windows) for view in self._views(i, window, size)]
+        views = [view for i, subject in enumerate(subjects) for view in self._views(i, subject)]
         for batch in self._batches(views):
-            for view, alpha in zip(batch, self._mattes(image, masks, batch), strict=True):
-                _add(sums[view.mask], weights[view.mask], windows[view.mask], view, alpha, self._ramp(view.side))
-        return [
-            CroppedMatte((total / weight).clip(0, 1), x1, y1)
-            for total, weight, (x1, y1, _, _) in zip(sums, weights, windows, strict=True)
-        ]
+            for view, alpha in zip(batch, self._mattes(subjects, batch), strict=True):
+                window, i = subjects[view.subject].window, view.subject
+                _add(sums[i], weights[i], window, view, alpha, self._ramp(view.side))
+        mattes = []
+        for total, weight, subject, (x1, y1, x2, y2) in zip(sums, weights, subjects, windows, strict=True):
+            alpha = total / weight
+            if subject.reduced:
+                alpha = self._enlarged(alpha, subject, image[y1:y2, x1:x2])
+            mattes.append(CroppedMatte(alpha.clip(0, 1), x1, y1))
+        return mattes
+
+    def _subject(
+        self, image: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"], window: tuple[int, int, int, int]
+    ) -> _Subject:
+        """The mask with its picture, reduced if it is too large for the network."""
+        x1, y1, x2, y2 = window
+        longest = max(x2 - x1, y2 - y1)
+        if self.settings.work_px is None or longest <= self.settings.work_px:
+            return _Subject(image, mask, window, reduced=False)
+        scale, room = self.settings.work_px / longest, longest // 2  # a view shows what lies round the window too
+        left, top = max(0, x1 - room), max(0, y1 - room)
+        around = np.s_[top : y2 + room, left : x2 + room]
+        picture, label = Image.fromarray(image[around]), Image.fromarray(255 * mask[around].astype(np.uint8))
+        size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+        corner = round((x1 - left) * scale), round((y1 - top) * scale)
+        small = (
+            *corner,
+            min(size[0], max(corner[0] + 1, round((x2 - left) * scale))),
+            min(size[1], max(corner[1] + 1, round((y2 - top) * scale))),
+        )
+        label = np.asarray(label.resize(size, Image.Resampling.BOX)) > 127
+        return _Subject(np.asarray(picture.resize(size, Image.Resampling.BOX)), label, small, reduced=True)
+
+    def _enlarged(
+        self, alpha: Float32[np.ndarray, "h w"], subject: _Subject, crop: UInt8[np.ndarray, "s t 3"]
+    ) -> Float32[np.ndarray, "s t"]:
+        """A reduced crop's matte along the edges of the crop itself."""
+        x1, y1, x2, y2 = subject.window
+        small = subject.picture[y1:y2, x1:x2] / np.float32(255)
+        guide = GuidedFilter(small, self.settings.guided_radius_px, GUIDED_EPSILON)
+        return guide.enlarged(alpha, crop / np.float32(255))
 
     def _window(self, mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
         """The mask's box with room round it, X1 Y1 X2 Y2, inside the picture."""
@@ -139,15 +203,15 @@ class MatteConverter:
         room = max(self.settings.margin_px, round(self.settings.margin_share * max(x2 - x1, y2 - y1)))
         return max(0, x1 - room), max(0, y1 - room), min(mask.shape[1], x2 + room), min(mask.shape[0], y2 + room)
 
-    def _views(self, mask: int, window: tuple[int, int, int, int], size: tuple[int, int]) -> Iterator[_View]:
-        """Squares that cover a window, with as much of the picture round it as fits."""
-        x1, y1, x2, y2 = window
+    def _views(self, number: int, subject: _Subject) -> Iterator[_View]:
+        """Squares that cover a subject's window, with as much of the picture round it as fits."""
+        (x1, y1, x2, y2), size = subject.window, subject.mask.shape
         longest = max(x2 - x1, y2 - y1)
         side = next((s for s in self.settings.frames_px if s >= longest), self.settings.frames_px[-1])
         overlap = round(self.settings.overlap_share * side)
         for y in _starts(y1, y2, size[0], side, overlap):
             for x in _starts(x1, x2, size[1], side, overlap):
-                yield _View(mask, x, y, side)
+                yield _View(number, x, y, side)
 
     def _batches(self, views: list[_View]) -> Iterator[list[_View]]:
         """Views of one side together, in the order of their masks."""
@@ -158,17 +222,16 @@ class MatteConverter:
                 yield alike[start : start + count]
 
     @torch.inference_mode()
-    def _mattes(
-        self, image: UInt8[np.ndarray, "h w 3"], masks: Sequence[Bool[np.ndarray, "h w"]], views: list[_View]
-    ) -> Float32[np.ndarray, "n s s"]:
+    def _mattes(self, subjects: list[_Subject], views: list[_View]) -> Float32[np.ndarray, "n s s"]:
         side = views[0].side
         pictures = np.zeros((len(views), 3, side, side), dtype=np.float32)
         labels = np.zeros((len(views), 1, side, side), dtype=np.float32)
         for i, view in enumerate(views):
             part = np.s_[view.y : view.y + side, view.x : view.x + side]
-            cut = standardised(image[part])
+            subject = subjects[view.subject]
+            cut = standardised(subject.picture[part])
             pictures[i, :, : cut.shape[1], : cut.shape[2]] = cut
-            labels[i, 0, : cut.shape[1], : cut.shape[2]] = masks[view.mask][part]
+            labels[i, 0, : cut.shape[1], : cut.shape[2]] = subject.mask[part]
         x = torch.from_numpy(pictures).to(self.device, memory_format=torch.channels_last)
         with torch.autocast(torch.device(self.device).type, self.dtype, enabled=self.dtype != torch.float32):
             alpha = self.network.matte(x, torch.from_numpy(labels).to(self.device))

@@ -1,0 +1,65 @@
+"""The guided filter (He et al. 2010): what a matte says, along the edges that the picture has."""
+
+import numpy as np
+from jaxtyping import Float32
+
+
+class GuidedFilter:
+    """A local linear model of opacity in colour; what depends on the picture alone is computed once.
+
+    Args:
+        guide: colours in [0, 1].
+        radius_px: of the square windows.
+        epsilon: variance of colour below which a window counts as flat.
+    """
+
+    def __init__(self, guide: Float32[np.ndarray, "h w 3"], radius_px: int, epsilon: float) -> None:
+        self.guide = guide
+        self.side_px = 2 * radius_px + 1
+        self.mean = self._blur(guide)
+        products = (guide[..., :, None] * guide[..., None, :]).reshape(*guide.shape[:2], 9)
+        covariance = self._blur(products).reshape(*guide.shape, 3) - self.mean[..., :, None] * self.mean[..., None, :]
+        self.inverse = np.linalg.inv(covariance + epsilon * np.eye(3)).astype(np.float32)
+
+    def coefficients(
+        self, values: Float32[np.ndarray, "h w"]
+    ) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
+        """Slope and offset with values ~ slope . colour + offset, averaged over the windows of each pixel."""
+        mean = self._blur(values[..., None])
+        joint = self._blur(self.guide * values[..., None]) - self.mean * mean
+        slope = np.einsum("hwij,hwj->hwi", self.inverse, joint)
+        offset = mean[..., 0] - (slope * self.mean).sum(-1)
+        return self._blur(slope), self._blur(offset[..., None])[..., 0]
+
+    def __call__(self, values: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+        """The filtered values, not clipped."""
+        slope, offset = self.coefficients(values)
+        return (slope * self.guide).sum(-1) + offset
+
+    def enlarged(
+        self, values: Float32[np.ndarray, "h w"], guide: Float32[np.ndarray, "s t 3"]
+    ) -> Float32[np.ndarray, "s t"]:
+        """The filtered values at the size of a larger guide, whose edges they take (He and Sun, arXiv 1505.00996).
+
+        Args:
+            values: opacity at this filter's size.
+            guide: the same picture larger, colours in [0, 1].
+        """
+        slope, offset = self.coefficients(values.astype(np.float32))
+        size = guide.shape[0], guide.shape[1]
+        return (resized(slope, size) * guide).sum(-1) + resized(offset, size)
+
+    def _blur(self, values: Float32[np.ndarray, "h w c"]) -> Float32[np.ndarray, "h w c"]:
+        from scipy.ndimage import uniform_filter
+
+        return uniform_filter(values, self.side_px, mode="nearest", axes=(0, 1))
+
+
+def resized(values: Float32[np.ndarray, "h w *c"], size: tuple[int, int]) -> Float32[np.ndarray, "s t *c"]:
+    """Bilinear, antialiased when made smaller; `size` is (H, W)."""
+    import PIL.Image
+
+    if values.ndim == 2:
+        picture = PIL.Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+        return np.asarray(picture.resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR))
+    return np.stack([resized(values[..., i], size) for i in range(values.shape[2])], axis=-1)

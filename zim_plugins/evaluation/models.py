@@ -1,0 +1,123 @@
+"""Who is scored: checkpoints by name, GrabCut, and anybody's predictor by `FILE.py:FACTORY` or `MODULE:FACTORY`."""
+
+import hashlib
+import importlib
+import importlib.util
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zim_plugins.core.build import Dtype, Refine, load_predictor, resolve_device
+from zim_plugins.core.checkpoints import CHECKPOINTS, find
+from zim_plugins.core.errors import CheckpointError
+from zim_plugins.core.predictor import Predictor
+from zim_plugins.data.shards import file_sha256
+
+GRABCUT = "grabcut"
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """How checkpoints are run; outside predictors see to themselves."""
+
+    device: str = "auto"
+    dtype: Dtype = "fp32"
+    zoom: bool | None = None
+    """The second pass on the object's surroundings; None: for matting models. The paper's numbers are without."""
+    refine: Refine = "auto"
+    """Judging mattes anew by the picture's colours; auto does so for small models."""
+
+
+def load_model(spec: str, options: ModelOptions = ModelOptions(), *, worker: int = 0) -> Predictor:
+    """Build a model.
+
+    Args:
+        spec: a checkpoint's name or file, `grabcut`, or where a function stands that makes a `Predictor`.
+        options: how to run it; an outside function that takes one argument is given the device.
+        worker: number of this process; on several GPUs, workers take them in turn.
+
+    Raises:
+        CheckpointError: there is no such checkpoint or function, or what the function makes is no `Predictor`.
+    """
+    if spec == GRABCUT:
+        from zim_plugins.evaluation.grabcut import GrabCut
+
+        return GrabCut()
+    device = resolve_device(options.device)
+    if device == "cuda":
+        import torch
+
+        device = f"cuda:{worker % torch.cuda.device_count()}"
+    if is_outside(spec):
+        factory = _outside_factory(spec)
+        predictor = factory(device) if _takes_an_argument(factory) else factory()
+        if not isinstance(predictor, Predictor):
+            raise CheckpointError(f"{spec} made a {type(predictor).__name__} without set_image, predict, predict_many")
+        return predictor
+    return load_predictor(spec, device=device, dtype=options.dtype, zoom=options.zoom, refine=options.refine)
+
+
+def describe_model(spec: str) -> dict[str, Any]:
+    """Where a model comes from: name, and the checkpoint's hash and licence where it has any.
+
+    Raises:
+        CheckpointError: the checkpoint is not on this machine.
+    """
+    if spec == GRABCUT:
+        from zim_plugins.evaluation.grabcut import GrabCut
+
+        return {"model": spec, "sha256": None, "licence": None, "opencv": GrabCut().version}
+    if is_outside(spec):
+        place = Path(spec.rpartition(":")[0])
+        digest = file_sha256(place) if place.is_file() else None
+        return {"model": spec, "sha256": digest, "licence": None}
+    path = find(spec) if spec in CHECKPOINTS else Path(spec).expanduser()
+    if path is None or not path.exists():
+        if spec != "auto":
+            load_predictor(spec)  # says how to get it
+        raise CheckpointError(f"{spec}: name a checkpoint, so that the report can say which it was")
+    licence = CHECKPOINTS[spec].licence if spec in CHECKPOINTS else None
+    return {"model": spec, "sha256": _content_hash(path), "licence": licence}
+
+
+def model_slug(spec: str) -> str:
+    """A folder name for a model's results."""
+    short = re.sub(r"[^A-Za-z0-9_.-]+", "_", spec).strip("_.")
+    return short if short == spec else f"{short[-40:]}-{hashlib.sha256(spec.encode()).hexdigest()[:8]}"
+
+
+def is_outside(spec: str) -> bool:
+    """Whether a model is given by the place of a function."""
+    return ":" in spec and spec.rpartition(":")[2].isidentifier()
+
+
+def _outside_factory(spec: str) -> Callable[..., Any]:
+    place, _, name = spec.rpartition(":")
+    try:
+        if place.endswith(".py"):
+            found = importlib.util.spec_from_file_location(Path(place).stem, place)
+            if found is None or found.loader is None:
+                raise CheckpointError(f"{place} is no Python file")
+            module = importlib.util.module_from_spec(found)
+            found.loader.exec_module(module)
+        else:
+            module = importlib.import_module(place)
+        return getattr(module, name)
+    except (ImportError, OSError, AttributeError) as error:
+        raise CheckpointError(f"cannot take the model from {spec}: {error}") from error
+
+
+def _takes_an_argument(factory: Callable[..., Any]) -> bool:
+    import inspect
+
+    return any(p.default is p.empty for p in inspect.signature(factory).parameters.values())
+
+
+def _content_hash(path: Path) -> str:
+    """SHA-256 of a file, or over those of a folder's files."""
+    if path.is_file():
+        return file_sha256(path)
+    digests = [f"{file.name} {file_sha256(file)}\n" for file in sorted(path.iterdir()) if file.is_file()]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
