@@ -14,7 +14,7 @@ is scored here was trained on. MSE and Grad (3x3 Sobel, as the ZIM release has i
   removed part's opacity that comes back, more than 16 px away from the cut.
 
 The blurred mask and closed-form matting (Levin et al. 2008, pymatting) have one parameter each, sigma and half the
-width of the trimap's unknown band; each is shown at the value that is best for it on these samples, in MSE.
+width of the trimap's unknown band; each is scored at several values of it.
 """
 
 import argparse
@@ -130,18 +130,9 @@ def means(rows: list[dict[str, float]]) -> dict[str, float]:
     return {key: float(np.mean([r[key] for r in rows])) for key in rows[0]}
 
 
-def best(tried: dict[str, list[dict[str, float]]]) -> tuple[str, dict[str, float]]:
-    """The parameter with the lowest mean MSE."""
-    scored = {name: means(rows) for name, rows in tried.items()}
-    name = min(scored, key=lambda n: scored[n]["mse_e3"])
-    return name, scored[name]
-
-
 def table(samples: list[Sample], converters: dict[str, MatteConverter], baselines: bool, pictures: Path | None) -> dict:
     """Mean errors by method."""
     rows: dict[str, list[dict[str, float]]] = {}
-    blurred: dict[str, list[dict[str, float]]] = {}
-    closed: dict[str, list[dict[str, float]]] = {}
     for sample in samples:
         mask = sample.mask.astype(np.float32)
         answers = {"given mask": mask}
@@ -152,15 +143,15 @@ def table(samples: list[Sample], converters: dict[str, MatteConverter], baseline
         if baselines:
             for sigma in SIGMAS_PX:
                 alpha = ndimage.gaussian_filter(mask, sigma)
-                blurred.setdefault(f"mask blurred, sigma {sigma:g} px", []).append(errors(alpha, sample))
+                rows.setdefault(f"mask blurred, sigma {sigma:g} px", []).append(errors(alpha, sample))
             for band in BANDS_PX:
                 answers[f"closed-form, band {band} px"] = alpha = closed_form(sample, band)
-                closed.setdefault(f"closed-form, band {band} px", []).append(errors(alpha, sample))
+                rows.setdefault(f"closed-form, band {band} px", []).append(errors(alpha, sample))
         if pictures:
             pictures.mkdir(parents=True, exist_ok=True)
             tiles = [sample.rgb, *(np.repeat((255 * a)[..., None], 3, 2) for a in (sample.truth, *answers.values()))]
             Image.fromarray(np.concatenate(tiles, axis=1).astype(np.uint8)).save(pictures / f"{sample.name}.png")
-    return {name: means(values) for name, values in rows.items()} | dict(best(t) for t in (blurred, closed) if t)
+    return {name: means(values) for name, values in rows.items()}
 
 
 def main() -> None:

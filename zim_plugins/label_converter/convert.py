@@ -9,14 +9,17 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, UInt8
 from PIL import Image
+from scipy import ndimage
 from torch import Tensor
 
-from zim_plugins.core.guided_filter import GuidedFilter
+from zim_plugins.core.guided_filter import GuidedFilter, resized
 from zim_plugins.label_converter.backbone import TinyBackboneConfig
 from zim_plugins.label_converter.network import standardised
 
 GUIDED_EPSILON = 1e-4
 """Variance of colour, in [0, 1], below which a window counts as flat."""
+UNCHANGED = (0.2, 0.5)
+"""Largest changes of opacity nearby: below, a mask counts as left alone; above, as made a matte of."""
 TINY_WORK_PX = 256
 """What converters on the small backbone were trained for."""
 
@@ -158,10 +161,11 @@ class MatteConverter:
                 window, i = subjects[view.subject].window, view.subject
                 _add(sums[i], weights[i], window, view, alpha, self._ramp(view.side))
         mattes = []
-        for total, weight, subject, (x1, y1, x2, y2) in zip(sums, weights, subjects, windows, strict=True):
+        finished = zip(sums, weights, subjects, masks, windows, strict=True)
+        for total, weight, subject, mask, (x1, y1, x2, y2) in finished:
             alpha = total / weight
             if subject.reduced:
-                alpha = self._enlarged(alpha, subject, image[y1:y2, x1:x2])
+                alpha = self._enlarged(alpha, subject, image[y1:y2, x1:x2], mask[y1:y2, x1:x2])
             mattes.append(CroppedMatte(alpha.clip(0, 1), x1, y1))
         return mattes
 
@@ -188,13 +192,22 @@ class MatteConverter:
         return _Subject(np.asarray(picture.resize(size, Image.Resampling.BOX)), label, small, reduced=True)
 
     def _enlarged(
-        self, alpha: Float32[np.ndarray, "h w"], subject: _Subject, crop: UInt8[np.ndarray, "s t 3"]
+        self,
+        alpha: Float32[np.ndarray, "h w"],
+        subject: _Subject,
+        crop: UInt8[np.ndarray, "s t 3"],
+        mask: Bool[np.ndarray, "s t"],
     ) -> Float32[np.ndarray, "s t"]:
-        """A reduced crop's matte along the edges of the crop itself."""
+        """A reduced crop's matte along the edges of the crop itself; where it equals the mask, the mask itself."""
         x1, y1, x2, y2 = subject.window
-        small = subject.picture[y1:y2, x1:x2] / np.float32(255)
-        guide = GuidedFilter(small, self.settings.guided_radius_px, GUIDED_EPSILON)
-        return guide.enlarged(alpha, crop / np.float32(255))
+        radius = self.settings.guided_radius_px
+        small = GuidedFilter(subject.picture[y1:y2, x1:x2] / np.float32(255), radius, GUIDED_EPSILON)
+        label, hard = resized(mask.astype(np.float32), alpha.shape), subject.mask[y1:y2, x1:x2]
+        change = np.minimum(np.abs(alpha - label), np.abs(alpha - hard))  # an edge may be left soft, or hard
+        changed = ndimage.maximum_filter(change, 2 * radius + 1)
+        low, high = UNCHANGED
+        share = resized(((changed - low) / (high - low)).clip(0, 1).astype(np.float32), mask.shape)
+        return share * small.enlarged(alpha, crop / np.float32(255)) + (1 - share) * mask
 
     def _window(self, mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
         """The mask's box with room round it, X1 Y1 X2 Y2, inside the picture."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from zim_plugins.core.modeling.image_encoder import ViTConfig
 from zim_plugins.core.modeling.zim import ZIM_CONFIGS
 from zim_plugins.training.losses import LossWeights
+from zim_plugins.training.prompting import PromptSampling
 from zim_plugins.training.scenes import SceneMix
 from zim_plugins.training.schedule import Recipe, Stage
 from zim_plugins.training.zim_task import ZimSettings
@@ -14,6 +15,14 @@ FROM_SCRATCH = LossWeights(l1=1.0, grad=10.0, bce=1.0, dice=1.0)
 COARSE = LossWeights(l1=1.0, grad=2.0, bce=1.0, dice=1.0)
 """While the network does not know yet where the object is, ten times the gradient asks for blur."""
 TINY = ZimSettings(ZIM_CONFIGS["tiny"], loss=FROM_SCRATCH, coarse_loss=COARSE, second_look=0.3)
+
+TINY_CONTINUED = replace(
+    TINY,
+    second_look=0.5,
+    mix=SceneMix(objects=0.45, segments=0.12, pasted_object=0.2, procedural=0.2, rigid=0.15),
+    sampling=PromptSampling(box_share=0.45, deepest_share=0.6),
+)
+"""More clicks, more photographs: for `zim_tiny` once it has learnt boxes, with converted mattes as labels."""
 
 
 def _paper(name: str, settings: ZimSettings, stages: tuple[Stage, ...], check_batches: int = 6) -> Recipe:
@@ -53,6 +62,13 @@ RECIPES = {
         TINY,
         stages=(Stage(128, 24, 1800), Stage(192, 16, 1000), Stage(256, 12, 450)),
         lr=1.5e-3,
+    ),
+    "zim_tiny_continued": Recipe(
+        "zim_tiny_continued",
+        TINY_CONTINUED,
+        stages=(Stage(192, 16, 1700), Stage(256, 12, 450)),
+        lr=1e-3,
+        seed=11,
     ),
     "zim_vit_b": _paper("zim_vit_b", VIT_B, PAPER_STAGES),
     "zim_vit_l": _paper("zim_vit_l", VIT_L, PAPER_STAGES),
