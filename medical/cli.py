@@ -1,0 +1,329 @@
+"""`zim-medseg`: promptable models on medical images, with a protocol, statistics and a report."""
+
+import logging
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+from zim_plugins.commands.session import DONE, FAILED, CommandArgs, Misuse, one_line, run
+
+if TYPE_CHECKING:
+    from .run import RunConfig, Tally
+
+logger = logging.getLogger(__name__)
+
+Names = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Args(CommandArgs):
+    """Compare promptable models on medical images. Research only: not for clinical use.
+
+    `zim-medseg check DIR` looks at a folder first: which files pair, and what is wrong with the others.
+
+    Prompts are made from the reference masks (Mazurowski et al. 2023): mode1 a click in the largest component, mode2
+    in each of at most three, mode3 a box round the largest, mode4 round each, mode5 round all; clicks: up to nine, each
+    on the error of the last answer. point is mode1, box is mode5, modes are all five.
+
+    Writes cases.csv, summary.csv, compare.csv, summary.json (nnU-Net's shape), report.html and more into --out. Cases
+    are called by numbers; no tag, date or file name of a patient is written. Exit codes: 0 done, 1 some cases or files
+    could not be used, 2 misused.
+    """
+
+    data: Annotated[str, arg(metavar="DIR")] = ""
+    """Folder that holds the data sets."""
+    dataset: Annotated[str, arg(metavar="NAME[:FOLDER],...")] = "folder"
+    """Layouts by name, each with its folder below --data: kvasir-seg:Kvasir-SEG,busi:Dataset_BUSI_with_GT.
+    TITLE=NAME:FOLDER gives a title, #LABEL at the end keeps one label; `zim-medseg check --list` names the layouts."""
+    preset: Literal["none", "zim5"] = "none"
+    """zim5: five data sets like those of ZIM's figure, in folders that --data must hold; the choice is ours."""
+    models: Annotated[str, arg(metavar="NAME,...")] = "auto"
+    """Checkpoints by name (see `zim models`) or path; box (the box filled) and grabcut are baselines."""
+    prompts: Annotated[str, arg(metavar="NAME,...")] = "point,box"
+    """point, box, modes, mode1 to mode5, clicks."""
+    out: Annotated[str, arg(metavar="DIR")] = "medseg"
+    """Folder for the results."""
+    resume: bool = False
+    """Go on with the run that --out holds."""
+    clicker: Literal["ritm", "mazurowski", "random"] = "ritm"
+    """Who clicks: ritm (the deeper kind of error, deterministic), mazurowski (all errors in one map), random."""
+    max_clicks: Annotated[int, arg(metavar="N")] = 9
+    """Iterated clicks."""
+    candidates: Annotated[str, arg(metavar="NAME,...")] = "single"
+    """single, best-score (of several answers the one that the model scores highest), oracle (the one nearest to the
+    reference: marked as such everywhere)."""
+    box_jitter: Annotated[int, arg(metavar="PX")] = 0
+    """Move each side of a box at random by up to so many pixels."""
+    box_jitter_outward: bool = False
+    """Move them outwards only."""
+    prompts_from: Annotated[str | None, arg(metavar="FILE")] = None
+    """Use the prompts of an earlier run's prompts.jsonl."""
+    window: Annotated[str, arg(metavar="NAME")] = "auto"
+    """auto, soft, lung, bone, brain, LEVEL,WIDTH [HU] or none."""
+    axis: Literal["axial", "coronal", "sagittal", "thickest"] = "axial"
+    """Along which volumes are cut."""
+    volume: Annotated[int | None, arg(metavar="N")] = None
+    """Which one of a file of four dimensions."""
+    volumes: Literal["slices", "propagated", "both"] = "slices"
+    """A prompt on each slice, or on one, from which its neighbours follow."""
+    slices: Annotated[str, arg(metavar="WHICH")] = "all"
+    """Of the slices that show an object: all, max-area, middle or every:N."""
+    labels: Literal["auto", "binary", "inverted", "map", "instances"] = "auto"
+    """What the masks of a plain folder hold."""
+    min_area: Annotated[int, arg(metavar="PX")] = 0
+    """Drop smaller objects; they are counted."""
+    spacing: Annotated[str | None, arg(metavar="ROW,COLUMN")] = None
+    """Pixel size of pictures whose files do not say [mm]."""
+    tolerance: float = 2.0
+    """Of NSD [mm, and px where the spacing is not known]."""
+    no_surfaces: bool = False
+    """Leave out HD95 and NSD."""
+    limit: Annotated[int | None, arg(metavar="N")] = None
+    """Only the first cases of each data set."""
+    seed: int = 0
+    """Of random clicks, jitter and resampling."""
+    save: Annotated[str, arg(metavar="KIND,...")] = "masks,mattes,overlays"
+    """masks, mattes (soft, 8 bits), overlays (best, median, worst); none."""
+    hide_border: float = 0.0
+    """Blacken this share of each side of overlays, where text may be burned in."""
+    dicom_seg: bool = False
+    """Write DICOM-SEG for DICOM series, stripped of the patient."""
+    allow_phi_output: bool = False
+    """Let DICOM-SEG carry the patient and study of its source, as the standard's association needs."""
+    keep_names: bool = False
+    """Call cases by their file names."""
+    write_id_map: Annotated[str | None, arg(metavar="FILE")] = None
+    """Write which case is which, readable by you alone."""
+    follow_links: bool = False
+    """Read through symbolic links that lead out of the folder."""
+    max_pixels: float = 64e6
+    """Refuse larger pictures from their header."""
+    max_values: float = 536870912
+    """Refuse larger volumes from their header."""
+    skip_bad: bool = False
+    """Answer with exit code 0 although some cases or files could not be used."""
+    runtime: Literal["auto", "torch", "onnx"] = "auto"
+    """What runs the models."""
+    device: Annotated[str, arg(metavar="DEVICE")] = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    zoom: bool = False
+    """Look again at each object's crop: better edges, but an encoding for each prompt."""
+    refine: Literal["auto", "colour", "none"] = "none"
+    """Judge mattes anew by the picture's colours; none is the model alone."""
+
+
+@dataclass(frozen=True)
+class CheckArgs(CommandArgs):
+    """Look at a folder of medical images: which files pair, what their masks hold, and what is wrong.
+
+    File names are shown. Exit codes: 0 all can be used, 1 some cannot, 2 misused.
+    """
+
+    folder: Positional[Annotated[str, arg(metavar="DIR")]] = ""
+    """The data set's folder."""
+    layout: Annotated[str, arg(name="as", metavar="NAME")] = "auto"
+    """Its layout; auto takes the one that fits best."""
+    list: bool = False
+    """Name the layouts that are known, and do nothing else."""
+    labels: Literal["auto", "binary", "inverted", "map", "instances"] = "auto"
+    """What the masks of a plain folder hold."""
+    volume: Annotated[int | None, arg(metavar="N")] = None
+    """Which one of a file of four dimensions."""
+
+
+def main(args: Args) -> int:
+    """Evaluate, and write the report."""
+    from .models import load_models
+    from .prompts import read_prompts
+    from .run import run as evaluate
+
+    start = time.perf_counter()
+    try:
+        config = parse_config(args)
+        book = read_prompts(Path(args.prompts_from)) if args.prompts_from is not None else None
+        if args.allow_phi_output:
+            logger.warning("DICOM-SEG will carry the patient's name, id and dates, as --allow-phi-output asks")
+    except (ValueError, OSError) as error:
+        raise Misuse(one_line(error)) from error
+    models = load_models(
+        args.models.split(","), runtime=args.runtime, device=args.device, zoom=args.zoom, refine=args.refine
+    )
+    tally = evaluate(config, models, book)
+    return report(args, config, tally, time.perf_counter() - start)
+
+
+def report(args: Args, config: "RunConfig", tally: "Tally", seconds: float) -> int:
+    """Put the parts of a run together; answers with the exit code."""
+    from .aggregate import curve_lines, noc_lines, summary_lines
+    from .figures import draw_figures
+    from .html_report import write_report
+    from .layouts import find_layout
+    from .names import name_places
+    from .overlays import write_overlays
+    from .pairing import find_cases
+    from .presets import ZIM5_NOTE
+    from .prompts import CLICKS
+    from .results import gather, headline_prompt, write_record, write_tables
+
+    results = gather(config.out, [spec.title for spec in config.datasets])
+    if not results.rows:
+        logger.error("no case could be evaluated: see %s", config.out / "errors.jsonl")
+        write_tables(config, results)
+        return FAILED
+    contrasts = write_tables(config, results)
+    note = ZIM5_NOTE if args.preset == "zim5" else ""
+    record = write_record(config, results, tally, seconds=seconds, note=note)
+    summary = summary_lines(results.rows, seed=config.trial.seed)
+    curves = curve_lines(results.rows, seed=config.trial.seed)
+    figures = draw_figures(config.out / "figures", summary, curves, results.models)
+    overlays = []
+    if "overlays" in args.save.split(",") and "mattes" in config.save:
+        files = {}
+        for spec in config.datasets:
+            cases, _ = find_cases(
+                config.data / spec.folder, find_layout(spec.layout),
+                follow_links=config.follow_links, labels=config.labels,
+            )  # fmt: skip
+            places = name_places(spec.title, cases, keep_names=config.keep_names)
+            files |= {(p.dataset, p.case): (p, c) for p, c in zip(places, cases, strict=True)}
+        shown = [p for p in (headline_prompt(config.trial.prompts), CLICKS) if p in config.trial.prompts]
+        overlays = write_overlays(
+            config, files, results.rows, list(dict.fromkeys(shown)), hide_border=args.hide_border
+        )  # fmt: skip
+    noc = noc_lines(results.rows)
+    write_report(config.out / "report.html", record, summary, contrasts, noc, figures, overlays, results.faults)
+    for contrast in contrasts:
+        logger.info("%s", contrast.says)
+    logger.info(
+        "%s: %d cases, %d could not be used", config.out / "report.html", len(results.cases), len(results.faults)
+    )
+    return DONE if args.skip_bad or not (tally.faults or tally.problems) else FAILED
+
+
+def parse_config(args: Args) -> "RunConfig":
+    """The run that the arguments name.
+
+    Raises:
+        ValueError: they make no sense.
+    """
+    from .presets import ZIM5
+    from .prompts import parse_prompts
+    from .reading import ReadingConfig
+    from .rows import CANDIDATES, Measure
+    from .run import RunConfig, parse_spec
+    from .trial import TrialConfig, check_slices
+    from .windows import parse_window
+
+    if not args.data or not Path(args.data).is_dir():
+        raise ValueError(f"--data names the folder of the data sets; got {args.data!r}")
+    if Path(args.out).exists() and not Path(args.out).is_dir():
+        raise ValueError(f"--out {args.out} is a file: name a folder")
+    candidates = tuple(args.candidates.split(","))
+    if unknown := [name for name in candidates if name not in CANDIDATES]:
+        raise ValueError(f"--candidates are {', '.join(CANDIDATES)}, got {', '.join(unknown)}")
+    save = tuple(name for name in args.save.split(",") if name != "none")
+    if unknown := [name for name in save if name not in ("masks", "mattes", "overlays")]:
+        raise ValueError(f"--save takes masks, mattes, overlays or none, got {', '.join(unknown)}")
+    if args.max_clicks < 1 or args.box_jitter < 0 or args.min_area < 0 or args.tolerance <= 0:
+        raise ValueError("--max-clicks is at least 1, --box-jitter and --min-area at least 0, --tolerance above 0")
+    if not 0 <= args.hide_border < 0.5:
+        raise ValueError(f"--hide-border is a share in [0, 0.5), got {args.hide_border:g}")
+    check_slices(args.slices)
+    trial = TrialConfig(
+        prompts=parse_prompts(args.prompts.split(",")),
+        clicker=args.clicker,
+        max_clicks=args.max_clicks,
+        candidates=candidates,
+        jitter_px=args.box_jitter,
+        jitter_outward=args.box_jitter_outward,
+        slices=args.slices,
+        volumes=args.volumes,
+        min_area=args.min_area,
+        seed=args.seed,
+        measure=Measure(not args.no_surfaces, args.tolerance, args.tolerance),
+    )
+    reading = ReadingConfig(
+        window=parse_window(args.window),
+        axis=args.axis,
+        volume=args.volume,
+        spacing_mm=_parse_spacing(args.spacing),
+        max_pixels=int(args.max_pixels),
+        max_values=int(args.max_values),
+    )
+    return RunConfig(
+        data=Path(args.data),
+        out=Path(args.out),
+        datasets=ZIM5 if args.preset == "zim5" else tuple(parse_spec(text) for text in args.dataset.split(",")),
+        trial=trial,
+        reading=reading,
+        labels=None if args.labels == "auto" else args.labels,
+        limit=args.limit,
+        save=tuple(name for name in save if name != "overlays"),
+        dicom_seg=args.dicom_seg,
+        keep_patient=args.allow_phi_output,
+        keep_names=args.keep_names,
+        follow_links=args.follow_links,
+        id_map=None if args.write_id_map is None else Path(args.write_id_map),
+        resume=args.resume,
+    )
+
+
+def check(args: CheckArgs) -> int:
+    """Say what a folder holds."""
+    from .check import check_folder, guess_layout
+    from .layouts import LAYOUTS, find_layout
+    from .reading import ReadingConfig
+
+    if args.list:
+        for layout in LAYOUTS.values():
+            print(f"{layout.name:14} {layout.title}")
+        return DONE
+    root = Path(args.folder)
+    if not args.folder or not root.is_dir():
+        raise Misuse(f"{args.folder or 'no folder given'}: name the data set's folder")
+    try:
+        layout = guess_layout(root) if args.layout == "auto" else find_layout(args.layout)
+    except ValueError as error:
+        raise Misuse(one_line(error)) from error
+    reading = replace(ReadingConfig(), volume=args.volume)
+    found, problems = check_folder(root, layout, reading, None if args.labels == "auto" else args.labels)
+    print(f"{layout.name}: {layout.title}")
+    if layout.note:
+        print(f"note: {layout.note}")
+    for problem in problems:
+        print(f"{problem.where}: {problem.what}")
+    for one in found:
+        for said in (one.fault, *one.notes):
+            if said:
+                print(f"{one.where}: {said}")
+    good = [one for one in found if not one.fault]
+    labels = sorted({label for one in good for label in one.labels})
+    print(f"{len(good)} of {len(found)} cases can be used, {len(problems)} files have no partner")
+    print(f"labels: {', '.join(labels) or 'none'}; objects below 100 px: {sum(one.small_objects for one in good)}")
+    return DONE if good and len(good) == len(found) and not problems else FAILED
+
+
+def entrypoint() -> None:
+    """Run `zim-medseg`."""
+    config = (tyro.conf.FlagCreatePairsOff,)
+    if sys.argv[1:2] == ["check"]:
+        arguments = tyro.cli(CheckArgs, prog="zim-medseg check", args=sys.argv[2:], config=config)
+        raise SystemExit(run(check, arguments, package="medical"))
+    raise SystemExit(run(main, tyro.cli(Args, prog="zim-medseg", config=config), package="medical"))
+
+
+def _parse_spacing(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        row, column = (float(part) for part in text.split(","))
+        if row <= 0 or column <= 0:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"--spacing is ROW,COLUMN in mm, such as 0.5,0.5; got {text!r}") from None
+    return row, column

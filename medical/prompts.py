@@ -1,0 +1,201 @@
+"""Prompts from a reference: Mazurowski's five modes, jittered boxes, and the file that gives all models the same.
+
+Modes (Mazurowski et al., Medical Image Analysis 89, 2023): 1 a click in the centre of the largest component; 2 one in
+each of at most three; 3 a tight box round the largest; 4 one round each of at most three, predictions joined; 5 one box
+round all. Boxes here are inclusive pixel indices; for the models they become the edges of those pixels.
+"""
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool
+
+from zim_plugins.core import Prompt
+
+from .clickers import Click, Clicker
+
+MODES = ("mode1", "mode2", "mode3", "mode4", "mode5")
+CLICKS = "clicks"
+ALIASES = {"point": ("mode1",), "box": ("mode5",), "modes": MODES, CLICKS: (CLICKS,), **{m: (m,) for m in MODES}}
+"""What `--prompts` takes."""
+MEANINGS = {
+    "mode1": "a click in the largest component",
+    "mode2": "a click in each of at most 3 components",
+    "mode3": "a box round the largest component",
+    "mode4": "a box round each of at most 3 components",
+    "mode5": "a box round all",
+    CLICKS: "clicks on the error, one after the other",
+}
+MAX_COMPONENTS = 3
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Pointing:
+    """A prompt in pixel indices; several boxes are several predictions, joined."""
+
+    clicks: tuple[Click, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    """x1, y1, x2, y2 of the outermost pixels inside."""
+
+    def prompts(self) -> tuple[Prompt, ...]:
+        """As the models take them, in continuous coordinates of the picture."""
+        if self.boxes:
+            return tuple(Prompt.from_box(x1, y1, x2 + 1, y2 + 1) for x1, y1, x2, y2 in self.boxes)
+        return (Prompt.from_points([(c.x + 0.5, c.y + 0.5, int(c.positive)) for c in self.clicks]),)
+
+
+def parse_prompts(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of modes, and `clicks`, without repeats.
+
+    Raises:
+        ValueError: an unknown name, or none.
+    """
+    unknown = [name for name in names if name not in ALIASES]
+    if unknown or not names:
+        raise ValueError(f"prompts are {', '.join(ALIASES)}, got {', '.join(unknown) or 'none'}")
+    return tuple(dict.fromkeys(mode for name in names for mode in ALIASES[name]))
+
+
+def components(mask: Bool[np.ndarray, "h w"]) -> list[Bool[np.ndarray, "h w"]]:
+    """The largest components that touch by edge or corner, at most three; of equals the later in raster order first."""
+    from skimage.measure import label
+
+    numbered = np.asarray(label(mask, connectivity=2))
+    areas = np.bincount(numbered.ravel())[1:]
+    order = np.argsort(areas, kind="stable")[::-1][:MAX_COMPONENTS]
+    return [numbered == i + 1 for i in order.tolist()]
+
+
+def tight_box(mask: Bool[np.ndarray, "h w"]) -> Box:
+    """x1, y1, x2, y2 of the outermost pixels inside."""
+    xs, ys = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    return int(xs[0]), int(ys[0]), int(xs[-1]), int(ys[-1])
+
+
+def point_at(mask: Bool[np.ndarray, "h w"], mode: str, clicker: Clicker) -> Pointing:
+    """The prompt of one mode; for `clicks`, the first one.
+
+    Raises:
+        ValueError: the mask is empty, or there is no such mode.
+    """
+    if not mask.any():
+        raise ValueError("an empty mask gets no prompt")
+    if mode == CLICKS:
+        return Pointing(clicks=(Click(*clicker.centre(mask), True),))
+    if mode == "mode5":
+        return Pointing(boxes=(tight_box(mask),))
+    if mode not in MODES:
+        raise ValueError(f"a mode is {', '.join(MODES)} or {CLICKS}, got {mode!r}")
+    parts = components(mask)
+    if mode in ("mode1", "mode3"):
+        parts = parts[:1]
+    if mode in ("mode1", "mode2"):
+        return Pointing(clicks=tuple(Click(*clicker.centre(part), True) for part in parts))
+    return Pointing(boxes=tuple(tight_box(part) for part in parts))
+
+
+def jitter_box(box: Box, size: tuple[int, int], jitter_px: int, rng: np.random.Generator, *, outward: bool) -> Box:
+    """Each side moved by up to `jitter_px` at random, inside the picture and at least one pixel wide.
+
+    Args:
+        box: x1, y1, x2, y2, inclusive.
+        size: (H, W) of the picture [px].
+        jitter_px: largest shift of a side.
+        rng: of this object and prompt.
+        outward: only outwards, as MedSAM does (20 px of 1024); else both ways, as Medical SAM Adapter does.
+    """
+    moved = rng.integers(0 if outward else -jitter_px, jitter_px + 1, size=4) * np.array([-1, -1, 1, 1])
+    x1, y1, x2, y2 = np.asarray(box) + moved
+    x1, x2 = np.clip([x1, x2], 0, size[1] - 1)
+    y1, y2 = np.clip([y1, y2], 0, size[0] - 1)
+    return int(min(x1, x2)), int(min(y1, y2)), int(max(x1, x2)), int(max(y1, y2))
+
+
+def rng_of(seed: int, *names: object) -> np.random.Generator:
+    """A generator that depends on what it is for, not on what was drawn before: the order of work changes nothing."""
+    return np.random.default_rng([seed, zlib.crc32("\x1f".join(str(name) for name in names).encode())])
+
+
+@dataclass(frozen=True)
+class PromptRecord:
+    """One line of the file of prompts."""
+
+    dataset: str
+    case: str
+    frame: int
+    label: str
+    instance: int
+    prompt: str
+    model: str
+    """Whose errors were clicked; empty where the prompt comes from the reference alone."""
+    area: int
+    """Of the reference [px]: prompts of other masks are refused."""
+    pointing: Pointing
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it is found by."""
+        return self.dataset, self.case, self.frame, self.label, self.instance, self.prompt, self.model
+
+
+class PromptBook:
+    """Prompts read from an earlier run's file."""
+
+    def __init__(self, records: Iterable[PromptRecord] = ()) -> None:
+        self._records = {record.key: record for record in records}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def find(
+        self, dataset: str, case: str, frame: int, label: str, instance: int, prompt: str, model: str, area: int
+    ) -> Pointing | None:
+        """The saved prompt of an object: the model's own clicks first, else any model's.
+
+        Raises:
+            ValueError: the file's mask had another area.
+        """
+        place = (dataset, case, frame, label, instance, prompt)
+        record = self._records.get((*place, model)) or self._records.get((*place, ""))
+        if record is None:
+            record = next((r for key, r in self._records.items() if key[:-1] == place), None)
+        if record is not None and record.area != area:
+            raise ValueError(
+                f"the saved prompt of {case}, {label}, frame {frame} belongs to a mask of {record.area} px, "
+                f"this one has {area}: the data differ from those of the prompts' file"
+            )
+        return None if record is None else record.pointing
+
+
+def encode_record(record: PromptRecord) -> str:
+    """A record as one line of JSON."""
+    fields = {
+        "dataset": record.dataset, "case": record.case, "frame": record.frame, "label": record.label,
+        "instance": record.instance, "prompt": record.prompt, "model": record.model, "area": record.area,
+        "clicks": [[c.x, c.y, int(c.positive)] for c in record.pointing.clicks],
+        "boxes": [list(box) for box in record.pointing.boxes],
+    }  # fmt: skip
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def read_prompts(path: Path) -> PromptBook:
+    """Prompts that an earlier run wrote.
+
+    Raises:
+        ValueError: a line is not one of ours; the message says which.
+    """
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            fields = json.loads(line)
+            clicks = tuple(Click(int(x), int(y), bool(label)) for x, y, label in fields.pop("clicks"))
+            boxes = tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in fields.pop("boxes"))
+            records.append(PromptRecord(pointing=Pointing(clicks, boxes), **fields))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise ValueError(f"{path}, line {number}, is no prompt that zim-medseg wrote") from None
+    return PromptBook(records)

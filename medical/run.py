@@ -1,0 +1,271 @@
+"""A run: data sets, models and prompts to one folder of results; killed and taken up again, nothing is done twice."""
+
+import hashlib
+import json
+import logging
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from zim_plugins.core import MissingExtra, ZimError, write_image
+
+from .dicom import SeriesSpace
+from .faults import ScanFault
+from .layouts import Encoding, find_layout
+from .models import FrameModel
+from .names import inside, make_salt, name_places, safe_name, write_id_map
+from .nifti import FileSpace, write_nifti
+from .pairing import CaseFiles, find_cases
+from .prompts import PromptBook, encode_record
+from .reading import ReadingConfig, read_scan
+from .rows import row_fields, write_text
+from .scan import Scan, only_label
+from .trial import THRESHOLD, Outcome, Place, Trial, TrialConfig, stacked
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+PARTS = "parts"
+INTENDED_USE = "research only, not for clinical use"
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """One data set of a run."""
+
+    title: str
+    """What tables and folders call it."""
+    layout: str
+    folder: str
+    """Below the run's data folder; empty for the folder itself."""
+    label: str = ""
+    """The one label to evaluate; empty for all."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that a run's figures depend on, and what it writes besides them."""
+
+    data: Path
+    out: Path
+    datasets: tuple[DatasetSpec, ...]
+    trial: TrialConfig = TrialConfig()
+    reading: ReadingConfig = ReadingConfig()
+    labels: Encoding | None = None
+    """What a plain folder's masks hold."""
+    limit: int | None = None
+    """Cases of each data set, from its beginning."""
+    save: tuple[str, ...] = ("masks", "mattes")
+    dicom_seg: bool = False
+    keep_patient: bool = False
+    keep_names: bool = False
+    follow_links: bool = False
+    id_map: Path | None = None
+    resume: bool = False
+
+
+@dataclass
+class Tally:
+    """How a run went."""
+
+    done: int = 0
+    taken_up: int = 0
+    """Cases that an earlier, broken-off run had finished."""
+    faults: int = 0
+    problems: int = 0
+    """Files without a partner."""
+
+
+def parse_spec(text: str) -> DatasetSpec:
+    """Read NAME, NAME:FOLDER or TITLE=NAME:FOLDER, each with #LABEL for one label of several.
+
+    Raises:
+        ValueError: there is no such layout.
+    """
+    text, _, label = text.partition("#")
+    title, _, rest = text.rpartition("=")
+    name, _, folder = rest.partition(":")
+    return DatasetSpec(safe_name(title or name), find_layout(name).name, folder, label)
+
+
+def run(config: RunConfig, models: Sequence[FrameModel], book: PromptBook | None = None) -> Tally:
+    """Evaluate every model on every case; each finished case is one file below `parts`.
+
+    Raises:
+        ValueError: the folder holds another run's results, a data set is absent or empty, or two share a title.
+    """
+    if len({spec.title for spec in config.datasets}) < len(config.datasets):
+        raise ValueError("two data sets have one title: give TITLE=NAME:FOLDER")
+    tally = Tally()
+    found = []
+    for spec in config.datasets:
+        root = inside(config.data, spec.folder)
+        cases, problems = find_cases(
+            root, find_layout(spec.layout), follow_links=config.follow_links, labels=config.labels
+        )
+        if not cases:
+            raise ValueError(f"{spec.title}: no case found in {root}: see `zim-medseg check {root} --as {spec.layout}`")
+        if problems:
+            logger.warning("%s: %d files are left out: see `zim-medseg check`", spec.title, len(problems))
+        note = find_layout(spec.layout).note
+        if note:
+            logger.info("%s: %s", spec.title, note)
+        tally.problems += len(problems)
+        places = name_places(spec.title, cases, keep_names=config.keep_names)
+        found += list(zip(places[: config.limit], cases[: config.limit], strict=True))
+    _open_folder(config, models, found)
+    if config.id_map is not None:
+        write_id_map(config.id_map, found)
+    work = _Work(config, models, book, tally)
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    with logging_redirect_tqdm(), tqdm(found, unit="case", disable=None) as bar:
+        for place, case in bar:
+            work.do(place, case)
+    return tally
+
+
+def read_case(config: RunConfig, place: Place, case: CaseFiles) -> Scan:
+    """A case as the run sees it: with the one label that its data set is about, if there is one.
+
+    Raises:
+        ScanFault: it cannot be used.
+    """
+    scan = read_scan(case, config.reading)
+    label = next(spec.label for spec in config.datasets if spec.title == place.dataset)
+    return only_label(scan, label) if label else scan
+
+
+def run_hash(config: RunConfig, models: Sequence[FrameModel], found: Sequence[tuple[Place, CaseFiles]]) -> str:
+    """A digest of all that the figures depend on, apart from the files' contents."""
+    described = {
+        "schema": SCHEMA_VERSION, "datasets": [asdict(spec) for spec in config.datasets],
+        "trial": asdict(config.trial), "reading": asdict(config.reading), "labels": config.labels,
+        "models": [model.name for model in models], "keep_names": config.keep_names,
+        "cases": [[place.dataset, place.case, case.key] for place, case in found],
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _open_folder(config: RunConfig, models: Sequence[FrameModel], found: Sequence[tuple[Place, CaseFiles]]) -> None:
+    """Begin a folder, or make sure that it is the same run's."""
+    digest = run_hash(config, models, found)
+    state = config.out / PARTS / "run.json"
+    if state.exists():
+        if not config.resume:
+            raise ValueError(f"{config.out} holds a run already: give --resume to go on, or another --out")
+        if json.loads(state.read_text())["hash"] != digest:
+            raise ValueError(f"{config.out} holds a run with other settings, models or cases: give another --out")
+    else:
+        write_text(state, json.dumps({"hash": digest, "schema_version": SCHEMA_VERSION}) + "\n")
+
+
+class _Work:
+    """Case after case; a bad one is told and the others go on."""
+
+    def __init__(self, config: RunConfig, models: Sequence[FrameModel], book: PromptBook | None, tally: Tally) -> None:
+        self.config, self.models, self.tally = config, models, tally
+        self.book = book or PromptBook()
+        self.salt = make_salt()
+
+    def do(self, place: Place, case: CaseFiles) -> None:
+        """One case, all models."""
+        path = inside(self.config.out, PARTS, place.dataset, f"{place.case}.json")
+        if path.exists() and "fault" not in json.loads(path.read_text()):
+            self.tally.taken_up += 1
+            return
+        start = time.perf_counter()
+        record: dict[str, Any]
+        try:
+            scan = read_case(self.config, place, case)
+            record = self._try_models(scan, place)
+        except MissingExtra:
+            raise
+        except ScanFault as fault:
+            record = {"fault": {"reason": fault.reason, "stage": "reading", "explanation": str(fault)}}
+        except (ZimError, OSError, RuntimeError, MemoryError) as error:
+            # What others' messages quote is not ours to pass on.
+            record = {"fault": {"reason": type(error).__name__, "stage": "prediction", "explanation": ""}}
+            logger.debug("%s, %s: %s", place.dataset, place.case, "".join(traceback.format_tb(error.__traceback__)))
+        record |= {"dataset": place.dataset, "case": place.case, "patient": place.patient}
+        record["seconds"] = round(time.perf_counter() - start, 3)
+        if "fault" in record:
+            self.tally.faults += 1
+            fault = record["fault"]
+            logger.error("%s, %s: %s: %s", place.dataset, place.case, fault["reason"], fault["explanation"])
+        else:
+            self.tally.done += 1
+        write_text(path, json.dumps(record, ensure_ascii=False) + "\n")
+
+    def _try_models(self, scan: Scan, place: Place) -> dict[str, Any]:
+        record: dict[str, Any] = {"rows": [], "prompts": [], "efforts": {}, "refused": {}, "dropped": 0}
+        for model in self.models:
+            before = asdict(model.effort)
+            keep = _Keeper(self.config, place, model.name)
+            outcome = Trial(scan, model, place, self.config.trial, self.book, keep).run()
+            record["rows"] += [row_fields(row) for row in outcome.rows]
+            record["prompts"] += [encode_record(prompt) for prompt in outcome.prompts]
+            record["refused"][model.name] = sorted(outcome.refused)
+            record["dropped"] = max(record["dropped"], outcome.dropped)
+            after = asdict(model.effort)
+            record["efforts"][model.name] = {name: round(after[name] - before[name], 6) for name in after}
+            if scan.space is not None and "masks" in self.config.save:
+                self._write_volumes(scan, place, model.name, outcome)
+        record["prompts"] = list(dict.fromkeys(record["prompts"]))
+        record["notes"] = list(scan.notes)
+        record["intensity"] = scan.intensity
+        record["labels"] = scan.labels
+        record["frames"] = len(scan.frames)
+        return record
+
+    def _write_volumes(self, scan: Scan, place: Place, model: str, outcome: Outcome) -> None:
+        """Predicted volumes in the file's own space: one label map for each prompt, and DICOM-SEG where wanted."""
+        space = scan.space
+        if not isinstance(space, FileSpace | SeriesSpace):
+            return
+        prompts = list(dict.fromkeys(prompt for _, prompt in outcome.stacks))
+        for prompt in prompts:
+            masks = [
+                (label, stacked(frames, scan.frames.shape[:3]))
+                for (label, own), frames in outcome.stacks.items() if own == prompt
+            ]  # fmt: skip
+            ids = np.zeros(scan.frames.shape[:3], dtype=np.uint8 if len(scan.labels) < 256 else np.uint16)
+            for label, mask in masks:
+                ids[mask] = scan.labels.index(label) + 1
+            stem = f"{safe_name(model)}_{safe_name(prompt)}"
+            folder = inside(self.config.out, "volumes", place.dataset, place.case)
+            write_nifti(folder / f"{stem}.nii.gz", space.restore(ids), space.affine)
+            if self.config.dicom_seg and isinstance(space, SeriesSpace) and any(mask.any() for _, mask in masks):
+                from .dicom_seg import write_segmentation
+
+                write_segmentation(
+                    folder / f"{stem}.dcm", masks, space, model=model, case_id=place.case, salt=self.salt,
+                    keep_patient=self.config.keep_patient,
+                )  # fmt: skip
+
+
+class _Keeper:
+    """Writes final mattes, and the masks that they become, as pictures."""
+
+    def __init__(self, config: RunConfig, place: Place, model: str) -> None:
+        self.config, self.place, self.model = config, place, model
+
+    def __call__(self, frame: int, label: str, instance: int, prompt: str, alpha: Float32[np.ndarray, "h w"]) -> None:
+        place = self.place
+        for kind, array in (("mattes", alpha), ("masks", (alpha > THRESHOLD).astype(np.uint8) * 255)):
+            if kind in self.config.save:
+                name = answer_name(frame, label, instance, self.model, prompt)
+                write_image(inside(self.config.out, kind, place.dataset, place.case, name), array)
+
+
+def answer_name(frame: int, label: str, instance: int, model: str, prompt: str) -> str:
+    """The file of one matte or mask, below its kind, data set and case."""
+    numbered = f"_{instance}" if instance else ""
+    return f"{frame:04d}_{safe_name(label)}{numbered}_{safe_name(model)}_{safe_name(prompt)}.png"
