@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Float32, UInt8
 
-from zim_plugins.core import Backend, ImagePredictor, MissingExtra, Prediction, Predictor, Prompt, UnsupportedPrompt
+from zim_plugins.core import Backend, ImagePredictor, Prediction, Predictor, Prompt, UnsupportedPrompt
+from zim_plugins.evaluation import grabcut as evaluation
 
 from .prompts import Pointing
 
@@ -18,7 +19,6 @@ BASELINES = {
     "grabcut": "GrabCut (Rother et al. 2004) from the box, by OpenCV, on at most 256 px",
 }
 """Names that `--models` takes beside checkpoints; they answer boxes only."""
-GRABCUT_ROUNDS = 5
 GRABCUT_SIDE_PX = 256
 """Larger pictures are cut at reduced size: on a grainy one of 512 px a cut took a minute and more."""
 MAX_BATCH_VALUES = 64_000_000
@@ -211,21 +211,15 @@ class GrabCut:
 
     def __init__(self) -> None:
         self.effort = Effort()
-        self._frame: np.ndarray | None = None
+        self._inner = evaluation.GrabCut(GRABCUT_SIDE_PX)
         self._cuts: dict[tuple[int, int, int, int], np.ndarray] = {}
         self._size = (1, 1)
-        self._scale = 1.0
 
     def show(self, frame: UInt8[np.ndarray, "h w 3"], key: int | None = None) -> None:
         """Take an RGB frame."""
         self._size = frame.shape[0], frame.shape[1]
         self._cuts = {}  # three of the modes often draw the same box
-        self._scale = min(1.0, GRABCUT_SIDE_PX / max(self._size))
-        self._frame = np.ascontiguousarray(frame[..., ::-1])
-        if self._scale < 1:
-            cv2 = _import_cv2()
-            size = round(self._size[1] * self._scale), round(self._size[0] * self._scale)
-            self._frame = cv2.resize(self._frame, (max(1, size[0]), max(1, size[1])), interpolation=cv2.INTER_AREA)
+        self._inner.set_image(frame)
         self.effort.frames += 1
 
     def forget(self) -> None:
@@ -246,28 +240,13 @@ class GrabCut:
         return answers
 
     def _cut(self, box: tuple[int, int, int, int]) -> Float32[np.ndarray, "h w"]:
-        cv2 = _import_cv2()
-        if self._frame is None:
-            raise ValueError("no frame is shown: call show(frame) first")
-        x1, y1, x2, y2 = (int(side * self._scale) for side in box)
-        marks = np.full(self._frame.shape[:2], cv2.GC_BGD, dtype=np.uint8)
-        marks[y1 : y2 + 1, x1 : x2 + 1] = cv2.GC_PR_FGD
-        if (marks == cv2.GC_PR_FGD).sum() < 2 or (marks == cv2.GC_BGD).sum() < 2:
-            return self._full_size(marks == cv2.GC_PR_FGD)  # nothing to learn from
-        models = np.zeros((1, 65)), np.zeros((1, 65))
-        cv2.setRNGSeed(0)
+        x1, y1, x2, y2 = box
         try:
-            cv2.grabCut(self._frame, marks, None, *models, GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
-        except cv2.error:  # too few different colours for its mixtures
-            return self._full_size(marks == cv2.GC_PR_FGD)
-        return self._full_size(np.isin(marks, (cv2.GC_FGD, cv2.GC_PR_FGD)))
-
-    def _full_size(self, mask: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "full_h full_w"]:
-        cv2 = _import_cv2()
-        alpha = mask.astype(np.float32)
-        if alpha.shape == self._size:
+            return self._inner.predict(Prompt.from_box(x1, y1, x2 + 1, y2 + 1)).alpha
+        except ValueError:  # nothing to learn from: all one colour, or no background
+            alpha = np.zeros(self._size, dtype=np.float32)
+            alpha[y1 : y2 + 1, x1 : x2 + 1] = 1.0
             return alpha
-        return cv2.resize(alpha, self._size[::-1], interpolation=cv2.INTER_NEAREST)
 
 
 def load_models(names: Sequence[str], *, runtime: str, device: str, zoom: bool, refine: str) -> list[FrameModel]:
@@ -291,14 +270,6 @@ def load_models(names: Sequence[str], *, runtime: str, device: str, zoom: bool, 
             predictor = load_predictor(name, runtime=runtime, device=device, zoom=zoom, refine=refine)  # type: ignore[arg-type]
             models.append(PromptedModel(predictor, name=predictor.name))
     return models
-
-
-def _import_cv2() -> Any:
-    try:
-        import cv2
-    except ImportError as error:
-        raise MissingExtra("opencv", "medical") from error
-    return cv2
 
 
 def _boxes_only(name: str, pointings: Sequence[Pointing], multimask: bool) -> None:

@@ -36,3 +36,24 @@ def test_the_shipped_checkpoint_is_small_and_is_the_measured_one() -> None:
     digest = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
     assert json.loads((BENCHMARKS / "results/validation.json").read_text())["sha256"] == digest
     assert digest[:16] in WEIGHTS.with_suffix(".md").read_text()
+
+
+def test_the_shipped_converter_is_the_measured_one_and_beats_blur_and_closed_form_matting() -> None:
+    weights = ROOT / "zim_plugins/label_converter/weights/converter_tiny.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    record = json.loads((BENCHMARKS / "results/label_converter.json").read_text())
+    assert record["model"] == {"converter_tiny": digest}
+    assert digest in weights.with_suffix(".md").read_text()
+    others = ["given mask", *(f"mask blurred, sigma {s} px" for s in (1, 2, 4, 8)), "closed-form, band 8 px"]
+    for samples in ("captured", "composites"):
+        scores = record["sets"][samples]
+        for other in others:
+            for error in ("mse_e3", "grad_e3"):
+                assert scores["converter_tiny"][error] < scores[other][error], (samples, other, error)
+
+
+def test_stl_leaves_rigid_things_alone_and_sga_follows_cut_masks() -> None:
+    sets = json.loads((BENCHMARKS / "results/label_converter_ablation.json").read_text())["sets"]
+    for samples in ("rigid", "objects"):
+        assert sets[samples]["sga+stl"]["changed_e3"] < 0.5 * sets[samples]["no_stl"]["changed_e3"]
+    assert sets["cut off"]["sga+stl"]["mse_e3"] < sets["cut off"]["no_sga"]["mse_e3"]

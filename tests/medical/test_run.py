@@ -199,7 +199,9 @@ def test_baselines(rng: np.random.Generator) -> None:
     found = cut.answer([Pointing(boxes=((6, 6, 33, 33),))])[0].alphas[0]
     assert 0.9 < found[10:30, 10:30].mean() and found.sum() < 450
     whole = cut.answer([Pointing(boxes=((0, 0, 39, 39),))])[0].alphas[0]
-    assert whole.all(), "a box round everything leaves nothing to learn from"
+    assert 0.9 < whole[10:30, 10:30].mean(), "of a box round everything the rim is taken for background"
+    tiny = cut.answer([Pointing(boxes=((3, 3, 3, 3),))])[0].alphas[0]
+    assert tiny.shape == frame.shape[:2] and tiny.sum() <= 1
 
 
 @pytest.fixture

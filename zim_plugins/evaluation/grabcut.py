@@ -20,13 +20,17 @@ class GrabCut:
     A box starts it as its authors mean it. Clicks mark small disks as certain; without a box, that of the whole picture
     is taken.
 
+    Args:
+        longest_side_px: larger pictures are cut at reduced size.
+
     Raises:
         MissingExtra: OpenCV is not installed.
     """
 
     name = "grabcut"
 
-    def __init__(self) -> None:
+    def __init__(self, longest_side_px: int = LONGEST_SIDE_PX) -> None:
+        self.longest_side_px = longest_side_px
         try:
             import cv2
         except ImportError as error:
@@ -41,7 +45,7 @@ class GrabCut:
         cv2 = self._cv2
         height, width = image.shape[:2]
         self._size = (height, width)
-        scale = min(1.0, LONGEST_SIDE_PX / max(height, width))
+        scale = min(1.0, self.longest_side_px / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         self._small = np.ascontiguousarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA)[..., ::-1])
 
@@ -52,7 +56,7 @@ class GrabCut:
         prompt.check_inside(self._size)
         cv2 = self._cv2
         height, width = self._small.shape[:2]
-        scale = min(1.0, LONGEST_SIDE_PX / max(self._size))
+        scale = min(1.0, self.longest_side_px / max(self._size))
         state = self._start(prompt, scale, (height, width))
         cv2.setRNGSeed(0)
         unused, models = (0, 0, 1, 1), (np.zeros((1, 65)), np.zeros((1, 65)))
