@@ -94,7 +94,7 @@ def main() -> None:
     clock = Clock(args.device)
     network, what = load_network(args)
     clocked = ClockedNetwork(network.to(args.device), clock)
-    settings = ConvertSettings(frames_px=tuple(args.frames)) if args.frames else ConvertSettings()
+    settings = ConvertSettings(frames_px=tuple(args.frames)) if args.frames else ConvertSettings.for_network(network)
     converter = MatteConverter(clocked, args.device, DTYPES[args.dtype], settings)
     with torch.inference_mode():
         zeros = torch.zeros(1, 4, 256, 256, device=args.device)

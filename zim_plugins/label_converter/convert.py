@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zim_plugins.core.guided_filter import GuidedFilter, resized
 from zim_plugins.label_converter.backbone import TinyBackboneConfig
-from zim_plugins.label_converter.network import standardised
+from zim_plugins.label_converter.network import ConverterNetwork, standardised
 
 GUIDED_EPSILON = 1e-4
 """Variance of colour, in [0, 1], below which a window counts as flat."""
@@ -52,6 +52,12 @@ class ConvertSettings:
     guided filter: for networks trained at small frames. None: every crop at its own size."""
     guided_radius_px: int = 5
     """Of that filter, on the reduced crop."""
+
+    @classmethod
+    def for_network(cls, network: ConverterNetwork) -> "ConvertSettings":
+        """What suits a network: those on the small backbone see large crops reduced."""
+        tiny = isinstance(network.config.backbone, TinyBackboneConfig)
+        return cls(work_px=TINY_WORK_PX if tiny else None)
 
     def __post_init__(self) -> None:
         sides = self.frames_px
@@ -128,10 +134,7 @@ class MatteConverter:
         from zim_plugins.label_converter.checkpoint import load_converter
 
         network, _ = load_converter(path)
-        if settings is None:
-            tiny = isinstance(network.config.backbone, TinyBackboneConfig)
-            settings = ConvertSettings(work_px=TINY_WORK_PX if tiny else None)
-        return cls(network.to(device), device, dtype, settings)
+        return cls(network.to(device), device, dtype, settings or ConvertSettings.for_network(network))
 
     def convert(
         self, image: UInt8[np.ndarray, "h w 3"], masks: Sequence[Bool[np.ndarray, "_ _"]]
