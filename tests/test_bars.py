@@ -57,3 +57,20 @@ def test_stl_leaves_rigid_things_alone_and_sga_follows_cut_masks() -> None:
     for samples in ("rigid", "objects"):
         assert sets[samples]["sga+stl"]["changed_e3"] < 0.5 * sets[samples]["no_stl"]["changed_e3"]
     assert sets["cut off"]["sga+stl"]["mse_e3"] < sets["cut off"]["no_sga"]["mse_e3"]
+
+
+def test_zim_tiny_beats_grabcut_where_the_card_says_so() -> None:
+    means = json.loads((BENCHMARKS / "results/validation.json").read_text())["means"]
+    ours, floor = means["zim_tiny, box"], means["GrabCut, box"]
+    assert ours["iou"] > floor["iou"]
+    assert all(ours[error] < floor[error] for error in ("mae_e3", "mse_e3", "grad_e3"))
+    sets: dict[str, dict[str, float]] = {}
+    for name in ("clicks_grabcut_berkeley.json", "clicks_davis_bsds500.json"):
+        record = json.loads((BENCHMARKS / "results" / name).read_text())
+        assert record["sha256"] == hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+        sets |= record["results"]
+    for name in ("berkeley", "davis", "bsds500"):  # on its own set GrabCut is better
+        assert sets[name]["box_iou"] > sets[name]["grabcut_box_iou"], name
+    clicked = [sets[name] for name in ("grabcut", "berkeley", "davis")]
+    total = sum(s["objects"] for s in clicked)
+    assert sum(s["noc85"] * s["objects"] for s in clicked) / total <= 8
