@@ -149,18 +149,20 @@ def kill_and_resume(
 ) -> int:
     """Kill -9 at random moments until so many kills hit, then let it finish; answers with kills that hit."""
     hits = attempts = 0
+    longest_s = 14 * delay_s
     while hits < kills and attempts < 3 * kills:
         attempts += 1
         process = start(shards, out, workers=workers, delay_s=delay_s, dataset=dataset)
         wait_until_ready(process)
-        time.sleep(rng.uniform(0, 14 * delay_s))
+        time.sleep(rng.uniform(0, longest_s))
         running = process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
         hits += running
-        if not running:  # it was through: some of the work is undone, so that there is something to interrupt
-            for path in sorted(out.glob("*.done.json" if dataset is None else "done/*.json"))[: rng.randint(1, 3)]:
+        if not running:  # it was through: some of the work is undone, and the next kill comes sooner
+            longest_s *= 0.8
+            for path in sorted(out.glob("*.done.json" if dataset is None else "done/*.json"))[: rng.randint(1, 4)]:
                 path.unlink()
     deadline = time.monotonic() + 60
     while finish(start(shards, out, workers=workers, dataset=dataset)).get("elsewhere") and time.monotonic() < deadline:
@@ -227,3 +229,13 @@ def test_folder_killed_at_random_moments(folder, tmp_path, blur_maker, contents,
     hits = kill_and_resume(folder, out, kills=kills, workers=workers, delay_s=0.1, rng=rng, dataset="objects")
     assert hits == kills
     assert contents(out) == contents(tmp_path / "calm")
+
+
+def test_what_a_kill_left_beside_the_manifest_goes(folder, tmp_path, blur_maker, contents):
+    out = tmp_path / "out"
+    convert_folder("objects", folder, out, blur_maker(), progress=False)
+    before = contents(out)
+    (out / ".manifest.json.0123.tmp").write_bytes(b"{")
+    (out / ".index.jsonl.0123.tmp").write_bytes(b"{")
+    convert_folder("objects", folder, out, blur_maker(), progress=False)
+    assert contents(out) == before

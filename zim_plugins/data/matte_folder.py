@@ -10,14 +10,17 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from zim_plugins.data.claims import MakeConverter
 from zim_plugins.data.engine import Engine, Summary, convert_jobs
 from zim_plugins.data.fault import DataError, FaultLog
-from zim_plugins.data.index import Sample
+from zim_plugins.data.index import Sample, leftovers
 from zim_plugins.data.picture_job import COUNTED, FORMAT, PictureJob, read_record, write_changed, write_json
 from zim_plugins.data.registry import read_dataset, require_dataset
 from zim_plugins.data.shards import EVERYTHING, Selection
@@ -167,7 +170,6 @@ def collect(jobs: Sequence[PictureJob], out: Path, dataset: str, faults: FaultLo
                     extra={**sample.extra, "sha256": row["sha256"]},
                 )
                 lines.append(json.dumps(matted.to_json(out), ensure_ascii=False, sort_keys=True))
-    write_changed(out / INDEX, "".join(f"{line}\n" for line in lines).encode())
     manifest = {
         "format": FORMAT,
         "dataset": dataset,
@@ -180,5 +182,12 @@ def collect(jobs: Sequence[PictureJob], out: Path, dataset: str, faults: FaultLo
         "output": {"mattes": len(lines), "bytes": total_bytes, "sha256": outputs.hexdigest()},
         "faults": told[:1000],
     }
-    write_json(out / MANIFEST, manifest)
+    lock = out / f".{MANIFEST}.lock"
+    with FileLock(lock):
+        for left in (*leftovers(out / INDEX), *leftovers(out / MANIFEST)):  # of runs that were killed here
+            left.unlink(missing_ok=True)
+        write_changed(out / INDEX, "".join(f"{line}\n" for line in lines).encode())
+        write_json(out / MANIFEST, manifest)
+        with suppress(PermissionError):  # Windows keeps what is open
+            lock.unlink(missing_ok=True)
     return manifest
