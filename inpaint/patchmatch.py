@@ -7,7 +7,7 @@ from jaxtyping import Bool, UInt8
 
 from zim_plugins.core import MissingExtra
 
-from .crops import CONTEXT, fill_by_crops
+from .inpainter import paste, refuse_a_full_hole
 
 _SEED_LOCK = threading.Lock()
 """The library keeps one random state for all threads: seeding and filling belong together."""
@@ -18,7 +18,6 @@ class PatchMatchInpainter:
 
     Args:
         patch_size: side of the patches [px]; much larger ones take minutes.
-        max_side_px: longer side of the crop that is filled at once; larger crops are shrunk.
         seed: of the library's random search.
 
     Raises:
@@ -26,8 +25,9 @@ class PatchMatchInpainter:
     """
 
     name = "patchmatch"
+    work_side_px: int | None = 512
 
-    def __init__(self, *, patch_size: int = 5, max_side_px: int = 512, seed: int = 0) -> None:
+    def __init__(self, *, patch_size: int = 5, seed: int = 0) -> None:
         try:
             import patchmatch
         except ImportError as error:
@@ -36,16 +36,14 @@ class PatchMatchInpainter:
             raise MissingExtra("PyPatchMatch with its compiled part", "inpaint")
         self._library = patchmatch
         self.patch_size = patch_size
-        self.max_side_px = max_side_px
         self.seed = seed
 
     def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
         """Repaint the hole; see `Inpainter.fill`."""
-        return fill_by_crops(image, hole, self._fill_crop, context=CONTEXT, max_side_px=self.max_side_px)
-
-    def _fill_crop(self, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+        refuse_a_full_hole(hole)
         with _SEED_LOCK:
             self._library.set_random_seed(self.seed)
-            return self._library.inpaint(
+            painted = self._library.inpaint(
                 np.ascontiguousarray(image), hole.astype(np.uint8) * 255, patch_size=self.patch_size
             )
+        return paste(image, painted, hole)

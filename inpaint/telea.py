@@ -5,7 +5,7 @@ from jaxtyping import Bool, UInt8
 
 from zim_plugins.core import MissingExtra
 
-from .crops import CONTEXT, fill_by_crops
+from .inpainter import paste, refuse_a_full_hole
 
 
 class TeleaInpainter:
@@ -19,6 +19,7 @@ class TeleaInpainter:
     """
 
     name = "cv2"
+    work_side_px: int | None = None
 
     def __init__(self, *, radius_px: float = 3.0) -> None:
         try:
@@ -30,9 +31,7 @@ class TeleaInpainter:
 
     def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
         """Repaint the hole; see `Inpainter.fill`."""
-        longest = max(hole.shape)
-        return fill_by_crops(image, hole, self._fill_crop, context=CONTEXT, max_side_px=longest)
-
-    def _fill_crop(self, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+        refuse_a_full_hole(hole)
         mask = hole.astype(np.uint8) * 255
-        return self._cv2.inpaint(np.ascontiguousarray(image), mask, self.radius_px, self._cv2.INPAINT_TELEA)
+        painted = self._cv2.inpaint(np.ascontiguousarray(image), mask, self.radius_px, self._cv2.INPAINT_TELEA)
+        return paste(image, painted, hole)

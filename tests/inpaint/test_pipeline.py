@@ -16,6 +16,7 @@ class FlatInpainter:
     """Paints the hole green, and all else black, which `remove` must undo."""
 
     name = "flat"
+    work_side_px: int | None = None
 
     def fill(self, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
         filled = np.zeros_like(image)
