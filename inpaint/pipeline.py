@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float32, UInt8
 
 from zim_plugins.core import Predictor, Prompt
 
+from .crops import fill_by_crops
 from .hole import CORE_ALPHA, GROW_PX, TAU, matte_hole, touches_border
 from .inpainter import Inpainter, load_inpainter
 from .unmix import recover_fringe
@@ -62,7 +63,8 @@ def remove(
     if alpha.shape != image.shape[:2]:
         raise ValueError(f"the matte is {alpha.shape}, the picture {image.shape[:2]} (height, width)")
     hole = matte_hole(alpha, tau=tau, grow_px=grow_px)
-    fill = (inpainter or load_inpainter()).fill(image, hole)
+    inpainter = inpainter or load_inpainter()
+    fill = fill_by_crops(image, hole, inpainter.fill, max_side_px=inpainter.work_side_px or max(hole.shape))
     result = recover_fringe(image, alpha, hole, fill) if unmix else fill
     # Whatever a filler does elsewhere, the picture outside the hole is the user's.
     return Removal(np.where(hole[..., None], result, image), alpha, hole, tuple(_warnings(alpha, hole)))

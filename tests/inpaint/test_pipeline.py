@@ -17,6 +17,7 @@ class FlatInpainter:
 
     name = "flat"
     work_side_px: int | None = None
+    work_side_px: int | None = None
 
     def fill(self, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
         filled = np.zeros_like(image)
