@@ -1,0 +1,179 @@
+"""`zim-nvos`: one prompt in one view, scored on other views of the scene."""
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from tyro.conf import arg
+
+from zim_plugins.commands.session import DONE, FAILED, CommandArgs, Misuse, run
+
+if TYPE_CHECKING:
+    from .run import Plan
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args(CommandArgs):
+    """Evaluate 3D segmentation on NVOS, or on SPIn-NeRF's or LERF-Mask's labels.
+
+    Each scene needs a trained nerfacto below --nerfs; where one is missing, its row says the command that trains it.
+    Run the same command again after a kill, and it does what is left.
+
+    Writes report.json, table.csv, tables.md, report.html and pictures into --out. Exit codes: 0 done, 1 labels, views
+    or NeRFs are missing or do not fit (each is told in the report), 2 misused.
+    """
+
+    root: Annotated[Path, arg(metavar="DIR")]
+    """Folder of the data set: of NVOS the one with labels/llff (or masks and scribbles themselves)."""
+    dataset: Literal["nvos", "spin", "lerf-mask"] = "nvos"
+    """Layout of the labels. spin and lerf-mask take the first view's mask as the prompt."""
+    scenes: Annotated[str, arg(metavar="A,B,...")] = "all"
+    """Tasks by name, such as fern,horns_left."""
+    models: Annotated[str, arg(metavar="A,B,...")] = "zim_tiny"
+    """Checkpoints by name or file (see `zim models`), or FILE.py:FUNCTION that makes a predictor."""
+    protocol: Literal["sa3d", "strict"] = "sa3d"
+    """sa3d: the scored view is one of the training views, as SA3D has it. strict: it is hidden from the NeRF, too."""
+    seeds: Annotated[int, arg(metavar="N")] = 3
+    """Draws of clicks from the scribbles; masks are drawn from once."""
+    nerfs: Annotated[Path, arg(metavar="DIR")] = Path("outputs/nerfs")
+    """Folder of NeRFs: SCENE/**/config.yml (protocol strict: SCENE_strict/**/config.yml), the newest is taken."""
+    captures: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder of the captures, SCENE/images; else scenes or nerf_llff_data below --root. Tells the pictures' names."""
+    out: Annotated[Path, arg(metavar="DIR")] = Path("outputs/nvos")
+    """Folder for the results."""
+    estimator: Literal["matte", "sa3d"] = "matte"
+    """matte: mean of the mattes, object above 0.5. sa3d: the paper's linear loss, object above 0."""
+    lamb: float = 1.0
+    """Weight of the background in SA3D's loss."""
+    passes: Annotated[int, arg(metavar="N")] = 2
+    """Visits of each view."""
+    iou_threshold: float = 0.5
+    """Views whose matte agrees less with the object so far are rejected."""
+    num_prompts: Annotated[int, arg(metavar="N")] = 10
+    """Clicks that prompt a view from the object so far, at most."""
+    device: Annotated[str, arg(metavar="DEVICE")] = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    no_zoom: bool = False
+    """Leave out the 2D model's second pass on the object's surroundings."""
+    refine: Literal["auto", "colour", "none"] = "auto"
+    """Judge mattes anew by the picture's colours; auto does so for small models."""
+    remark: str = ""
+    """A sentence for the top of the report, such as where the labels come from."""
+    no_pictures: bool = False
+    """Draw no pictures."""
+
+
+def main(args: Args) -> int:
+    """Evaluate what is left, then write the report."""
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from zim_plugins.evaluation.models import ModelOptions, load_model
+
+    from .datasets import read_tasks
+    from .run import run as evaluate
+
+    models = _checked_models(args)
+    tasks, faults = read_tasks(args.dataset, args.root, () if args.scenes == "all" else _words(args.scenes))
+    plan = _plan(args, tasks, models)
+    options = ModelOptions(**plan.model_options)
+
+    def open_scene(config: Path) -> Any:
+        from zim_plugins.core import resolve_device
+
+        from ..scene import open_scene
+
+        return open_scene(config, resolve_device(args.device))
+
+    total = len(plan.tasks) * len(plan.models) * len(plan.seeds)
+    # disable=None: a bar on a terminal only.
+    with logging_redirect_tqdm(), tqdm(total=total, unit="object", disable=None) as bar:
+        rows = evaluate(plan, open_scene, lambda name: load_model(name, options), bar.update)
+    failures = _write(args, plan, rows, faults)
+    print(args.out / "report.html")
+    return FAILED if failures else DONE
+
+
+def _checked_models(args: Args) -> list[str]:
+    """The models by name, once the arguments make sense."""
+    models = _words(args.models)
+    if not args.root.is_dir():
+        raise Misuse(f"--root names the folder of the data set; got {str(args.root)!r}")
+    if args.out.exists() and not args.out.is_dir():
+        raise Misuse(f"--out {args.out} is a file: name a folder")
+    if not models or len(set(models)) < len(models):
+        raise Misuse(f"--models names each model once, got {args.models!r}")
+    if min(args.seeds, args.passes, args.num_prompts) < 1 or args.lamb <= 0 or not 0 <= args.iou_threshold <= 1:
+        raise Misuse("--seeds, --passes and --num-prompts are at least 1, --lamb above 0, --iou-threshold in [0, 1]")
+    if args.protocol == "strict" and args.dataset != "nvos":
+        raise Misuse(f"--protocol strict is defined for nvos; all masked views of {args.dataset} would be held out")
+    return models
+
+
+def _plan(args: Args, tasks: "list[Any]", models: list[str]) -> "Plan":
+    from zim_plugins.evaluation.models import describe_model
+
+    from ..segmenter import SegmenterConfig
+    from .datasets import Scribbles
+    from .places import CAPTURE_PLACES, find_capture
+    from .run import Plan
+
+    places = [args.root / place for place in CAPTURE_PLACES] if args.captures is None else [args.captures]
+    by_scribbles = any(isinstance(task.prompt, Scribbles) for task in tasks)
+    return Plan(
+        tasks=tuple(tasks),
+        models={name: describe_model(name)["sha256"] for name in models},
+        seeds=tuple(range(args.seeds)) if by_scribbles else (0,),
+        protocol=args.protocol,
+        segmenter=SegmenterConfig(
+            estimator=args.estimator,
+            lamb=args.lamb,
+            passes=args.passes,
+            iou_threshold=args.iou_threshold,
+            num_prompts=args.num_prompts,
+        ),
+        model_options={"device": args.device, "zoom": False if args.no_zoom else None, "refine": args.refine},
+        nerfs=args.nerfs,
+        captures={task.capture: find_capture(places, task.capture) for task in tasks},
+        out=args.out,
+        pictures=not args.no_pictures,
+    )
+
+
+def _write(args: Args, plan: "Plan", rows: list[dict[str, Any]], faults: dict[str, str]) -> int:
+    """Write the report; answers with the number of failures."""
+    from zim_plugins.evaluation.models import describe_model
+    from zim_plugins.evaluation.report import describe_run
+    from zim_plugins.evaluation.report import write_report as write_json
+    from zim_plugins.evaluation.tables import to_markdown
+
+    from .page import build_page
+    from .report import build_report, build_tables, rows_as_csv, write_text
+
+    settings = asdict(plan.segmenter) | plan.model_options | {"seeds": list(plan.seeds)}
+    dataset = {"name": args.dataset, "protocol": args.protocol, "remark": args.remark}
+    provenance = describe_run(settings, [describe_model(name) for name in plan.models], dataset)
+    report = build_report(rows, faults, provenance)
+    tables = build_tables(report)
+    write_json(args.out / "report.json", report)
+    write_text(args.out / "table.csv", rows_as_csv(rows))
+    write_text(args.out / "tables.md", to_markdown(tables))
+    write_text(args.out / "report.html", build_page(report, tables))
+    for failure in report["failures"]:
+        at = " ".join(str(failure[key]) for key in ("task", "model", "seed") if failure[key] != "")
+        logger.error("%s: %s", at, failure["message"])
+    return len(report["failures"])
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def entrypoint() -> None:
+    """Run `zim-nvos`."""
+    arguments = tyro.cli(Args, prog="zim-nvos", config=(tyro.conf.FlagCreatePairsOff,))
+    raise SystemExit(run(main, arguments, package="nerf_seg"))
