@@ -1,0 +1,215 @@
+"""Fills over HTTP: with a real lama-cleaner server in its own environment, and with servers that misbehave."""
+
+import base64
+import contextlib
+import io
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from inpaint.inpainter import FillSettings
+from inpaint.lama import LamaInpainter
+from inpaint.lama_server import ServerError, ServerInpainter
+from tests.inpaint.tiny_models import save_lama
+from zim_plugins.core import UnsupportedPrompt
+
+START_S = 180.0
+"""How long a lama-cleaner server may take to import what it needs."""
+
+
+@pytest.fixture
+def image(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 256, (61, 83, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def hole() -> np.ndarray:
+    hole = np.zeros((61, 83), bool)
+    hole[20:40, 30:60] = True
+    return hole
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def lama_cleaner(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A running lama-cleaner with a tiny network: its address, and the network's file."""
+    python = os.environ.get("ZIM_LAMA_CLEANER_PYTHON")
+    if not python:
+        pytest.skip("ZIM_LAMA_CLEANER_PYTHON names no python with lama-cleaner==1.2.5 and 'huggingface_hub<0.26'")
+    path, port = save_lama(tmp_path / "tiny.pt"), free_port()
+    start = "from lama_cleaner import entry_point; entry_point()"
+    command = [python, "-c", start, "--model", "lama", "--device", "cpu", "--port", str(port)]
+    environment = {**os.environ, "LAMA_MODEL_URL": str(path), "MPLCONFIGDIR": str(tmp_path)}
+    with (tmp_path / "server.log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
+    try:
+        end = time.monotonic() + START_S
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            if server.poll() is not None or time.monotonic() > end:
+                pytest.fail(f"lama-cleaner did not start: {(tmp_path / 'server.log').read_text()[-2000:]}")
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}", path
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.mark.slow
+def test_a_real_lama_cleaner_server_gives_what_our_loader_gives(
+    lama_cleaner: tuple[str, Path], image: np.ndarray, hole: np.ndarray
+) -> None:
+    url, path = lama_cleaner
+    inpainter = ServerInpainter(url)
+    assert (inpainter.is_iopaint, inpainter.model, inpainter.takes_text) == (False, "lama", False)
+    assert np.array_equal(inpainter.fill(image, hole), LamaInpainter(path, device="cpu").fill(image, hole))
+    with pytest.raises(UnsupportedPrompt, match="runs lama, which takes no text"):
+        inpainter.fill_guided(image, hole, prompt="a cat")
+
+
+class Fake(BaseHTTPRequestHandler):
+    """IOPaint's interface, with a filler that turns the hole red and everything else black."""
+
+    model: object = {"name": "lama", "need_prompt": False}
+    answer: bytes | int | None = None
+    """What a fill is answered with: a body, a status, or the picture."""
+    delay_s = 0.0
+    asked: dict[str, object]
+
+    def do_GET(self) -> None:
+        if self.path == "/api/v1/model" and self.model is not None:
+            self._send(200, json.dumps(self.model).encode())
+        else:
+            self._send(404, b"<!doctype html>")
+
+    def do_POST(self) -> None:
+        type(self).asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        time.sleep(self.delay_s)
+        if isinstance(self.answer, int):
+            self._send(self.answer, b'{"detail": "CUDA out of memory"}')
+            return
+        mask = np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(str(self.asked["mask"])))))
+        stream = io.BytesIO()
+        PIL.Image.fromarray(np.stack([mask, 0 * mask, 0 * mask], axis=-1)).save(stream, "PNG")
+        self._send(200, stream.getvalue() if self.answer is None else self.answer)
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        with contextlib.suppress(ConnectionError):  # the one who asked may have left
+            self.end_headers()
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def fake() -> Iterator[tuple[type[Fake], str]]:
+    class Handler(Fake):
+        pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield Handler, f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_iopaint_is_known_by_its_interface(fake: tuple[type[Fake], str], image: np.ndarray, hole: np.ndarray) -> None:
+    handler, url = fake
+    inpainter = ServerInpainter(url + "/")
+    assert (inpainter.is_iopaint, inpainter.model, inpainter.name) == (True, "lama", url + "/")
+    filled = inpainter.fill(image, hole)
+    assert (filled[hole] == (255, 0, 0)).all() and np.array_equal(filled[~hole], image[~hole])
+    sent = np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(str(handler.asked["image"])))))
+    assert np.array_equal(sent, image)
+
+
+def test_a_text_reaches_a_diffusion_model(fake: tuple[type[Fake], str], image: np.ndarray, hole: np.ndarray) -> None:
+    handler, url = fake
+    handler.model = {"name": "sd", "need_prompt": True}
+    inpainter = ServerInpainter(url, settings=FillSettings(seed=7, steps=3, negative_prompt="fog"))
+    inpainter.fill_guided(image, hole, prompt="a cat")
+    asked = handler.asked
+    assert (asked["prompt"], asked["negative_prompt"], asked["sd_seed"], asked["sd_steps"]) == ("a cat", "fog", 7, 3)
+    with pytest.raises(UnsupportedPrompt, match="hard masks only"):
+        inpainter.fill_guided(image, hole, prompt="a cat", change=hole.astype(np.float32))
+
+
+def test_a_text_for_a_model_that_takes_none_is_refused(
+    fake: tuple[type[Fake], str], image: np.ndarray, hole: np.ndarray
+) -> None:
+    with pytest.raises(UnsupportedPrompt, match=r"runs lama.*--model"):
+        ServerInpainter(fake[1]).fill_guided(image, hole, prompt="a cat")
+
+
+@pytest.mark.parametrize(
+    ("answer", "match"),
+    [
+        (500, "answers 500.*CUDA out of memory"),
+        (b"hello", "no picture"),
+        (b"\x89PNG\r\n\x1a\n", "no picture"),
+    ],
+)
+def test_what_goes_wrong_is_told(
+    fake: tuple[type[Fake], str], image: np.ndarray, hole: np.ndarray, answer: bytes | int, match: str
+) -> None:
+    handler, url = fake
+    inpainter = ServerInpainter(url)
+    handler.answer = answer
+    with pytest.raises(ServerError, match=match):
+        inpainter.fill(image, hole)
+
+
+def test_a_picture_of_another_size_is_refused(
+    fake: tuple[type[Fake], str], image: np.ndarray, hole: np.ndarray
+) -> None:
+    handler, url = fake
+    stream = io.BytesIO()
+    PIL.Image.new("RGB", (5, 4)).save(stream, "PNG")
+    handler.answer = stream.getvalue()
+    with pytest.raises(ServerError, match=r"4, 5.*61, 83"):
+        ServerInpainter(url).fill(image, hole)
+
+
+def test_a_slow_server_is_left_after_the_time_out(
+    fake: tuple[type[Fake], str], image: np.ndarray, hole: np.ndarray
+) -> None:
+    handler, url = fake
+    handler.delay_s = 0.5
+    with pytest.raises(ServerError, match=r"did not answer within 0\.1 s"):
+        ServerInpainter(url, timeout_s=0.1).fill(image, hole)
+
+
+def test_no_server_and_another_server_are_named_with_the_remedy(fake: tuple[type[Fake], str]) -> None:
+    handler, url = fake
+    handler.model = None
+    with pytest.raises(ServerError, match="neither lama-cleaner nor IOPaint: start one"):
+        ServerInpainter(url)
+    with pytest.raises(ServerError, match=r"no server answers.*lama-cleaner --model lama.*iopaint start"):
+        ServerInpainter(f"http://127.0.0.1:{free_port()}")
+
+
+def test_a_full_hole_is_not_sent(fake: tuple[type[Fake], str], image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="whole picture"):
+        ServerInpainter(fake[1]).fill(image, np.ones(image.shape[:2], bool))
