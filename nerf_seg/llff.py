@@ -73,9 +73,11 @@ class LLFF(DataParser):
 
         poses = torch.eye(4).repeat(len(capture.files), 1, 1)
         poses[:, :3] = torch.from_numpy(capture.poses.c2w).float()
-        poses, transform = auto_orient_and_center_poses(
+        _, transform = auto_orient_and_center_poses(
             poses, method=config.orientation_method, center_method=config.center_method
         )
+        # Not the poses it answers with: to turn the scene over, pca of 1.1.5 negates the second and third camera.
+        poses = transform @ poses
         scale = config.scale_factor
         if config.scale_method == "poses":
             scale /= max(float(poses[:, :3, 3].abs().max()), 1e-6)
