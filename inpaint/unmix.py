@@ -1,70 +1,106 @@
 """The fringe of a removed object: behind hair and soft edges the real background is recovered, not invented."""
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, UInt
 
 from zim_plugins.core import estimate_foreground, unmix_background
 
-LOW_ALPHA = 0.3
-"""Opacity up to which the un-mixed background is taken whole."""
-HIGH_ALPHA = 0.7
-"""Opacity from which the fill is taken whole."""
 CONTEXT_PX = 48
 """Margin round the hole within which colours are estimated [px]."""
 CLEAR_ALPHA = 0.1
-"""Opacity below which a pixel shows the scene well enough for the guard to take it as a reference."""
-NEAR_PX = 7
-"""Side of the window in which the guard averages what is suspected [px]."""
-FAR_PX = 61
-"""Side of the window in which it learns what the scene looks like [px]."""
+"""Opacity below which a pixel shows the scene well enough to be a reference for it."""
+SOLID_ALPHA = 0.95
+"""Opacity above which a pixel shows the object's own colours."""
+OPAQUE_ALPHA = 0.98
+"""Opacity from which nothing of the scene can be told: there the fill is taken whole."""
+NEAR_PX, MIDDLE_PX, FAR_PX = 7, 31, 61
+"""Sides of the windows [px] that average what is suspected, the object's colours, and what the scene looks like."""
+FILL_ERROR = 4.0
+"""Squared error of a fill, in units of the scene's variance: it seldom guesses right."""
+FOREGROUND_ERROR = 0.3
+"""Squared error of the estimated foreground, in units of the variance of the object's colours near by."""
+MATTE_ERROR = 0.1
+"""Error of an opacity that is neither near 0 nor near 1."""
+PIXEL_ERROR = 2 / 255
+"""Noise of a pixel, RGB in [0, 1]."""
 SEEN = 0.02
 """Deviation of colour, RGB in [0, 1], that is hardly seen on a plain background: it is always forgiven."""
-DOUBT = (1.2, 2.0)
-"""Strangenesses between which the un-mixed background gives way to the fill."""
+FORGIVEN, DOUBT = 2.0, 0.25
+"""Strangeness that is forgiven, and how much its excess, squared, counts against the un-mixed background."""
 
 
 def recover_fringe(
-    image: UInt8[np.ndarray, "h w 3"],
+    image: UInt[np.ndarray, "h w 3"],
     alpha: Float32[np.ndarray, "h w"],
     hole: Bool[np.ndarray, "h w"],
-    fill: UInt8[np.ndarray, "h w 3"],
+    fill: UInt[np.ndarray, "h w 3"],
     *,
-    low: float = LOW_ALPHA,
-    high: float = HIGH_ALPHA,
     guard: bool = True,
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Lay the un-mixed background over the fill wherever the matte is thin.
+) -> UInt[np.ndarray, "h w 3"]:
+    """Lay the un-mixed background over the fill wherever it is the better guess.
 
     With I = alpha F + (1 - alpha) B known but for F, estimating F gives B = (I - alpha F) / (1 - alpha): the scene
-    that shines through the object's edge. Its error grows with alpha, so it gives way to the fill between `low`
-    and `high`. Where the matte is wrong, B shows traces of the object: see `strangeness`; there the fill is kept.
+    that shines through the object's edge. It and the fill are averaged by their precisions, see `trust_in_unmixing`.
+    Where the matte is wrong, B shows traces of the object, see `strangeness`: that counts against it.
 
     Args:
-        image: RGB, with the object.
+        image: RGB, with the object, of 8 or 16 bits.
         alpha: the object's opacity in [0, 1].
         hole: True where the picture is repainted.
-        fill: RGB, the picture with the hole filled.
-        low: opacity up to which the un-mixed background is taken whole.
-        high: opacity from which the fill is taken whole.
-        guard: drop the un-mixed background where it still shows the object.
+        fill: RGB, the picture with the hole filled, of 8 or 16 bits.
+        guard: mind traces of the object.
 
     Returns:
-        RGB; outside the hole the picture itself.
+        RGB of the picture's own depth; outside the hole the picture itself.
     """
     window = _window(hole)
-    picture = image[window].astype(np.float32) / np.float32(255.0)
-    filled = fill[window].astype(np.float32) / np.float32(255.0)
+    picture, filled = _unit_range(image[window]), _unit_range(fill[window])
     opacity = np.where(hole[window], alpha[window], np.float32(0.0)).astype(np.float32)
-    layers = estimate_foreground(picture, opacity)
-    unmixed = unmix_background(picture, opacity, layers.foreground)
-    trust = 1.0 - smoothstep(opacity, low, high)
+    foreground = estimate_foreground(picture, opacity).foreground
+    unmixed = unmix_background(picture, opacity, foreground)
+    trust = trust_in_unmixing(picture, opacity, foreground)
     if guard:
-        trust = trust * (1.0 - smoothstep(strangeness(unmixed, opacity, trust), *DOUBT))
+        excess = np.maximum(0.0, strangeness(unmixed, opacity, trust) ** 2 - FORGIVEN**2)
+        trust = trust / (1.0 + DOUBT * excess * trust)
     mixed = filled + trust[..., None] * (unmixed - filled)
     result = image.copy()
     inside = hole[window]
-    result[window][inside] = np.clip(np.rint(mixed * 255.0), 0, 255).astype(np.uint8)[inside]
+    highest = np.iinfo(image.dtype).max
+    result[window][inside] = np.clip(np.rint(mixed[inside] * highest), 0, highest).astype(image.dtype)
     return result
+
+
+def trust_in_unmixing(
+    picture: Float32[np.ndarray, "h w 3"],
+    alpha: Float32[np.ndarray, "h w"],
+    foreground: Float32[np.ndarray, "h w 3"],
+) -> Float32[np.ndarray, "h w"]:
+    """Weigh the un-mixed background against a fill by what errors of each are to be expected.
+
+    To first order, B = (I - alpha F) / (1 - alpha) errs by alpha dF / (1 - alpha), by dalpha (F - B) / (1 - alpha) and
+    by dI / (1 - alpha): much where the object is dense, motley, or unlike the scene. A fill errs by about the scene's
+    own variety: little before a plain wall, much before foliage. The weight is that of least expected squared error.
+
+    Args:
+        picture: RGB in [0, 1].
+        alpha: opacity in [0, 1].
+        foreground: RGB in [0, 1].
+
+    Returns:
+        Weight of the un-mixed background in [0, 1]; 1 where alpha is 0.
+    """
+    clear = np.clip(1.0 - alpha / np.float32(CLEAR_ALPHA), 0.0, 1.0)
+    scene = _local_mean(picture, clear, FAR_PX)
+    variety = _local_variance(picture, clear, FAR_PX)
+    motley = _local_variance(picture, (alpha > SOLID_ALPHA).astype(np.float32), MIDDLE_PX)
+    contrast = ((foreground - scene) ** 2).mean(axis=2)
+    partly = np.minimum(1.0, 4.0 * alpha)
+    error = (
+        FOREGROUND_ERROR * alpha**2 * motley + (MATTE_ERROR * partly) ** 2 * contrast + np.float32(PIXEL_ERROR**2)
+    ) / np.maximum(1.0 - alpha, np.float32(1e-2)) ** 2
+    of_fill = FILL_ERROR * variety + np.float32(1e-5)
+    trust = np.where(alpha < OPAQUE_ALPHA, of_fill / (of_fill + error), 0.0)
+    return np.where(alpha <= 0.0, 1.0, trust).astype(np.float32)
 
 
 def strangeness(
@@ -100,6 +136,18 @@ def strangeness(
     return (strays / (usual + np.float32(SEEN))).max(axis=-1)
 
 
+def _local_variance(
+    values: Float32[np.ndarray, "h w 3"], weight: Float32[np.ndarray, "h w"], side_px: int
+) -> Float32[np.ndarray, "h w"]:
+    """Weighted variance in a square window, mean over the channels."""
+    spread = _local_mean(values**2, weight, side_px) - _local_mean(values, weight, side_px) ** 2
+    return np.maximum(0.0, spread).mean(axis=2)
+
+
+def _unit_range(picture: UInt[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
+    return picture.astype(np.float32) / np.float32(np.iinfo(picture.dtype).max)
+
+
 def _local_mean(
     values: Float32[np.ndarray, "h w c"], weight: Float32[np.ndarray, "h w"], side_px: int
 ) -> Float32[np.ndarray, "h w c"]:
@@ -110,12 +158,6 @@ def _local_mean(
     total = uniform_filter(values * weight[..., None], side_px, mode="nearest", axes=(0, 1))
     mass = uniform_filter(weight, side_px, mode="nearest")[..., None]
     return ((total + 1e-4 * overall) / (mass + 1e-4)).astype(np.float32)
-
-
-def smoothstep(values: Float32[np.ndarray, "h w"], low: float, high: float) -> Float32[np.ndarray, "h w"]:
-    """Rise from 0 at `low` to 1 at `high` by 3t^2 - 2t^3."""
-    t = np.clip((values - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
 
 
 def _window(hole: Bool[np.ndarray, "h w"]) -> tuple[slice, slice]:

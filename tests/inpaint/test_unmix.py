@@ -1,10 +1,10 @@
 """The fringe: more of the real background is recovered than a fill can invent, and a wrong matte does little harm."""
 
 import numpy as np
-import pytest
 
 from inpaint.hole import matte_hole
-from inpaint.unmix import recover_fringe, smoothstep
+from inpaint.unmix import OPAQUE_ALPHA, recover_fringe, trust_in_unmixing
+from zim_plugins.core import composite
 
 
 def psnr(image: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
@@ -54,7 +54,7 @@ def test_the_solid_part_is_the_fill(scene) -> None:
     hole = matte_hole(scene.alpha)
     fill = flat_fill(scene, hole)
     result = recover_fringe(scene.image, scene.alpha, hole, fill)
-    solid = scene.alpha >= 0.7
+    solid = scene.alpha >= OPAQUE_ALPHA
     assert np.array_equal(result[solid], fill[solid])
 
 
@@ -72,6 +72,26 @@ def test_the_guard_keeps_the_object_out_where_the_matte_is_far_too_thin(scene) -
     assert psnr(guarded, scene.background, bitten) > psnr(fill, scene.background, bitten) - 2
 
 
-def test_smoothstep_rises_from_zero_to_one() -> None:
-    values = smoothstep(np.array([[0.0, 0.3, 0.5, 0.7, 1.0]], np.float32), 0.3, 0.7)
-    assert values[0] == pytest.approx([0, 0, 0.5, 1, 1])
+def test_sixteen_bits_give_the_eight_bit_result_more_finely(scene) -> None:
+    hole = matte_hole(scene.alpha)
+    fill = flat_fill(scene, hole)
+    coarse = recover_fringe(scene.image, scene.alpha, hole, fill)
+    fine = recover_fringe(scene.image.astype(np.uint16) * 257, scene.alpha, hole, fill)
+    assert fine.dtype == np.uint16
+    assert np.abs(fine / 257 - coarse).max() <= 0.51
+    assert (fine[hole] % 257 != 0).any()
+    assert np.array_equal(fine[~hole], scene.image[~hole].astype(np.uint16) * 257)
+
+
+def test_trust_falls_with_opacity_and_grows_with_the_variety_of_the_scene(rng: np.random.Generator) -> None:
+    alpha = np.tile(np.concatenate([np.zeros(30), np.linspace(0, 1, 40), np.ones(20)]), (64, 1)).astype(np.float32)
+    foreground = np.clip(0.8 + 0.05 * rng.standard_normal((64, 90, 3)), 0, 1).astype(np.float32)
+    plain = np.full((64, 90, 3), 0.3, np.float32)
+    busy = np.clip(plain + 0.2 * rng.standard_normal(plain.shape), 0, 1).astype(np.float32)
+    before_plain, before_busy = (
+        trust_in_unmixing(composite(foreground, alpha, scene), alpha, foreground).mean(axis=0)
+        for scene in (plain, busy)
+    )
+    assert before_plain[0] == 1 and before_plain[-1] == 0
+    assert (np.diff(before_busy) < 0.02).all()
+    assert (before_busy[35:60] > before_plain[35:60]).all()

@@ -1,0 +1,177 @@
+"""Scores of a removal against the clean picture. Pure functions; weights are needed by none of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, UInt8
+
+PERFECT_DB = 100.0
+"""PSNR where there is no error at all [dB]; no larger value is given."""
+RING = (0.01, 0.5)
+"""Opacities, exclusive, between which a pixel belongs to the ring: the object's fringe."""
+CONTRAST_FLOOR = 1e-3
+"""Least mean squared contrast, RGB in [0, 1], at which a ghost can be told."""
+SEAM_AWAY_PX = 8
+"""Distance from the hole's rim at which the seam score looks for its reference [px]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Parts of a picture by the object's true opacity; pixels that are touched less than ring or core are outside."""
+
+    support: Bool[np.ndarray, "h w"]
+    """Opacity above 0: all that the object touches."""
+    ring: Bool[np.ndarray, "h w"]
+    """Opacity in (0.01, 0.5): the fringe, where the scene shines through."""
+    core: Bool[np.ndarray, "h w"]
+    """Opacity of at least 0.5: what a filler has to invent."""
+    outside: Bool[np.ndarray, "h w"]
+    """Opacity 0: what should stay as it is."""
+
+
+def regions_of(alpha: Float32[np.ndarray, "h w"]) -> Regions:
+    """Divide a picture by the object's true opacity in [0, 1]."""
+    low, high = RING
+    return Regions(alpha > 0.0, (alpha > low) & (alpha < high), alpha >= high, alpha <= 0.0)
+
+
+def squared_error(result: UInt8[np.ndarray, "h w 3"], clean: UInt8[np.ndarray, "h w 3"]) -> Float64[np.ndarray, "h w"]:
+    """Squared difference of each pixel, mean over the channels, of values in [0, 255]."""
+    return ((result.astype(np.float64) - clean) ** 2).mean(axis=2)
+
+
+def psnr(
+    result: UInt8[np.ndarray, "h w 3"], clean: UInt8[np.ndarray, "h w 3"], where: Bool[np.ndarray, "h w"]
+) -> float:
+    """Peak signal-to-noise ratio over the marked pixels [dB], at most `PERFECT_DB`.
+
+    Raises:
+        ValueError: no pixel is marked.
+    """
+    if not where.any():
+        raise ValueError("PSNR of no pixels: the region is empty")
+    return _decibels(float(squared_error(result, clean)[where].mean()))
+
+
+def hole_psnr(
+    result: UInt8[np.ndarray, "h w 3"], clean: UInt8[np.ndarray, "h w 3"], support: Bool[np.ndarray, "h w"]
+) -> float:
+    """PSNR of the whole hole [dB]: all squared error of the picture, divided by the number of the support's pixels.
+
+    The support is the object's true one, so that the number does not depend on which methods are compared, nor on a
+    method's own hole. Errors outside it (a hole that was too large, damage elsewhere) count in full, and so does what
+    a hole that was too small left standing. Between two methods on one picture the difference is the same as over
+    the union of their holes and the support, since elsewhere neither changed anything.
+
+    Raises:
+        ValueError: the support is empty.
+    """
+    if not support.any():
+        raise ValueError("PSNR of no pixels: the object touches none")
+    return _decibels(float(squared_error(result, clean).sum() / support.sum()))
+
+
+def ssim(
+    result: UInt8[np.ndarray, "h w 3"], clean: UInt8[np.ndarray, "h w 3"], where: Bool[np.ndarray, "h w"]
+) -> float:
+    """Structural similarity (Wang et al. 2004, 7 px windows, channels apart), mean over the marked pixels.
+
+    Raises:
+        ValueError: no pixel is marked.
+    """
+    from skimage.metrics import structural_similarity
+
+    if not where.any():
+        raise ValueError("SSIM of no pixels: the region is empty")
+    full = structural_similarity(result, clean, channel_axis=2, data_range=255, full=True)[1]
+    return float(full[where].mean())
+
+
+def ghost(
+    result: UInt8[np.ndarray, "h w 3"],
+    clean: UInt8[np.ndarray, "h w 3"],
+    alpha: Float32[np.ndarray, "h w"],
+    foreground: Float32[np.ndarray, "h w 3"],
+) -> float | None:
+    """How much of the object is left in its ring, as a share: 0 none, 1 all of it, below 0 too much was taken.
+
+    Least squares: the slope of the error (result - clean) on the object's contribution alpha (F - B), over the ring.
+    Alpha compositing leaves 1 - alpha of it. Noise that has nothing to do with the object does not move it.
+
+    Args:
+        result: RGB, the object removed.
+        clean: RGB, the truth.
+        alpha: the object's true opacity in [0, 1].
+        foreground: its true straight colours, RGB in [0, 1].
+
+    Returns:
+        The share; None where object and scene have one colour, or there is no ring.
+    """
+    ring = regions_of(alpha).ring
+    if not ring.any():
+        return None
+    truth = clean[ring].astype(np.float64) / 255
+    trace = alpha[ring].astype(np.float64)[:, None] * (foreground[ring] - truth)
+    strength = float((trace**2).sum())
+    if strength < CONTRAST_FLOOR * ring.sum():
+        return None
+    return float(((result[ring] / 255.0 - truth) * trace).sum() / strength)
+
+
+def seam(result: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> float | None:
+    """How much more the picture changes across the hole's rim than some pixels outside it; needs no clean picture.
+
+    The mean absolute difference of neighbouring pixels (4 neighbours, all channels) of which one is in the hole and one
+    is not, divided by that of neighbours on either side of the line `SEAM_AWAY_PX` outside the hole. About 1 where the
+    rim cannot be told, more where it shows; below 1 where the fill is smoother than the scene.
+
+    Returns:
+        The ratio; None where hole or surroundings have no such line, or the surroundings are perfectly plain.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    if hole.all() or not hole.any():
+        return None
+    away = np.asarray(distance_transform_edt(~hole)) <= SEAM_AWAY_PX
+    at_rim, further = _change_across(result, hole), _change_across(result, away)
+    return None if at_rim is None or not further else at_rim / further
+
+
+def sharpness(result: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> float | None:
+    """Mean absolute difference of neighbours inside the hole, divided by that within as many pixels around it.
+
+    Below 1 the fill is blurred, or the scene around is busier than what was hidden. None where there is no such pixel.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    if hole.all() or hole.sum() < 2:
+        return None
+    distance = np.asarray(distance_transform_edt(~hole))
+    outside = distance[distance > 0]
+    reach = np.partition(outside, min(len(outside), int(hole.sum())) - 1)[min(len(outside), int(hole.sum())) - 1]
+    inside, around = _change_within(result, hole), _change_within(result, (distance > 0) & (distance <= reach))
+    return None if inside is None or not around else inside / around
+
+
+def _change_across(picture: np.ndarray, part: Bool[np.ndarray, "h w"]) -> float | None:
+    return _mean_change(picture, lambda a, b: a != b, part)
+
+
+def _change_within(picture: np.ndarray, part: Bool[np.ndarray, "h w"]) -> float | None:
+    return _mean_change(picture, np.logical_and, part)
+
+
+def _mean_change(picture: np.ndarray, chosen, part: Bool[np.ndarray, "h w"]) -> float | None:
+    """Mean absolute difference of the neighbours that `chosen` picks by whether each of the two is in `part`."""
+    values = picture.astype(np.float64)
+    found = [
+        np.abs(values[1:] - values[:-1])[chosen(part[1:], part[:-1])],
+        np.abs(values[:, 1:] - values[:, :-1])[chosen(part[:, 1:], part[:, :-1])],
+    ]
+    joined = np.concatenate(found)
+    return float(joined.mean()) if len(joined) else None
+
+
+def _decibels(mse: float) -> float:
+    """PSNR of a mean squared error of values in [0, 255]."""
+    return PERFECT_DB if mse == 0 else min(PERFECT_DB, float(10 * np.log10(255.0**2 / mse)))
