@@ -1,17 +1,51 @@
-"""Object removal by soft mattes: `zim-inpaint`. Importing this package loads nothing heavy."""
+"""Objects removed, replaced and cut out by soft mattes: `zim-inpaint`. Importing this package loads nothing heavy."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .filling import Filling as Filling
+    from .filling import fill as fill
+    from .inpainter import FillSettings as FillSettings
+    from .inpainter import GuidedInpainter as GuidedInpainter
     from .inpainter import Inpainter as Inpainter
     from .inpainter import load_inpainter as load_inpainter
-    from .pipeline import Removal as Removal
-    from .pipeline import remove as remove
+    from .removal import Removal as Removal
+    from .removal import remove as remove
+    from .replacement import Cutout as Cutout
+    from .replacement import Replacement as Replacement
+    from .replacement import cutout as cutout
+    from .replacement import replace as replace
 
-_HOME = {"Inpainter": ".inpainter", "Removal": ".pipeline", "load_inpainter": ".inpainter", "remove": ".pipeline"}
+_HOME = {
+    "Cutout": ".replacement",
+    "FillSettings": ".inpainter",
+    "Filling": ".filling",
+    "GuidedInpainter": ".inpainter",
+    "Inpainter": ".inpainter",
+    "Removal": ".removal",
+    "Replacement": ".replacement",
+    "cutout": ".replacement",
+    "fill": ".filling",
+    "load_inpainter": ".inpainter",
+    "remove": ".removal",
+    "replace": ".replacement",
+}
 
-__all__ = ["Inpainter", "Removal", "load_inpainter", "remove"]
+__all__ = [
+    "Cutout",
+    "FillSettings",
+    "Filling",
+    "GuidedInpainter",
+    "Inpainter",
+    "Removal",
+    "Replacement",
+    "cutout",
+    "fill",
+    "load_inpainter",
+    "remove",
+    "replace",
+]
 
 
 def __getattr__(name: str) -> object:

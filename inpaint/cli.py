@@ -10,7 +10,7 @@ import tyro
 from jaxtyping import Float32
 from tyro.conf import UseAppendAction, arg
 
-from zim_plugins.commands.batch import ImagesArgs, Work, describe_prompt, find_sources, run_batch, write_all
+from zim_plugins.commands.batch import ImagesArgs, Work, find_sources, run_batch, write_all
 from zim_plugins.commands.session import Misuse, one_line, run
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _remove(
     files: dict[str, Path],
 ) -> dict[str, object]:
     """Take the object out of one picture, write the results, and answer with what the record says of it."""
-    from .pipeline import remove
+    from .removal import remove
 
     removal = remove(
         image.rgb,
@@ -107,7 +107,7 @@ def _remove(
     hole = removal.hole.astype(np.uint8) * 255
     write_all(files, {"alpha": removal.alpha, "hole": hole, "removed": removal.image})
     return {
-        "prompt": {"mask": args.mask} if isinstance(target, np.ndarray) else describe_prompt(target),
+        "prompt": {"mask": args.mask} if isinstance(target, np.ndarray) else target.to_json(),
         "backend": inpainter.name,
         "unmix": not args.no_unmix,
         "hole_share": round(float(removal.hole.mean()), 5),

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float32, UInt8
+
+from .inpainter import refuse_a_full_hole
 
 CONTEXT = 1.0
 """Margin round a hole, in units of the hole's longer side."""
@@ -12,27 +14,42 @@ MIN_MARGIN_PX = 32
 
 Box = tuple[int, int, int, int]
 """Corners X1 Y1 X2 Y2 [px]; the last two lie just outside."""
+Window = tuple[slice, slice]
+"""Rows and columns."""
 
-FillCrop = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(image: UInt8 h w 3, hole: Bool h w) -> UInt8 h w 3, at the same size."""
+Fill = Callable[..., np.ndarray]
+"""(image: UInt8 h w 3, hole: Bool h w[, change: Float32 h w]) -> UInt8 h w 3, at the same size."""
 
 
 def hole_boxes(
-    hole: Bool[np.ndarray, "h w"], *, context: float = CONTEXT, min_margin_px: int = MIN_MARGIN_PX
+    hole: Bool[np.ndarray, "h w"],
+    *,
+    context: float = CONTEXT,
+    min_margin_px: int = MIN_MARGIN_PX,
+    min_side_px: int = 0,
 ) -> list[Box]:
     """Cluster the hole: one box for each group of pieces whose surroundings overlap.
 
-    A piece is a connected part of the hole; its box grows on each side by `context` times its longer side.
-    Boxes that overlap are united until none do, so that no filler takes one hole's contents as another's context.
+    A piece is a connected part of the hole; its box grows on each side by `context` times its longer side, and to
+    sides of `min_side_px` where the picture is that large. Boxes that overlap are united until none do, so that no
+    filler takes one hole's contents as another's context.
     """
-    from skimage.measure import label, regionprops
+    from scipy.ndimage import find_objects, label
 
     height, width = hole.shape
+    rows, columns = extent = window_of(hole)
+    pieces = np.zeros(hole[extent].shape, dtype=np.int32)
     boxes: list[Box] = []
-    for piece in regionprops(label(hole, connectivity=2)):
-        y1, x1, y2, x2 = piece.bbox
+    if not pieces.size:
+        return boxes
+    label(hole[extent], structure=np.ones((3, 3)), output=pieces)
+    for ys, xs in find_objects(pieces):
+        y1, y2 = ys.start + rows.start, ys.stop + rows.start
+        x1, x2 = xs.start + columns.start, xs.stop + columns.start
         margin = max(min_margin_px, round(context * max(y2 - y1, x2 - x1)))
-        new: Box = (max(0, x1 - margin), max(0, y1 - margin), min(width, x2 + margin), min(height, y2 + margin))
+        x1, x2 = _widened(x1 - margin, x2 + margin, min_side_px, width)
+        y1, y2 = _widened(y1 - margin, y2 + margin, min_side_px, height)
+        new: Box = (x1, y1, x2, y2)
         while near := [box for box in boxes if _overlap(new, box)]:
             boxes = [box for box in boxes if box not in near]
             for box in near:
@@ -44,32 +61,59 @@ def hole_boxes(
 def fill_by_crops(
     image: UInt8[np.ndarray, "h w 3"],
     hole: Bool[np.ndarray, "h w"],
-    fill_crop: FillCrop,
+    fill: Fill,
     *,
     context: float = CONTEXT,
     max_side_px: int = 512,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Fill each cluster of holes on a crop whose longer side is at most `max_side_px`.
-
-    Larger crops are shrunk by averaging, and any pixel that the hole so much as grazes counts as hole, so that
-    nothing of the object leaks into what is known; the fill is enlarged by cubic interpolation. Only pixels of the
-    hole are taken: all others are returned as they came.
+    """Fill each cluster of holes on a crop whose longer side is at most `max_side_px`; see `fill_crop`.
 
     Raises:
         ValueError: the hole covers the whole picture.
     """
-    if hole.all():
-        raise ValueError("the hole covers the whole picture: nothing is left to fill it from")
+    refuse_a_full_hole(hole)
     filled = image.copy()
     for x1, y1, x2, y2 in hole_boxes(hole, context=context):
-        window = (slice(y1, y2), slice(x1, x2))
-        crop, crop_hole = image[window], hole[window]
-        small, small_hole = shrink(crop, crop_hole, max_side_px)
-        if small_hole.all():
-            small, small_hole = crop, crop_hole
-        painted = _enlarge(fill_crop(small, small_hole), crop_hole.shape)
-        filled[window][crop_hole] = painted[crop_hole]
+        crop = (slice(y1, y2), slice(x1, x2))
+        window, painted = fill_crop(image[crop], hole[crop], fill, max_side_px=max_side_px)
+        inside = hole[crop][window]
+        filled[crop][window][inside] = painted[inside]
     return filled
+
+
+def fill_crop(
+    image: UInt8[np.ndarray, "h w 3"],
+    hole: Bool[np.ndarray, "h w"],
+    fill: Fill,
+    *,
+    max_side_px: int,
+    change: Float32[np.ndarray, "h w"] | None = None,
+) -> tuple[Window, UInt8[np.ndarray, "h2 w2 3"]]:
+    """Fill a crop at a longer side of at most `max_side_px`, and answer with the hole's window of the fill.
+
+    Larger crops are shrunk by averaging, and any pixel that the hole so much as grazes counts as hole, so that
+    nothing of the object leaks into what is known; the fill is enlarged by cubic interpolation. The fill stands for
+    the pixels of the hole only.
+
+    Args:
+        image: RGB.
+        hole: True means repaint; some of it.
+        fill: the filler's method.
+        max_side_px: of what the filler sees [px].
+        change: handed to the filler, at its size.
+
+    Returns:
+        Rows and columns of the hole, and the fill there.
+    """
+    window = window_of(hole)
+    small, small_hole = shrink(image, hole, max_side_px)
+    if small_hole.all() and not hole.all():
+        small, small_hole = np.ascontiguousarray(image), hole
+    if change is None:
+        painted = fill(small, small_hole)
+    else:
+        painted = fill(small, small_hole, change=_resized(change, (small_hole.shape[0], small_hole.shape[1])))
+    return window, _enlarged_part(painted, window, (hole.shape[0], hole.shape[1]))
 
 
 def shrink(
@@ -81,18 +125,61 @@ def shrink(
     height, width = hole.shape
     scale = min(1.0, max_side_px / max(height, width))
     if scale == 1.0:
-        return image, hole
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    covered = Image.fromarray(hole.astype(np.float32)).resize(size, Image.Resampling.BOX)
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX)), np.asarray(covered) > 0.0
+        return np.ascontiguousarray(image), hole
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    small = Image.fromarray(np.ascontiguousarray(image)).resize((size[1], size[0]), Image.Resampling.BOX)
+    return np.asarray(small), _any_along(_any_along(hole, size[0]).T, size[1]).T
 
 
-def _enlarge(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2 3"]:
+def window_of(where: Bool[np.ndarray, "h w"], margin_px: int = 0) -> Window:
+    """Rows and columns of what is True, with a margin inside the picture; empty where nothing is."""
+    rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+    if len(rows) == 0:
+        return slice(0, 0), slice(0, 0)
+    height, width = where.shape
+    return (
+        slice(max(0, int(rows[0]) - margin_px), min(height, int(rows[-1]) + 1 + margin_px)),
+        slice(max(0, int(columns[0]) - margin_px), min(width, int(columns[-1]) + 1 + margin_px)),
+    )
+
+
+def _any_along(values: Bool[np.ndarray, "n m"], length: int) -> Bool[np.ndarray, "k m"]:
+    """Shrink the first axis: a new row is True wherever one of the old rows that it covers, even partly, is."""
+    n = len(values)
+    first = np.arange(length) * n // length
+    last = -(-np.arange(1, length + 1) * n // length)  # one beyond, rounded up
+    hit = np.logical_or.reduceat(values, first, axis=0)
+    return hit | values[np.minimum(last, n) - 1]
+
+
+def _enlarged_part(
+    image: UInt8[np.ndarray, "h w 3"], window: Window, size: tuple[int, int]
+) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """The part of the picture, enlarged to `size` (H, W), that `window` cuts out; the rest is never made."""
     from PIL import Image
 
     if image.shape[:2] == size:
-        return image
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC))
+        return image[window]
+    rows, columns = window
+    y_scale, x_scale = image.shape[0] / size[0], image.shape[1] / size[1]
+    part = (columns.start * x_scale, rows.start * y_scale, columns.stop * x_scale, rows.stop * y_scale)
+    to = (columns.stop - columns.start, rows.stop - rows.start)
+    return np.asarray(Image.fromarray(image).resize(to, Image.Resampling.BICUBIC, box=part))
+
+
+def _resized(values: Float32[np.ndarray, "h w"], size: tuple[int, int]) -> Float32[np.ndarray, "h2 w2"]:
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(np.ascontiguousarray(values)).resize((size[1], size[0]), Image.Resampling.BOX))
+
+
+def _widened(low: int, high: int, least: int, limit: int) -> tuple[int, int]:
+    """Grow an interval to `least` round its middle, then push it into [0, limit]."""
+    missing = max(0, least - (high - low))
+    low, high = low - missing // 2, high + missing - missing // 2
+    if missing:  # what one edge cuts off is taken from the other side
+        low, high = low - max(0, high - limit), high + max(0, -low)
+    return max(0, low), min(limit, high)
 
 
 def _overlap(a: Box, b: Box) -> bool:

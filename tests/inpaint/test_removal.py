@@ -8,7 +8,7 @@ import pytest
 
 from inpaint.hole import EmptyMatte
 from inpaint.inpainter import load_inpainter
-from inpaint.pipeline import remove
+from inpaint.removal import remove
 from zim_plugins.core import Prompt, composite
 
 

@@ -1,0 +1,120 @@
+"""Removal: from a picture and its object to the picture without the object."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from zim_plugins.core import Predictor
+
+from .crops import Fill, fill_crop, hole_boxes
+from .hole import CORE_ALPHA, GROW_PX, TAU, touches_border
+from .inpainter import Inpainter, load_inpainter, refuse_a_full_hole
+from .matte import Target, hole_of, matte_of
+from .tiles import Picture, inner, tiles_over, to_8_bits, to_depth
+from .unmix import recover_fringe
+
+LARGE_HOLE = 0.35
+"""Share of the picture beyond which a fill is rarely believable."""
+
+
+@dataclass(frozen=True, eq=False)
+class Removal:
+    """A picture without its object, and how that came about."""
+
+    image: Picture
+    """RGB of the picture's depth; equal to the picture outside the hole, byte by byte."""
+    alpha: Float32[np.ndarray, "h w"]
+    """The objects' matte in [0, 1]."""
+    hole: Bool[np.ndarray, "h w"]
+    """True where the picture was repainted."""
+    warnings: tuple[str, ...] = ()
+    """What the user should look at."""
+
+
+def remove(
+    image: Picture,
+    target: Target,
+    *,
+    predictor: Predictor | None = None,
+    inpainter: Inpainter | None = None,
+    tau: float = TAU,
+    grow_px: int = GROW_PX,
+    unmix: bool = True,
+) -> Removal:
+    """Take objects out of a picture.
+
+    The result is never composited with alpha, which would leave a ghost of the object's fringe: the whole support of
+    the matte is filled, and where the matte is thin the real background is recovered by un-mixing. Both happen on
+    crops: memory grows with the hole, not with the picture.
+
+    Args:
+        image: RGB of 8 or 16 bits; fillers see 8, un-mixing all of them.
+        target: what to remove.
+        predictor: turns prompts into mattes; the best one on this machine by default.
+        inpainter: fills the hole; the best one installed by default.
+        tau: opacity above which a pixel belongs to the hole.
+        grow_px: radius by which the hole is dilated [px].
+        unmix: recover the background behind the fringe; else fill all of the hole.
+
+    Raises:
+        EmptyMatte: the matte holds no object.
+        ValueError: the matte or the prompt does not fit the picture, or the hole covers all of it.
+        MissingExtra: no filler is installed.
+    """
+    alpha = matte_of(image, target, predictor)
+    hole = hole_of(alpha, tau=tau, grow_px=grow_px)
+    refuse_a_full_hole(hole)
+    inpainter = inpainter or load_inpainter()
+    result = image.copy()
+    repaint(result, hole, inpainter.fill, work_side_px=inpainter.work_side_px)
+    if unmix:
+        for window, wide in tiles_over(hole & (alpha < 1)):
+            recovered = recover_fringe(image[wide], alpha[wide], hole[wide], result[wide])
+            inside = hole[window]
+            result[window][inside] = recovered[inner(window, wide)][inside]
+    return Removal(result, alpha, hole, warnings_about(alpha, hole))
+
+
+def repaint(
+    image: Picture,
+    hole: Bool[np.ndarray, "h w"],
+    fill: Fill,
+    *,
+    work_side_px: int | None,
+    min_side_px: int = 0,
+    change: Float32[np.ndarray, "h w"] | None = None,
+) -> None:
+    """Fill the hole, in place, crop by crop.
+
+    Args:
+        image: RGB; nothing but the hole is written to.
+        hole: True means repaint.
+        fill: the filler's method.
+        work_side_px: largest side of what the filler sees [px]; None for any.
+        min_side_px: crops are widened to it where the picture is large enough [px].
+        change: handed to the filler, cropped alike.
+    """
+    for x1, y1, x2, y2 in hole_boxes(hole, min_side_px=min_side_px):
+        crop = (slice(y1, y2), slice(x1, x2))
+        window, painted = fill_crop(
+            to_8_bits(image[crop]),
+            hole[crop],
+            fill,
+            max_side_px=work_side_px or max(hole.shape),
+            change=None if change is None else change[crop],
+        )
+        inside = hole[crop][window]
+        image[crop][window][inside] = to_depth(painted, image.dtype)[inside]
+
+
+def warnings_about(alpha: Float32[np.ndarray, "h w"], hole: Bool[np.ndarray, "h w"]) -> tuple[str, ...]:
+    """What makes a fill doubtful, in words."""
+    found = []
+    if alpha.max() < CORE_ALPHA:
+        found.append(f"the matte is faint (opacity at most {alpha.max():.2f}): look at it before you trust the result")
+    if hole.mean() > LARGE_HOLE:
+        found.append(f"the hole covers {hole.mean():.0%} of the picture: the fill will hardly be believable")
+    if touches_border(hole):
+        found.append("the hole touches the picture's edge: there the fill has known pixels on one side only")
+    return tuple(found)
