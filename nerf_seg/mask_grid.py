@@ -21,7 +21,7 @@ class Domain:
     lower: tuple[float, float, float] = (-2.0, -2.0, -2.0)
     upper: tuple[float, float, float] = (2.0, 2.0, 2.0)
     contracted: bool = True
-    """Whether space is contracted as nerfacto does it: mip-NeRF 360 (Barron et al. 2022), eq. 10, with the maximum norm."""
+    """Whether space is contracted as nerfacto does it: eq. 10 of mip-NeRF 360 (2022), with the maximum norm."""
 
     @classmethod
     def contraction(cls) -> "Domain":
@@ -72,27 +72,69 @@ class MaskGrid(nn.Module):
         domain: the part of the world that the unit cube stands for.
     """
 
-    sums: Float[Tensor, "2 x y z"]
-    window: Float[Tensor, "2 3"]
+    sums: Float[Tensor, "x y z 2"]
 
     def __init__(self, resolution: int = 128, estimator: Estimator | None = None, domain: Domain | None = None) -> None:
         super().__init__()
         if resolution < 2:
             raise ValueError(f"a grid has at least 2 vertices along a side, got {resolution}")
-        self.estimator = MatteEstimator() if estimator is None else estimator
+        self.estimator: Estimator = MatteEstimator() if estimator is None else estimator
         self.domain = Domain() if domain is None else domain
         self.resolution = resolution
-        self.register_buffer("sums", torch.zeros(2, resolution, resolution, resolution))
-        self.register_buffer("window", torch.tensor([[0.0] * 3, [1.0] * 3]))
+        self.register_buffer("sums", torch.zeros(resolution, resolution, resolution, 2))
+
+    def flat(self, picture: Float32[np.ndarray, "h w"]) -> Float[Tensor, " r"]:
+        """A picture's values in the order of its rays, on the grid's device."""
+        return torch.from_numpy(np.ascontiguousarray(picture)).to(self.sums).flatten()
+
+    def scattered(self, samples: ViewSamples, values: Float[Tensor, "r 2"]) -> Float[Tensor, "x y z 2"]:
+        """Per-ray values times rendering weight, spread trilinearly over the vertices round each sample."""
+        samples = samples.to(self.sums.device)
+        places, weights = samples.positions.reshape(-1, 3), samples.weights.reshape(-1)
+        rays = torch.arange(len(values), device=places.device).repeat_interleave(samples.weights.shape[1])
+        inside = (weights > 0) & ((places >= 0) & (places <= 1)).all(dim=-1)
+        places, weights, rays = places[inside], weights[inside], rays[inside]
+        side = self.resolution
+        scaled = places * (side - 1)
+        cell = scaled.floor().clamp(max=side - 2)
+        x, y, z = (scaled - cell).T.contiguous()
+        base = cell.long() @ torch.tensor([side * side, side, 1], device=places.device)
+        amounts = values[rays] * weights[:, None]
+        total = torch.zeros_like(self.sums).view(-1, 2)
+        for dx, along_x in enumerate((1 - x, x)):
+            for dy, along_y in enumerate((1 - y, y)):
+                for dz, along_z in enumerate((1 - z, z)):
+                    corner = base + ((dx * side + dy) * side + dz)
+                    total.index_add_(0, corner, amounts * (along_x * along_y * along_z)[:, None])
+        return total.view_as(self.sums)
 
     def query(self, places: Float[Tensor, "*n 3"]) -> tuple[Float[Tensor, "*n"], Bool[Tensor, "*n"]]:
-        """Opacity in [0, 1] at places of the scene's unit cube, and whether any view has observed them."""
-        raise NotImplementedError
+        """Opacity in [0, 1] at places of the unit cube, and whether any view has observed them; 0 outside the cube."""
+        values, observed = self._values(places)
+        return self.estimator.opacity(values), observed
 
     def look(self, samples: ViewSamples) -> Rendering:
-        """The grid as a view sees it."""
-        raise NotImplementedError
+        """The grid as a view sees it.
+
+        The k kept samples stand for all of the ray: their mean by weight, times the ray's accumulation.
+        """
+        samples = samples.to(self.sums.device)
+        values, observed = self._values(samples.positions)
+        total = samples.weights.sum(-1).clamp_min(1e-6)
+        rendered = (samples.weights * values).sum(-1) / total * samples.accumulation
+        share = (samples.weights * observed).sum(-1) / total
+        pictures = (self.estimator.opacity(rendered), self.estimator.score(rendered), share)
+        return Rendering(*(p.reshape(samples.size).to("cpu", torch.float32).numpy() for p in pictures))
 
     def render(self, samples: ViewSamples) -> Float32[np.ndarray, "h w"]:
         """The 3D matte as a view sees it, in [0, 1]."""
         return self.look(samples).alpha
+
+    def _values(self, places: Float[Tensor, "*n 3"]) -> tuple[Float[Tensor, "*n"], Bool[Tensor, "*n"]]:
+        volume = self.estimator.channels(self.sums).permute(3, 0, 1, 2)[None]
+        # grid_sample's last axis of coordinates runs from the fastest axis to the slowest, in [-1, 1].
+        at = (places.to(volume).reshape(1, 1, 1, -1, 3) * 2 - 1).flip(-1)
+        channels = nn.functional.grid_sample(volume, at, mode="bilinear", align_corners=True)
+        inside = ((places >= 0) & (places <= 1)).all(dim=-1)
+        values, observed = self.estimator.read(channels.reshape(2, *places.shape[:-1]).movedim(0, -1))
+        return values * inside, observed & inside
