@@ -42,7 +42,6 @@ def draw_row(path: Path, panels: Sequence[Panel]) -> None:
     lines = [_line(panel) for panel in panels]
     width = max(line.shape[1] for line in lines)
     padded = [np.pad(line, ((0, GAP_PX), (0, width - line.shape[1]), (0, 0)), constant_values=255) for line in lines]
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_image(path, np.concatenate(padded)[:-GAP_PX], quality=85)
 
 
@@ -75,7 +74,7 @@ def _overlay(panel: Panel) -> UInt8[np.ndarray, "h w 3"]:
     return np.asarray(drawn)
 
 
-def _scaled(tile: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+def _scaled(tile: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
     height, width = tile.shape[:2]
     size = (max(1, round(width * TILE_PX / height)), TILE_PX)
     smaller = TILE_PX < height

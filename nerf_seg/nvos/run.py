@@ -7,19 +7,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool
 
 from zim_plugins.commands.session import EXPECTED_FAULTS, one_line
-from zim_plugins.core import Predictor
+from zim_plugins.core import Predictor, write_image
 from zim_plugins.evaluation.models import model_slug
 from zim_plugins.evaluation.report import write_report as write_json
 
-from ..estimators import Estimator, MatteEstimator, Sa3dEstimator
-from ..mask_grid import MaskGrid
+from ..estimators import Estimator
+from ..mask_grid import Domain, MaskGrid
+from ..matting import candidate_alphas
 from ..reference import ReferencePrompt
+from ..scene import BoxedViews, boxed, domain_around
 from ..segmenter import Segmenter, SegmenterConfig
 from ..view import View, ViewSource
 from .datasets import LabelError, Scribbles, Task, read_mask
@@ -33,19 +35,25 @@ logger = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 
-class Scene(Protocol):
-    """A trained NeRF, as `nerf_seg.scene.open_scene` answers with it."""
+@runtime_checkable
+class OpenScene(Protocol):
+    """What is asked of `nerf_seg.scene.Scene`."""
 
-    source: ViewSource
-    """The training views."""
-    names: Sequence[str]
-    """File names of all pictures, held-out ones too."""
-
-    def view_of(self, name: str) -> View:
-        """Any picture's view."""
+    @property
+    def source(self) -> ViewSource:
+        """The training views."""
         ...
 
-    def new_grid(self, estimator: Estimator) -> MaskGrid:
+    @property
+    def names(self) -> list[str]:
+        """File names of all pictures, held-out ones too."""
+        ...
+
+    def view_of(self, name: str) -> View:
+        """Any picture's view, its samples in the contracted cube."""
+        ...
+
+    def new_grid(self, estimator: Estimator, *, domain: Domain) -> MaskGrid:
         """An empty grid for one object."""
         ...
 
@@ -69,7 +77,10 @@ class Plan:
 
 
 def run(
-    plan: Plan, open_scene: Callable[[Path], Scene], load_model: Callable[[str], Predictor], tick: Callable[[], object]
+    plan: Plan,
+    open_scene: Callable[[Path], OpenScene],
+    load_model: Callable[[str], Predictor],
+    tick: Callable[[], object],
 ) -> list[Row]:
     """Do what is left of a plan.
 
@@ -85,7 +96,7 @@ def run(
     rows: list[Row] = []
     predictors: dict[str, Predictor] = {}
     for capture in dict.fromkeys(task.capture for task in plan.tasks):
-        scene: Scene | None = None
+        scene: OpenScene | None = None
         for task in (task for task in plan.tasks if task.capture == capture):
             try:
                 config = find_nerf(plan.nerfs, task, plan.protocol, plan.captures[capture])
@@ -113,7 +124,7 @@ def run(
     return rows
 
 
-def segment(plan: Plan, task: Task, scene: Scene, predictor: Predictor, model: str, seed: int) -> Row:
+def segment(plan: Plan, task: Task, scene: OpenScene, predictor: Predictor, model: str, seed: int) -> Row:
     """One object with one model and seed: from the prompt to scores and a picture.
 
     Raises:
@@ -125,42 +136,51 @@ def segment(plan: Plan, task: Task, scene: Scene, predictor: Predictor, model: s
     targets = [match_view(target.view, scene.names, plan.captures[task.capture]) for target in task.targets]
     check_protocol(plan, task, names, reference, targets)
     truths = [read_mask(target.mask) for target in task.targets]
-    prompted = scene.source.view(names.index(reference))
+    prompted = scene.view_of(reference)
     check_shape(task.targets[0].mask, truths[0].shape, prompted.samples.size)
-    prompt = _prompt(task, prompted, reference, seed)
+    prompt = _prompt(task, reference, prompted.samples.size, seed)
 
-    config = plan.segmenter
-    grid = scene.new_grid(MatteEstimator() if config.estimator == "matte" else Sa3dEstimator(lamb=config.lamb))
-    segmenter = Segmenter(config, grid, predictor, prompt, names)
-    reading_s = 0.0
+    # The grid lies round the object, as in `ns-train sa3d-zim`.
+    size = prompted.samples.size
+    alpha = candidate_alphas(predictor, prompted, prompt.prompt(size))[0] if prompt.matte is None else prompt.matte
+    domain = domain_around(prompted.samples, alpha)
+    grid = scene.new_grid(plan.segmenter.build_estimator(), domain=domain)
+    source = BoxedViews(scene.source, domain)
+    segmenter = Segmenter(plan.segmenter, grid, predictor, prompt, names)
+    seconds = {"views": 0.0}
     while segmenter.done < len(segmenter.order):
         before_s = time.perf_counter()
-        view = scene.source.view(segmenter.order[segmenter.done])
-        reading_s += time.perf_counter() - before_s
-        segmenter.visit(view)
-    seconds = {"views": reading_s}
-    for record in segmenter.records:
-        for stage, spent_s in record.seconds.items():
+        view = source.view(segmenter.order[segmenter.done])
+        seconds["views"] += time.perf_counter() - before_s
+        for stage, spent_s in segmenter.visit(view).seconds.items():
             seconds[stage] = seconds.get(stage, 0.0) + spent_s
+    before_s = time.perf_counter()
+    segmenter.refine(source)
+    seconds["refinement"] = time.perf_counter() - before_s
 
-    panels = [Panel(reference, prompted.image, prompt=prompt.prompt, alpha=grid.render(prompted.samples))]
+    clicks = prompt.prompt(size) if prompt.matte is None else None
+    panels = [Panel(reference, prompted.image, grid.render(boxed(prompted.samples, domain)), prompt=clicks)]
     answers: list[Bool[np.ndarray, "_ _"]] = []
     for target, name, truth in zip(task.targets, targets, truths, strict=True):
-        view = scene.source.view(names.index(name)) if name in names else scene.view_of(name)
+        view = scene.view_of(name)
         check_shape(target.mask, truth.shape, view.samples.size)
-        seen = grid.look(view.samples)
+        seen = grid.look(boxed(view.samples, domain))
         answers.append(upsampled(seen.score, (truth.shape[0], truth.shape[1])) > 0)
-        panels.append(Panel(name, view.image, alpha=seen.alpha, truth=truth, answer=answers[-1]))
+        panels.append(Panel(name, view.image, seen.alpha, truth=truth, answer=answers[-1]))
     row: Row = asdict(score_views(answers, truths))
+    stem = f"{model_slug(model)}/{model_slug(task.name)}_{plan.protocol}_{seed}"
+    row["masks"] = [f"masks/{stem}_{Path(name).stem}.png" for name in targets]
+    for path, answer in zip(row["masks"], answers, strict=True):
+        write_image(plan.out / path, answer * np.uint8(255))
     if plan.pictures:
-        row["picture"] = f"pictures/{model_slug(model)}/{model_slug(task.name)}_{plan.protocol}_{seed}.jpg"
+        row["picture"] = f"pictures/{stem}.jpg"
         draw_row(plan.out / row["picture"], panels)
     return row | {
         "reference": reference,
         "targets": targets,
         "size": list(prompted.samples.size),
         "truth_size": list(truths[0].shape),
-        "clicks": 0 if prompt.prompt is None or prompt.prompt.labels is None else len(prompt.prompt.labels),
+        "clicks": len(prompt.points),
         "visits": len(segmenter.records),
         "rejected": [[r.view, r.pass_index, r.reason] for r in segmenter.records if not r.accepted],
         "seconds": {k: round(v, 3) for k, v in (seconds | {"all": time.perf_counter() - start_s}).items()},
@@ -177,13 +197,13 @@ def check_protocol(plan: Plan, task: Task, names: Sequence[str], reference: str,
         raise MissingNerf(f"the NeRF was not trained on {', '.join(missing)}; {again}")
 
 
-def _prompt(task: Task, view: View, reference: str, seed: int) -> ReferencePrompt:
-    size = view.samples.size
+def _prompt(task: Task, reference: str, size: tuple[int, int], seed: int) -> ReferencePrompt:
     if isinstance(task.prompt, Scribbles):
-        return ReferencePrompt(view=reference, prompt=scribble_prompt(task.prompt, size, seed))
+        clicks = scribble_prompt(task.prompt, size, seed).to_json()["points"]
+        return ReferencePrompt(view=reference, points=tuple((x, y, label) for x, y, label in clicks))
     mask = read_mask(task.prompt)
     check_shape(task.prompt, mask.shape, size)
-    return ReferencePrompt(view=reference, alpha=upsampled(mask.astype(np.float32), size))
+    return ReferencePrompt(view=reference, matte=upsampled(mask.astype(np.float32), size))
 
 
 def _pairs(plan: Plan) -> Iterator[tuple[str, int]]:
