@@ -1,14 +1,14 @@
-"""SAM's image encoder (Kirillov et al. 2023): a windowed ViT whose relative position rides inside SDPA."""
+"""SAM's image encoder (Kirillov et al. 2023): a windowed ViT with relative positions."""
 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from zim_plugins.core.modeling.layers import LayerNorm2d, MLPBlock
+from zim_plugins.core.modeling.relative_position import attend, relative_rows
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,7 @@ class PatchEmbed(nn.Module):
 
 
 class RelPosAttention(nn.Module):
-    """Self-attention over an h x w grid with SAM's decomposed relative position.
-
-    The bias rel_h[q, k_y] + rel_w[q, k_x] is a dot product of the query's two rows with one-hot keys, so it is
-    appended to queries and keys and one `scaled_dot_product_attention` computes the exact result.
-    """
+    """Self-attention over an h x w grid with SAM's decomposed relative position."""
 
     def __init__(self, dim: int, heads: int, grid: int) -> None:
         super().__init__()
@@ -59,31 +55,29 @@ class RelPosAttention(nn.Module):
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * grid - 1, dim // heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * grid - 1, dim // heads))
 
-    def forward(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
+    def forward(self, x: Float[Tensor, "b h w c"], window: int = 0) -> Float[Tensor, "b h w c"]:
+        """Attend over the whole grid, or within windows; those at the edges see zeros beyond it, as in SAM."""
         b, h, w, c = x.shape
-        d = c // self.heads
-        qkv = self.qkv(x).reshape(b, h * w, 3, self.heads, d).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.unbind(0)
-        grid_q = q.reshape(b, self.heads, h, w, d)
-        rel_h = torch.einsum("bnhwc,hkc->bnhwk", grid_q, relative_rows(self.rel_pos_h, h).to(q.dtype))
-        rel_w = torch.einsum("bnhwc,wkc->bnhwk", grid_q, relative_rows(self.rel_pos_w, w).to(q.dtype))
-        rows = torch.eye(h, dtype=q.dtype, device=q.device).repeat_interleave(w, 0)
-        columns = torch.eye(w, dtype=q.dtype, device=q.device).repeat(h, 1)
-        one_hot = torch.cat([rows, columns], dim=-1).expand(b, self.heads, h * w, h + w)
-        queries = torch.cat([q * d**-0.5, rel_h.flatten(2, 3), rel_w.flatten(2, 3)], dim=-1)
-        keys = torch.cat([k, one_hot], dim=-1)
-        values = F.pad(v, (0, h + w))  # equal head widths keep the fused kernels eligible
-        out = F.scaled_dot_product_attention(queries, keys, values, scale=1.0)[..., :d]
-        return self.proj(out.transpose(1, 2).reshape(b, h, w, c))
+        side_h, side_w = (window, window) if window else (h, w)
+        rows, columns = (h + side_h - 1) // side_h, (w + side_w - 1) // side_w  # floor division as ONNX has it
+        qkv = self._padded(self.qkv(x), rows * side_h - h, columns * side_w - w)
+        qkv = qkv.reshape(b, rows, side_h, columns, side_w, 3, self.heads, c // self.heads)
+        qkv = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(1, 3)  # 3, b rows columns, heads, side_h, side_w, d
+        rel_h = torch.einsum("bnhwc,hkc->bnhwk", qkv[0], relative_rows(self.rel_pos_h, side_h).to(qkv.dtype))
+        rel_w = torch.einsum("bnhwc,wkc->bnhwk", qkv[0], relative_rows(self.rel_pos_w, side_w).to(qkv.dtype))
+        q, k, v = qkv.flatten(3, 4).unbind(0)
+        out = attend(q * q.shape[-1] ** -0.5, k, v, rel_h.flatten(2, 3), rel_w.flatten(2, 3))
+        out = out.reshape(b, rows, columns, self.heads, side_h, side_w, -1).permute(0, 1, 4, 2, 5, 3, 6)
+        return self.proj(out.reshape(b, rows * side_h, columns * side_w, c)[:, :h, :w])
 
-
-def relative_rows(table: Float[Tensor, "r d"], grid: int) -> Float[Tensor, "g g d"]:
-    """Row [q, k] of the learned table for a query at q and a key at k; stretched where the grid has another size."""
-    needed = 2 * grid - 1
-    if table.shape[0] != needed:
-        table = F.interpolate(table.T[None], size=needed, mode="linear")[0].T
-    at = torch.arange(grid, device=table.device)
-    return table[at[:, None] - at[None, :] + grid - 1]
+    def _padded(self, qkv: Float[Tensor, "b h w c3"], below: int, right: int) -> Float[Tensor, "b H W c3"]:
+        """Queries, keys and values of the picture, with those that zeros have beyond its edges."""
+        if below == 0 and right == 0:
+            return qkv
+        b, h, w, c = qkv.shape
+        empty = self.qkv(qkv.new_zeros(1, c // 3))
+        qkv = torch.cat([qkv, empty.expand(b, h, right, c)], dim=2)
+        return torch.cat([qkv, empty.expand(b, below, w + right, c)], dim=1)
 
 
 class Block(nn.Module):
@@ -98,23 +92,8 @@ class Block(nn.Module):
         self.mlp = MLPBlock(dim, 4 * dim)
 
     def forward(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
-        y = self.norm1(x)
-        if self.window:
-            y = self._attend_in_windows(y)
-        else:
-            y = self.attn(y)
-        x = x + y
+        x = x + self.attn(self.norm1(x), self.window)
         return x + self.mlp(self.norm2(x))
-
-    def _attend_in_windows(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
-        b, h, w, c = x.shape
-        s = self.window
-        rows, columns = (h + s - 1) // s, (w + s - 1) // s  # negative floor division does not survive ONNX
-        x = F.pad(x, (0, 0, 0, columns * s - w, 0, rows * s - h))
-        x = x.reshape(b, rows, s, columns, s, c).transpose(2, 3).reshape(-1, s, s, c)
-        x = self.attn(x)
-        x = x.reshape(b, rows, columns, s, s, c).transpose(2, 3).reshape(b, rows * s, columns * s, c)
-        return x[:, :h, :w]
 
 
 class ImageEncoderViT(nn.Module):
@@ -140,7 +119,7 @@ class ImageEncoderViT(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b 3 f f"]) -> Float[Tensor, "b c g g"]:
-        x = self.patch_embed(x) + self.pos_embed
+        x = (self.patch_embed(x) + self.pos_embed).contiguous()  # channels last in memory: every layer reads them so
         for block in self.blocks:
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(block, x, use_reentrant=False)
