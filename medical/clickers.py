@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from zim_plugins.core import MissingExtra
+from zim_plugins.evaluation.clicker import worst_error
 
 ClickerName = Literal["ritm", "mazurowski", "random"]
 CLICKERS: tuple[ClickerName, ...] = ("ritm", "mazurowski", "random")
@@ -53,21 +54,48 @@ class RitmClicker:
 
     def centre(self, region: Bool[np.ndarray, "h w"]) -> tuple[int, int]:
         """The innermost pixel, the first of equals in raster order."""
-        return first_deepest(exact_depth(region))
+        first = self.next_click(region, np.zeros_like(region), ())
+        if first is None:
+            raise ValueError("an empty region has no centre")
+        return first.x, first.y
 
     def next_click(
         self, reference: Bool[np.ndarray, "h w"], prediction: Bool[np.ndarray, "h w"], clicks: Sequence[Click]
     ) -> Click | None:
         """The innermost pixel of the deeper kind of error that was not clicked yet."""
-        missed, invented = exact_depth(reference & ~prediction), exact_depth(prediction & ~reference)
+        error = reference ^ prediction
+        if not error.any():
+            return None
+        view = covered(error)  # what lies beyond is no error and changes no distance
+        free = np.ones_like(reference)
         for click in clicks:
-            missed[click.y, click.x] = invented[click.y, click.x] = 0
-        positive = bool(missed.max() > invented.max())
-        depth = missed if positive else invented
-        return Click(*first_deepest(depth), positive) if depth.max() > 0 else None
+            free[click.y, click.x] = False
+        found = worst_error(reference[view], prediction[view], free[view])
+        if found is None:
+            return None
+        x, y, label = found
+        return Click(x + view[1].start, y + view[0].start, bool(label))
 
 
-class MazurowskiClicker:
+class _ErrorClicker:
+    """Clicks where `centre` says on the map of all errors (XOR); a pixel may be clicked again."""
+
+    def centre(self, region: Bool[np.ndarray, "h w"]) -> tuple[int, int]:
+        """A pixel of the region, x and y."""
+        raise NotImplementedError
+
+    def next_click(
+        self, reference: Bool[np.ndarray, "h w"], prediction: Bool[np.ndarray, "h w"], clicks: Sequence[Click]
+    ) -> Click | None:
+        """A pixel of the error, labelled by its kind."""
+        error = reference ^ prediction
+        if not error.any():
+            return None
+        x, y = self.centre(error)
+        return Click(x, y, bool(reference[y, x]))
+
+
+class MazurowskiClicker(_ErrorClicker):
     """Mazurowski et al. (2023): one map of all errors (XOR), OpenCV's 5x5 distances, a random one of the deepest.
 
     Their code labels a click by the mask of all classes; here it is the mask of the object's own class. Where nothing
@@ -91,18 +119,8 @@ class MazurowskiClicker:
         chosen = int(self._rng.integers(len(xs)))
         return int(xs[chosen]), int(ys[chosen])
 
-    def next_click(
-        self, reference: Bool[np.ndarray, "h w"], prediction: Bool[np.ndarray, "h w"], clicks: Sequence[Click]
-    ) -> Click | None:
-        """One of the innermost pixels of the error; a pixel may be clicked again."""
-        error = reference ^ prediction
-        if not error.any():
-            return None
-        x, y = self.centre(error)
-        return Click(x, y, bool(reference[y, x]))
 
-
-class RandomClicker:
+class RandomClicker(_ErrorClicker):
     """SAM-Med2D: any pixel of the error, labelled by its kind."""
 
     name = "random"
@@ -115,16 +133,6 @@ class RandomClicker:
         ys, xs = np.nonzero(region)
         chosen = int(self._rng.integers(len(xs)))
         return int(xs[chosen]), int(ys[chosen])
-
-    def next_click(
-        self, reference: Bool[np.ndarray, "h w"], prediction: Bool[np.ndarray, "h w"], clicks: Sequence[Click]
-    ) -> Click | None:
-        """Any pixel of the error."""
-        error = reference ^ prediction
-        if not error.any():
-            return None
-        x, y = self.centre(error)
-        return Click(x, y, bool(reference[y, x]))
 
 
 def make_clicker(name: str, rng: np.random.Generator) -> Clicker:
@@ -142,12 +150,10 @@ def make_clicker(name: str, rng: np.random.Generator) -> Clicker:
     raise ValueError(f"a clicker is {', '.join(CLICKERS)}, got {name!r}")
 
 
-def exact_depth(region: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Euclidean distance [px] of each pixel to the nearest one outside; outside the picture is outside the region."""
-    from scipy.ndimage import distance_transform_edt
-
-    depth = np.asarray(distance_transform_edt(np.pad(region, 1)))
-    return depth[1:-1, 1:-1].copy()
+def covered(mask: Bool[np.ndarray, "h w"]) -> tuple[slice, slice]:
+    """Rows and columns from the first to the last True pixel of a mask that has one."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def chamfer_depth(region: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:

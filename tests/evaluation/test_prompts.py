@@ -13,7 +13,6 @@ from zim_plugins.evaluation.prompts import (
     draw_prompt,
     object_mask,
     prompt_from_json,
-    prompt_to_json,
     read_prompts,
     write_prompts,
 )
@@ -40,10 +39,10 @@ def test_box_and_point(truth, tmp_path) -> None:
 
 def test_the_data_set_s_own_come_first(truth, tmp_path) -> None:
     own = sample(tmp_path, points=[[30, 15, 1], [1, 1, 0]], box=[18, 9, 62, 33])
-    assert prompt_to_json(draw_prompt(PromptPlan(), "point", "k", own, truth)) == {"points": [[30, 15, 1], [1, 1, 0]]}
-    assert prompt_to_json(draw_prompt(PromptPlan(), "box", "k", own, truth)) == {"box": [18, 9, 62, 33]}
+    assert draw_prompt(PromptPlan(), "point", "k", own, truth).to_json() == {"points": [[30, 15, 1], [1, 1, 0]]}
+    assert draw_prompt(PromptPlan(), "box", "k", own, truth).to_json() == {"box": [18, 9, 62, 33]}
     simulated = PromptPlan(source="simulated")
-    assert prompt_to_json(draw_prompt(simulated, "box", "k", own, truth)) == {"box": [20, 10, 61, 31]}
+    assert draw_prompt(simulated, "box", "k", own, truth).to_json() == {"box": [20, 10, 61, 31]}
 
 
 def test_clicks_hit_what_they_mean_and_depend_on_seed_and_object(truth, tmp_path) -> None:
@@ -56,10 +55,10 @@ def test_clicks_hit_what_they_mean_and_depend_on_seed_and_object(truth, tmp_path
     room = prompt.points[4:]
     assert (room[:, 0] >= 20 - 0.3 * 41 - 1).all() and (room[:, 1] <= 31 + 0.3 * 21 + 1).all()
     again = draw_prompt(plan, "clicks", "k", sample(tmp_path), truth)
-    assert prompt_to_json(prompt) == prompt_to_json(again)
+    assert prompt.to_json() == again.to_json()
     for other in (("clicks", "other"), ("clicks", "k")):
         seeded = plan if other[1] == "other" else PromptPlan(positive=4, negative=3, seed=1)
-        assert prompt_to_json(draw_prompt(seeded, *other, sample(tmp_path), truth)) != prompt_to_json(prompt)
+        assert draw_prompt(seeded, *other, sample(tmp_path), truth).to_json() != prompt.to_json()
 
 
 def test_no_room_for_background_clicks(tmp_path) -> None:
@@ -78,11 +77,11 @@ def test_a_transparent_object_is_still_one() -> None:
 
 def test_saved_and_read(tmp_path) -> None:
     both = Prompt.from_points([(3, 4), (5, 6, 0)]).merged(Prompt.from_box(1, 2, 9, 9))
-    write_prompts(tmp_path / "p.json", "plain", PromptPlan(), {"k": {"point": prompt_to_json(both)}})
+    write_prompts(tmp_path / "p.json", "plain", PromptPlan(), {"k": {"point": both.to_json()}})
     row = read_prompts(tmp_path / "p.json")["k"]["point"]
     again = prompt_from_json(row)
     assert again.points is not None and again.box is not None
-    assert prompt_to_json(again) == prompt_to_json(both)
+    assert again.to_json() == both.to_json()
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"prompts": 3}', '{"prompts": {"k": 3}}'])

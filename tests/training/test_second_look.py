@@ -5,9 +5,10 @@ import torch
 
 from zim_plugins.core.tokens import BACKGROUND, FOREGROUND, PAD
 from zim_plugins.training.library import Library
+from zim_plugins.training.prompting import worst_error
 from zim_plugins.training.samples import SampleSource
 from zim_plugins.training.scenes import SceneMix
-from zim_plugins.training.second_look import corrective_click, look_again
+from zim_plugins.training.second_look import look_again
 
 
 def box(x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
@@ -17,18 +18,17 @@ def box(x1: int, y1: int, x2: int, y2: int) -> np.ndarray:
 
 
 def test_the_click_lands_deep_in_the_larger_error() -> None:
-    seen = np.ones((32, 32), bool)
     wanted = box(4, 4, 15, 15)
-    assert corrective_click(wanted, wanted, seen) is None
-    missing = corrective_click(box(4, 4, 15, 6), wanted, seen)  # rows 6 to 14 are missing
+    assert worst_error(wanted, wanted) is None
+    missing = worst_error(wanted, box(4, 4, 15, 6))  # rows 6 to 14 are missing
     assert missing is not None
-    assert missing[1:] == (10.5, FOREGROUND)
-    superfluous = corrective_click(box(4, 4, 31, 15), wanted, seen)  # columns 15 to 30 are too many
+    assert missing[1:] == (10, FOREGROUND)
+    superfluous = worst_error(wanted, box(4, 4, 31, 15))  # columns 15 to 30 are too many
     assert superfluous is not None
-    assert superfluous[1:] == (9.5, BACKGROUND)
-    padding = seen.copy()
-    padding[:, 15:] = False
-    assert corrective_click(box(4, 4, 31, 15), wanted, padding) is None
+    assert superfluous[1:] == (9, BACKGROUND)
+    allowed = np.ones_like(wanted)
+    allowed[:, 15:] = False
+    assert worst_error(wanted, box(4, 4, 31, 15), allowed) is None
 
 
 def test_second_prompts_hold_the_first_and_more() -> None:

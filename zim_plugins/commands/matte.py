@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 from tyro.conf import UseAppendAction, arg
 
-from zim_plugins.commands.batch import STDOUT, ImagesArgs, Work, describe_prompt, find_sources, run_batch, write_all
+from zim_plugins.commands.batch import STDOUT, ImagesArgs, Work, find_sources, run_batch, write_all
 from zim_plugins.commands.session import Misuse, one_line
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def main(args: MatteArgs) -> int:
         predictor.set_image(image.rgb)
         prediction = predictor.predict(prompt)
         write_results(image, prediction.alpha, prompt, files)
-        return {"prompt": describe_prompt(prompt), "score": round(prediction.score, 4)}
+        return {"prompt": prompt.to_json(), "score": round(prediction.score, 4)}
 
     return run_batch(args, sources, stems, Work(files, lambda image: prompt.check_inside(image.size), act))
 

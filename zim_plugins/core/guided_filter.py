@@ -55,7 +55,7 @@ class GuidedFilter:
         return uniform_filter(values, self.side_px, mode="nearest", axes=(0, 1))
 
 
-def resized(values: Float32[np.ndarray, "h w *c"], size: tuple[int, int]) -> Float32[np.ndarray, "s t *c"]:
+def resized(values: Float32[np.ndarray, "h w *c"], size: tuple[int, ...]) -> Float32[np.ndarray, "s t *c"]:
     """Bilinear, antialiased when made smaller; `size` is (H, W)."""
     import PIL.Image
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
@@ -116,6 +117,16 @@ class Prompt:
             box=self.box if self.box is not None else other.box,
             alpha=self.alpha if self.alpha is not None else other.alpha,
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Clicks as `points`, [x, y, label] each, and `box` as [x1, y1, x2, y2] [px]; a coarse matte is left out."""
+        row: dict[str, Any] = {}
+        if self.points is not None and self.labels is not None:
+            pairs = zip(self.points.tolist(), self.labels.tolist(), strict=True)
+            row["points"] = [[x, y, label] for (x, y), label in pairs]
+        if self.box is not None:
+            row["box"] = self.box.tolist()
+        return row
 
     def check_inside(self, size: tuple[int, int]) -> None:
         """Raise ValueError where the prompt names nothing on a picture of `size` (H, W) [px]."""

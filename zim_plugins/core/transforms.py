@@ -25,8 +25,9 @@ def frame_size(size: tuple[int, int], frame_px: int) -> tuple[int, int]:
 
 def image_to_frame(image: UInt8[np.ndarray, "h w 3"], frame_px: int) -> UInt8[np.ndarray, "s t 3"]:
     """Resize a picture so that its longest side is `frame_px` (antialiased bilinear, as SAM and ZIM do)."""
-    size = frame_size(image.shape[:2], frame_px)
-    if image.shape[:2] == size:
+    height, width = image.shape[:2]
+    size = frame_size((height, width), frame_px)
+    if size == (height, width):
         return image
     return np.asarray(PIL.Image.fromarray(image).resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR))
 

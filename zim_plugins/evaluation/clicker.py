@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
-from scipy import ndimage
 
 from zim_plugins.core.predictor import Predictor
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.evaluation.metrics import iou
+from zim_plugins.training.prompting import worst_error as worst_error
 
 MAX_CLICKS = 20
 IGNORED, OBJECT_ABOVE = 128, 128
@@ -41,22 +41,16 @@ class Clicker:
 
     def next_click(self, mask: Bool[np.ndarray, "h w"]) -> bool:
         """Add a click for what is wrong with `mask`; False where there is nothing left to click on."""
-        missed, excess = (self._depth(self.target & ~mask), self._depth(mask & ~self.target))
-        label = int(missed.max() > excess.max())
-        depth = missed if label else excess
-        y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-        if depth[y, x] <= 0:
+        click = worst_error(self._scored(self.target), self._scored(mask), self._free)
+        if click is None:
             return False
+        x, y, label = click
         self._free[y, x] = False
-        self.clicks.append((float(x) + 0.5, float(y) + 0.5, label))
+        self.clicks.append((x + 0.5, y + 0.5, label))
         return True
 
-    def _depth(self, wrong: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
-        """Distance of each error pixel from where there is none [px]; 0 where a click cannot go."""
-        if self.valid is not None:
-            wrong = wrong & self.valid
-        depth = np.asarray(ndimage.distance_transform_edt(np.pad(wrong, 1)), dtype=np.float32)[1:-1, 1:-1]
-        return depth * self._free
+    def _scored(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+        return mask if self.valid is None else mask & self.valid
 
     def prompt(self, alpha: Float32[np.ndarray, "h w"] | None = None) -> Prompt:
         """All clicks so far, with the earlier answer if it is given."""

@@ -20,7 +20,7 @@ from zim_plugins.core.prompt import Prompt
 from zim_plugins.data.index import Sample, whole_file
 from zim_plugins.evaluation.datasets import Picture, find_trimap
 from zim_plugins.evaluation.models import ModelOptions, model_slug
-from zim_plugins.evaluation.prompts import PromptPlan, draw_prompt, prompt_from_json, prompt_to_json
+from zim_plugins.evaluation.prompts import PromptPlan, draw_prompt, prompt_from_json
 from zim_plugins.evaluation.scoring import draw_result, read_unknown, score_answer
 
 READ_AHEAD = 3
@@ -227,7 +227,7 @@ def _prompt(asked: _Asked, kind: str, key: str, sample: Sample, truth: Float32[n
             prompt = prompt_from_json(saved)
         else:
             prompt = draw_prompt(job.plan, kind, key, sample, truth)
-        asked.row["given"] = prompt_to_json(prompt)
+        asked.row["given"] = prompt.to_json()
     except _Failed as error:
         _note(asked, error)
         return

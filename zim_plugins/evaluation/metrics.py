@@ -148,7 +148,7 @@ def boundary_iou(
         width: of the boundary, as a share of the picture's diagonal; at least one pixel.
     """
     _check_shapes(mask, target)
-    width_px = max(1, round(width * float(np.hypot(*mask.shape))))
+    width_px = max(1, round(width * float(np.hypot(mask.shape[0], mask.shape[1]))))
     return iou(_inner_boundary(mask, width_px), _inner_boundary(target, width_px))
 
 

@@ -84,19 +84,8 @@ def object_mask(truth: Float32[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     return truth > (OBJECT_OPACITY if highest > OBJECT_OPACITY else highest / 2)
 
 
-def prompt_to_json(prompt: Prompt) -> dict[str, Any]:
-    """Clicks as [x, y, label] and box as [x1, y1, x2, y2] [px]."""
-    row: dict[str, Any] = {}
-    if prompt.points is not None and prompt.labels is not None:
-        pairs = zip(prompt.points.tolist(), prompt.labels.tolist(), strict=True)
-        row["points"] = [[x, y, label] for (x, y), label in pairs]
-    if prompt.box is not None:
-        row["box"] = prompt.box.tolist()
-    return row
-
-
 def prompt_from_json(row: Any) -> Prompt:
-    """Read what `prompt_to_json` wrote.
+    """Read what `Prompt.to_json` gave.
 
     Raises:
         ValueError: it is no prompt.

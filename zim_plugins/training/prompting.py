@@ -53,6 +53,29 @@ def deepest_point(mask: Bool[np.ndarray, "h w"]) -> tuple[float, float]:
     return float(x) + 0.5, float(y) + 0.5
 
 
+def worst_error(
+    wanted: Bool[np.ndarray, "h w"], found: Bool[np.ndarray, "h w"], allowed: Bool[np.ndarray, "h w"] | None = None
+) -> tuple[int, int, int] | None:
+    """The next click of the simulated user of f-BRS and RITM (Sofiiuk et al. 2020, 2021).
+
+    Args:
+        wanted: the object.
+        found: the answer so far.
+        allowed: pixels that may be clicked; None for all.
+
+    Returns:
+        Column, row and label of the deepest pixel of what is missing (1) or superfluous (0), whichever is deeper, the
+        first of equals in raster order; None where no allowed pixel is wrong.
+    """
+    depths = []
+    for wrong in (found & ~wanted, wanted & ~found):
+        depth = np.asarray(ndimage.distance_transform_edt(np.pad(wrong, 1)))[1:-1, 1:-1]
+        depths.append(depth if allowed is None else depth * allowed)
+    label = int(depths[1].max() > depths[0].max())
+    y, x = np.unravel_index(int(depths[label].argmax()), wanted.shape)
+    return (int(x), int(y), label) if depths[label][y, x] > 0 else None
+
+
 def sample_prompt(
     alpha: Float32[np.ndarray, "h w"], rng: np.random.Generator, how: PromptSampling = PromptSampling()
 ) -> Prompt:

@@ -167,7 +167,7 @@ def _placed(
 
 
 def _window(
-    mask: Bool[np.ndarray, "h w"] | None, size: tuple[int, int], zoomed: bool, rng: np.random.Generator
+    mask: Bool[np.ndarray, "h w"] | None, size: tuple[int, ...], zoomed: bool, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
     """The part of a picture to look at, X1 Y1 X2 Y2 [px]: round the mask, or a large part of the whole."""
     height, width = size

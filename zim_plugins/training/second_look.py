@@ -5,30 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
-from scipy import ndimage
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from zim_plugins.core.modeling.layers import upsample
-from zim_plugins.core.tokens import BACKGROUND, FOREGROUND, PAD
+from zim_plugins.core.tokens import PAD
+from zim_plugins.training.prompting import worst_error
 
 CORRECTED_SHARE = 0.6
 """Rows that get one more click where the first answer is most wrong."""
 MATTE_SHARE = 0.6
 """Rows that keep the first answer as a coarse matte, as the zoom pass does."""
-
-
-def corrective_click(
-    found: Bool[np.ndarray, "h w"], wanted: Bool[np.ndarray, "h w"], seen: Bool[np.ndarray, "h w"]
-) -> tuple[float, float, int] | None:
-    """Deepest point of what is missing or superfluous, XY [px of these arrays], and its label; None if all is right."""
-    best, click = 0.0, None
-    for error, label in ((wanted & ~found & seen, FOREGROUND), (found & ~wanted & seen, BACKGROUND)):
-        depth = np.asarray(ndimage.distance_transform_edt(np.pad(error, 1)))[1:-1, 1:-1]
-        if depth.max() > best:
-            y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-            best, click = float(depth.max()), (float(x) + 0.5, float(y) + 0.5, label)
-    return click
 
 
 def look_again(
@@ -61,9 +48,9 @@ def look_again(
     more = np.zeros((len(found), 1, 2), dtype=np.float32)
     kinds = np.full((len(found), 1), PAD, dtype=np.int64)
     for row in (i for i, rng in enumerate(each) if rng.random() < CORRECTED_SHARE):
-        click = corrective_click(found[row], wanted[row], seen[row])
+        click = worst_error(wanted[row] & seen[row], found[row] & seen[row])
         if click is not None:
-            more[row, 0] = np.array(click[:2], dtype=np.float32) * (frame / side)
+            more[row, 0] = (np.array(click[:2], dtype=np.float32) + 0.5) * (frame / side)
             kinds[row, 0] = click[2]
     alpha = upsample(F.avg_pool2d(first.float().sigmoid(), reduction), (frame, frame))
     kept = torch.tensor([rng.random() < MATTE_SHARE for rng in each], device=alpha.device)
