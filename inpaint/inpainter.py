@@ -1,8 +1,7 @@
 """Inpainter: anything that fills a hole, and the register of those that are at hand."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Protocol, runtime_checkable
 
@@ -110,56 +109,37 @@ def paste(
     return np.where(hole[..., None], painted, image)
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """One filler: how it is made, what it needs, and how it is praised."""
-
-    make: Callable[[str, FillSettings], Inpainter]
-    """(device, settings) -> filler."""
-    module: str
-    """Import name of the package it needs."""
-    reason: str
-    """Why `auto` takes it, when it does."""
-
-
-def _make_patchmatch(device: str, settings: FillSettings) -> Inpainter:
-    from .patchmatch import PatchMatchInpainter
-
-    return PatchMatchInpainter(seed=settings.seed)
-
-
-def _make_telea(device: str, settings: FillSettings) -> Inpainter:
-    from .telea import TeleaInpainter
-
-    return TeleaInpainter()
-
-
-_REGISTER: dict[str, _Entry] = {
-    "patchmatch": _Entry(_make_patchmatch, "patchmatch", "the best filler that needs no weights"),
-    "cv2": _Entry(_make_telea, "cv2", "PyPatchMatch is missing (pip install 'zim-plugins[inpaint]'); expect smears"),
-}
-"""Fillers by name, best first: `auto` takes the first whose package is there."""
+LOCAL_NAMES = ("lama", "lama-cleaner", "patchmatch", "cv2")
+"""Fillers without a text, best first."""
 
 
 def inpainter_names() -> tuple[str, ...]:
-    """Names that `load_inpainter` knows, besides `auto`."""
-    return tuple(_REGISTER)
+    """The fixed names that `load_inpainter` knows, besides `auto`."""
+    from .weights import DIFFUSION_MODELS
+
+    return (*LOCAL_NAMES, *DIFFUSION_MODELS)
 
 
 def load_inpainter(name: str = "auto", *, device: str = "auto", settings: FillSettings | None = None) -> Inpainter:
-    """Make a filler by name; `auto` takes the best that is installed, and the log says which and why.
+    """Make a filler by name; `auto` takes the best that is at hand, and the log says which and why.
+
+    Nothing is fetched from a network, but for a server's answers.
 
     Args:
-        name: see `choose_backend`.
-        device: auto, cpu or cuda[:N], for fillers that run a network.
+        name: auto; lama, lama-cleaner, patchmatch or cv2; the address of a lama-cleaner or IOPaint server
+            (http://host:port); sd15, sd2, sdxl, flux-fill, or a folder that holds a diffusers pipeline; or a filler
+            without a text and one of these, as in lama+sdxl: a first fill, repainted at low strength.
+        device: auto, cpu or cuda[:N], for fillers that run a network here.
         settings: seed, steps and the like.
 
     Raises:
-        ValueError: no filler has this name.
+        ValueError: no filler has this name, or the device is not here.
         MissingExtra: its package is not installed.
+        CheckpointError: its weights are not here, or are not the right ones.
+        ServerError: no server answers.
     """
     chosen, reason = choose_backend(name)
-    inpainter = _REGISTER[chosen].make(device, settings or FillSettings())
+    inpainter = _make(chosen, device, settings or FillSettings())
     _log.info("filling with %s: %s", chosen, reason)
     return inpainter
 
@@ -170,11 +150,61 @@ def choose_backend(name: str = "auto") -> tuple[str, str]:
     Raises:
         ValueError: no filler has this name.
     """
-    if name != "auto":
-        if name not in _REGISTER:
-            raise ValueError(f"no filler is called {name!r}: take one of auto, {', '.join(_REGISTER)}")
+    if name == "auto":
+        return _best_at_hand()
+    first, plus, second = name.partition("+")
+    if name in LOCAL_NAMES or _follows_text(name) or (plus and first in LOCAL_NAMES and _follows_text(second)):
         return name, "as asked"
-    for candidate, entry in _REGISTER.items():
-        if find_spec(entry.module) is not None:
-            return candidate, entry.reason
-    return next(iter(_REGISTER)), "the default"
+    raise ValueError(
+        f"no filler is called {name!r}: take one of auto, {', '.join(inpainter_names())}, http://HOST:PORT of a "
+        "lama-cleaner or IOPaint server, a folder that holds a diffusers pipeline, or two as in lama+sdxl"
+    )
+
+
+def _follows_text(name: str) -> bool:
+    from .diffusion import is_diffusion_name
+
+    return name.startswith(("http://", "https://")) or is_diffusion_name(name)
+
+
+def _best_at_hand() -> tuple[str, str]:
+    from .weights import lama_file
+
+    if (path := lama_file().path).is_file():
+        return "lama", f"its weights are at {path}"
+    if find_spec("patchmatch") is None and find_spec("cv2") is not None:
+        return "cv2", "PyPatchMatch is missing (pip install 'zim-plugins[inpaint]'); expect smears"
+    return "patchmatch", "the best that needs no weights (LaMa's are fetched by `zim-inpaint --download lama`)"
+
+
+def _make(name: str, device: str, settings: FillSettings) -> Inpainter:
+    """Make the filler of a valid name."""
+    if name == "patchmatch":
+        from .patchmatch import PatchMatchInpainter
+
+        return PatchMatchInpainter(seed=settings.seed)
+    if name == "cv2":
+        from .telea import TeleaInpainter
+
+        return TeleaInpainter()
+    if name == "lama":
+        from .lama import LamaInpainter
+
+        return LamaInpainter(device=device)
+    if name == "lama-cleaner":
+        from .lama_cleaner import LamaCleanerInpainter
+
+        return LamaCleanerInpainter(device=device)
+    if name.startswith(("http://", "https://")):
+        from .lama_server import ServerInpainter
+
+        return ServerInpainter(name, settings=settings)
+    first, plus, second = name.partition("+")
+    if plus and first in LOCAL_NAMES:
+        from .prefill import STRENGTH, PrefilledInpainter
+
+        gentle = replace(settings, strength=STRENGTH if settings.strength is None else settings.strength)
+        return PrefilledInpainter(_make(first, device, settings), as_guided(_make(second, device, gentle)))
+    from .diffusion import DiffusionInpainter
+
+    return DiffusionInpainter.from_pretrained(name, device=device, settings=settings)

@@ -147,7 +147,7 @@ def _download_lama() -> Path:
 
 def _download_pipeline(model: DiffusionModel) -> Path:
     try:
-        from diffusers import DiffusionPipeline
+        from diffusers import DiffusionPipeline  # pyright: ignore[reportPrivateImportUsage]
     except ImportError as error:
         raise MissingExtra("diffusers", "diffusion") from error
     logger.info("fetching %s; its licence: %s", model.repo, model.licence)

@@ -1,21 +1,36 @@
-"""Every filler of the register, through the same cases."""
+"""One matrix for all fillers, and the register that finds them by name."""
 
 import importlib.util
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from inpaint.inpainter import Inpainter, choose_backend, inpainter_names, load_inpainter
-from zim_plugins.core import MissingExtra
+from inpaint.inpainter import Inpainter, as_guided, choose_backend, load_inpainter
+from tests.inpaint.tiny_models import save_lama
+from zim_plugins.core import MissingExtra, UnsupportedPrompt
 
 PACKAGES = {"patchmatch": "patchmatch", "cv2": "cv2"}
+"""Import names of the fillers that need no weights."""
 
 
-@pytest.fixture(params=inpainter_names())
-def inpainter(request: pytest.FixtureRequest) -> Inpainter:
-    pytest.importorskip(PACKAGES[request.param])
-    return load_inpainter(request.param)
+@pytest.fixture(autouse=True)
+def _no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LAMA_MODEL", "LAMA_MODEL_URL", "LAMA_MODEL_MD5"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+
+@pytest.fixture(params=["patchmatch", "cv2", "lama", "lama-cleaner"])
+def inpainter(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Inpainter:
+    if request.param in PACKAGES:
+        pytest.importorskip(PACKAGES[request.param])
+    else:
+        if request.param == "lama-cleaner" and importlib.util.find_spec("lama_cleaner") is None:
+            pytest.skip("lama-cleaner is not installed (pip install --no-deps lama-cleaner==1.2.5)")
+        monkeypatch.setenv("LAMA_MODEL", str(save_lama(tmp_path / "tiny.pt")))
+    return load_inpainter(request.param, device="cpu")
 
 
 def stripes(size: tuple[int, int]) -> np.ndarray:
@@ -25,12 +40,15 @@ def stripes(size: tuple[int, int]) -> np.ndarray:
 
 
 def test_keeps_the_known_and_fills_the_hole(inpainter: Inpainter) -> None:
+    assert isinstance(inpainter, Inpainter)
     image = stripes((96, 128))
     hole = np.zeros((96, 128), bool)
     hole[40:56, 50:70] = True
     spoiled = image.copy()
     spoiled[hole] = (255, 0, 255)
+    before = spoiled.copy()
     filled = inpainter.fill(spoiled, hole)
+    assert np.array_equal(spoiled, before)
     assert filled.dtype == np.uint8 and filled.shape == image.shape
     assert np.array_equal(filled[~hole], image[~hole])
     misfit = np.abs(filled[hole].astype(float) - image[hole]).mean()
@@ -62,6 +80,11 @@ def test_a_hole_over_everything_is_refused(inpainter: Inpainter) -> None:
         inpainter.fill(np.zeros((16, 16, 3), np.uint8), np.ones((16, 16), bool))
 
 
+def test_a_text_is_refused_with_the_remedy(inpainter: Inpainter) -> None:
+    with pytest.raises(UnsupportedPrompt, match=rf"{inpainter.name} takes no text.*--backend sd15"):
+        as_guided(inpainter)
+
+
 def test_patchmatch_continues_a_texture() -> None:
     pytest.importorskip("patchmatch")
     image = stripes((96, 128))
@@ -71,20 +94,51 @@ def test_patchmatch_continues_a_texture() -> None:
     assert np.abs(filled[hole].astype(float) - image[hole]).mean() < 8
 
 
-def test_unknown_names_are_refused_with_the_list() -> None:
-    with pytest.raises(ValueError, match=r"'lama'.*patchmatch, cv2"):
-        load_inpainter("lama")
+@pytest.mark.parametrize("name", ["lamma", "sdxl+lama", "auto+sdxl", "patchmatch+cv2", "/no/such/folder", "ftp://host"])
+def test_unknown_names_are_refused_with_the_list(name: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"'{name}'.*lama, lama-cleaner, patchmatch, cv2, sd15.*http://".replace("+", r"\+")
+    ):
+        load_inpainter(name)
 
 
-def test_auto_takes_the_next_best_where_patchmatch_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["lama", "http://127.0.0.1:8080", "sdxl", "patchmatch+flux-fill", "lama+sd15"])
+def test_names_are_known_before_anything_is_loaded(name: str) -> None:
+    assert choose_backend(name) == (name, "as asked")
+
+
+def test_auto_takes_lama_where_its_weights_are(tmp_path: Path) -> None:
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    path = save_lama(tmp_path / "hub" / "checkpoints" / "big-lama.pt")
+    assert choose_backend("auto") == ("lama", f"its weights are at {path}")
+
+
+def test_auto_takes_the_next_best_where_something_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
-    monkeypatch.setattr("inpaint.inpainter.find_spec", lambda name: None if name == "patchmatch" else found("json"))
+    missing: set[str] = set()
+    monkeypatch.setattr("inpaint.inpainter.find_spec", lambda name: None if name in missing else found("json"))
+    name, reason = choose_backend("auto")
+    assert name == "patchmatch" and "--download lama" in reason
+    missing.add("patchmatch")
     name, reason = choose_backend("auto")
     assert name == "cv2" and "zim-plugins[inpaint]" in reason
+    missing.add("cv2")
+    assert choose_backend("auto")[0] == "patchmatch"  # whose absence names the remedy
 
 
-@pytest.mark.parametrize("name", inpainter_names())
-def test_a_missing_package_is_named_with_its_remedy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, PACKAGES[name], None)
-    with pytest.raises(MissingExtra, match=r"pip install 'zim-plugins\[inpaint\]'"):
-        load_inpainter(name)
+@pytest.mark.parametrize(
+    ("name", "package", "remedy"),
+    [
+        ("patchmatch", "patchmatch", r"pip install 'zim-plugins\[inpaint\]'"),
+        ("cv2", "cv2", r"pip install 'zim-plugins\[inpaint\]'"),
+        ("lama-cleaner", "lama_cleaner", r"pip install --no-deps lama-cleaner==1\.2\.5.*server"),
+        ("sdxl", "diffusers", r"pip install 'zim-plugins\[diffusion\]'"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_remedy(
+    name: str, package: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=remedy) as raised:
+        load_inpainter(name, device="cpu")
+    assert name == "lama-cleaner" or isinstance(raised.value, MissingExtra)
