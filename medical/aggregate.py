@@ -1,12 +1,13 @@
 """From rows to one figure per patient, and from those to tables.
 
 Order of averaging: instances of a label on a frame, then frames, then labels, then the cases of a patient. Patients are
-what is resampled and tested: slices of one patient are not independent.
+what is resampled and tested: slices of one patient are not independent. Where there are several data sets, all of them
+together are one more: every patient counts once, whichever set it is of.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -21,6 +22,7 @@ TESTED = "iou"
 """The figure that models are compared by: one, so that the family of tests stays small."""
 NOC_TARGETS = (0.80, 0.85, 0.90)
 ALL_LABELS = "all"
+ALL_DATASETS = "all data sets"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,23 @@ def setting_of(row: Row) -> Setting:
     return Setting(row.dataset, row.level, row.model, row.prompt, n_clicks, row.candidate)
 
 
+def with_pooled(rows: Sequence[Row], sources: Mapping[str, str]) -> list[Row]:
+    """Rows, and those of several data sets once more as of one.
+
+    Args:
+        rows: of all data sets.
+        sources: where each data set's files are: two labels of one source have the same patients.
+    """
+    if len({row.dataset for row in rows}) < 2:
+        return list(rows)
+    pooled = [
+        replace(
+            row, dataset=ALL_DATASETS, patient=f"{sources[row.dataset]}/{row.patient}", case=f"{row.dataset}/{row.case}"
+        ) for row in rows
+    ]  # fmt: skip
+    return [*rows, *pooled]
+
+
 def by_setting(rows: Iterable[Row]) -> dict[Setting, list[Row]]:
     """Rows by setting, in order of appearance."""
     groups: dict[Setting, list[Row]] = {}
@@ -97,17 +116,17 @@ def per_patient(rows: Iterable[Row], metric: str, label: str = ALL_LABELS) -> di
 
 
 def summary_lines(rows: Sequence[Row], *, seed: int = 0) -> list[dict[str, Any]]:
-    """A line for each setting, label and metric; intervals for all labels together."""
+    """A line for each setting, label and metric; `values` are the patients' figures, for drawing."""
     lines = []
     for setting, group in by_setting(rows).items():
-        labels = list(dict.fromkeys(row.label for row in group))
+        labels = list(dict.fromkeys(row.label for row in group)) if setting.dataset != ALL_DATASETS else []
         for label in [ALL_LABELS, *(labels if len(labels) > 1 else [])]:
             own = [row for row in group if label in (ALL_LABELS, row.label)]
             for metric in METRICS:
                 values = list(per_patient(own, metric).values())
                 if np.isfinite(values).any():
                     found = summarise(values, seed=seed)
-                    lines.append(_summary_line(setting, label, metric, found, own))
+                    lines.append(_summary_line(setting, label, metric, values, found, own))
     return lines
 
 
@@ -117,14 +136,16 @@ SUMMARY_COLUMNS = (
 )
 
 
-def _summary_line(setting: Setting, label: str, metric: str, found: Summary, rows: Sequence[Row]) -> dict[str, Any]:
+def _summary_line(
+    setting: Setting, label: str, metric: str, values: Sequence[float], found: Summary, rows: Sequence[Row]
+) -> dict[str, Any]:
     return {
         "dataset": setting.dataset, "level": setting.level, "label": label, "model": setting.model,
         "prompt": setting.prompt, "n_clicks": setting.n_clicks, "candidate": setting.candidate, "metric": metric,
         "n": found.n, "mean": found.mean, "sd": found.sd, "median": found.median, "q25": found.quartiles[0],
         "q75": found.quartiles[1], "ci_low": found.interval[0], "ci_high": found.interval[1],
         "n_predictions": len(rows), "n_empty_predictions": sum(row.empty_pred for row in rows),
-        "n_undefined": int(np.isnan([getattr(row, metric) for row in rows]).sum()),
+        "n_undefined": int(np.isnan([getattr(row, metric) for row in rows]).sum()), "values": values,
     }  # fmt: skip
 
 

@@ -159,7 +159,7 @@ def main(args: Args) -> int:
 
 def report(args: Args, config: "RunConfig", tally: "Tally", seconds: float) -> int:
     """Put the parts of a run together; answers with the exit code."""
-    from .aggregate import curve_lines, noc_lines, summary_lines
+    from .aggregate import ALL_DATASETS
     from .figures import draw_figures
     from .html_report import write_report
     from .layouts import find_layout
@@ -175,12 +175,10 @@ def report(args: Args, config: "RunConfig", tally: "Tally", seconds: float) -> i
         logger.error("no case could be evaluated: see %s", config.out / "errors.jsonl")
         write_tables(config, results)
         return FAILED
-    contrasts = write_tables(config, results)
+    tables = write_tables(config, results)
     note = ZIM5_NOTE if args.preset == "zim5" else ""
     record = write_record(config, results, tally, seconds=seconds, note=note)
-    summary = summary_lines(results.rows, seed=config.trial.seed)
-    curves = curve_lines(results.rows, seed=config.trial.seed)
-    figures = draw_figures(config.out / "figures", summary, curves, results.models)
+    figures = draw_figures(config.out / "figures", tables.summary, tables.curves, results.models)
     overlays = []
     if "overlays" in args.save.split(",") and "mattes" in config.save:
         files = {}
@@ -195,10 +193,10 @@ def report(args: Args, config: "RunConfig", tally: "Tally", seconds: float) -> i
         overlays = write_overlays(
             config, files, results.rows, list(dict.fromkeys(shown)), hide_border=args.hide_border
         )  # fmt: skip
-    noc = noc_lines(results.rows)
-    write_report(config.out / "report.html", record, summary, contrasts, noc, figures, overlays, results.faults)
-    for contrast in contrasts:
-        logger.info("%s", contrast.says)
+    write_report(config.out / "report.html", record, tables, figures, overlays, results.faults)
+    for contrast in tables.contrasts:
+        if contrast.dataset == ALL_DATASETS or len(results.datasets) == 1:
+            logger.info("%s", contrast.says)
     logger.info(
         "%s: %d cases, %d could not be used", config.out / "report.html", len(results.cases), len(results.faults)
     )

@@ -21,10 +21,6 @@ BASELINES = {
 """Names that `--models` takes beside checkpoints; they answer boxes only."""
 GRABCUT_SIDE_PX = 256
 """Larger pictures are cut at reduced size: on a grainy one of 512 px a cut took a minute and more."""
-MAX_BATCH_VALUES = 64_000_000
-"""Pixels of mattes that one call may answer with: more prompts are asked in several calls on one embedding."""
-
-
 MAX_KEPT_FRAMES = 256
 """Embeddings that a volume's propagation may keep; deeper volumes are encoded again where it returns."""
 
@@ -118,12 +114,10 @@ class PromptedModel:
             self._backend = CountedBackend(predictor.backend)
             predictor = ImagePredictor(self._backend, zoom=predictor.zoom, refinement=predictor.refinement)
         self._predictor = predictor
-        self._size = (1, 1)
         self._kept: OrderedDict[int, ImagePredictor] = OrderedDict()
 
     def show(self, frame: UInt8[np.ndarray, "h w 3"], key: int | None = None) -> None:
         """Encode an RGB frame, or take up the one that was shown under this key."""
-        self._size = frame.shape[0], frame.shape[1]
         if key is not None and key in self._kept:
             self._kept.move_to_end(key)
             self._predictor = self._kept[key]
@@ -148,10 +142,7 @@ class PromptedModel:
         """Mattes of what each pointing names; several boxes of one pointing are joined by their maximum."""
         start = time.perf_counter()
         prompts = [prompt for pointing in pointings for prompt in pointing.prompts()]
-        step = max(1, MAX_BATCH_VALUES // (self._size[0] * self._size[1] * (4 if multimask else 1)))
-        predictions: list[Prediction] = []
-        for first in range(0, len(prompts), step):
-            predictions += self._predict(prompts[first : first + step], multimask)
+        predictions = self._predict(prompts, multimask)
         answers, taken = [], 0
         for pointing in pointings:
             count = len(pointing.prompts())
@@ -200,7 +191,7 @@ class FilledBox:
             for x1, y1, x2, y2 in pointing.boxes:
                 alpha[0, y1 : y2 + 1, x1 : x2 + 1] = 1.0
             answers.append(Answer(alpha, np.ones(1, dtype=np.float32)))
-        self.effort.prompts += len(pointings)
+        self.effort.prompts += sum(len(pointing.boxes) for pointing in pointings)
         return answers
 
 
@@ -212,13 +203,11 @@ class GrabCut:
     def __init__(self) -> None:
         self.effort = Effort()
         self._inner = evaluation.GrabCut(GRABCUT_SIDE_PX)
-        self._cuts: dict[tuple[int, int, int, int], np.ndarray] = {}
         self._size = (1, 1)
 
     def show(self, frame: UInt8[np.ndarray, "h w 3"], key: int | None = None) -> None:
         """Take an RGB frame."""
         self._size = frame.shape[0], frame.shape[1]
-        self._cuts = {}  # three of the modes often draw the same box
         self._inner.set_image(frame)
         self.effort.frames += 1
 
@@ -231,11 +220,9 @@ class GrabCut:
         start = time.perf_counter()
         answers = []
         for pointing in pointings:
-            for box in set(pointing.boxes) - set(self._cuts):
-                self._cuts[box] = self._cut(box)
-            alpha = np.maximum.reduce([self._cuts[box] for box in pointing.boxes])
+            alpha = np.maximum.reduce([self._cut(box) for box in pointing.boxes])
             answers.append(Answer(alpha[None], np.ones(1, dtype=np.float32)))
-        self.effort.prompts += len(pointings)
+        self.effort.prompts += sum(len(pointing.boxes) for pointing in pointings)
         self.effort.prompt_seconds += time.perf_counter() - start
         return answers
 

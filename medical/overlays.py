@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
+import PIL.ImageFont
 from jaxtyping import Bool, Float32, UInt8
 
 from zim_plugins.core import read_alpha, write_image
@@ -21,7 +22,7 @@ from .run import RunConfig, answer_name, read_case
 from .trial import Place
 
 PANEL_PX = 300
-CAPTION_PX = 16
+CAPTION_PX = 20
 LEAST_VIEW_PX = 64
 """Small objects are shown in a cut-out of at least this side."""
 TINT = (40, 130, 255)
@@ -56,7 +57,7 @@ def write_overlays(
     *,
     hide_border: float = 0.0,
 ) -> list[Path]:
-    """Write `overlays/DATASET_PROMPT_RANK.png` for the first model's ranks, from the mattes that the run kept.
+    """Write `overlays/DATASET_PROMPT_RANK.jpg` for the first model's ranks, from the mattes that the run kept.
 
     Args:
         config: of the run; its `save` must hold "mattes".
@@ -73,7 +74,7 @@ def write_overlays(
         for prompt in prompts:
             for rank, row in pick_cases(own, models[0], prompt, config.trial.max_clicks).items():
                 strip = _strip(config, cases[dataset, row.case], row, models, own, pointed, hide_border)
-                path = config.out / "overlays" / f"{dataset}_{prompt}_{rank}.png"
+                path = config.out / "overlays" / f"{dataset}_{prompt}_{rank}.jpg"
                 paths.append(write_image(path, strip))
     return paths
 
@@ -99,7 +100,7 @@ def _strip(
     prompted = small.copy()
     shown = pointed.get((*where, "")) or pointed.get((*where, models[0])) or {"clicks": [], "boxes": []}
     _draw_prompt(prompted, shown, scale, (view[1].start, view[0].start))
-    panels = [_captioned(prompted, f"{row.case} {row.label} {row.prompt}"),
+    panels = [_captioned(prompted, f"{row.case}, {row.label}"),
               _captioned(_tinted(small, reference.astype(np.float32), REFERENCE_TINT), "reference")]  # fmt: skip
     for model in models:
         name = answer_name(row.frame, row.label, row.instance, model, row.prompt)
@@ -109,7 +110,7 @@ def _strip(
         alpha = _resized_matte(np.ascontiguousarray(read_alpha(path)[view]), scale)
         panel = _tinted(small, alpha, TINT)
         panel[edge] = OUTLINE
-        panels.append(_captioned(panel, f"{model} {_iou_of(rows, row, model):.2f}"))
+        panels.append(_captioned(panel, f"{model}: IoU {_iou_of(rows, row, model):.2f}"))
     return np.concatenate(panels, axis=1)
 
 
@@ -169,7 +170,8 @@ def _captioned(panel: np.ndarray, text: str) -> np.ndarray:
     height, width = panel.shape[:2]
     image = PIL.Image.new("RGB", (width + 4, height + CAPTION_PX), (20, 20, 20))
     image.paste(PIL.Image.fromarray(panel), (0, 0))
-    PIL.ImageDraw.Draw(image).text((3, height + 2), text[: max(8, width // 6)], fill=(235, 235, 235))
+    font = PIL.ImageFont.load_default(12)
+    PIL.ImageDraw.Draw(image).text((3, height + 2), text[: max(8, width // 7)], fill=(235, 235, 235), font=font)
     return np.asarray(image)
 
 

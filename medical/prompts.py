@@ -16,7 +16,7 @@ from jaxtyping import Bool
 
 from zim_plugins.core import Prompt
 
-from .clickers import Click, Clicker
+from .clickers import Click, Clicker, covered
 
 MODES = ("mode1", "mode2", "mode3", "mode4", "mode5")
 CLICKS = "clicks"
@@ -73,8 +73,8 @@ def components(mask: Bool[np.ndarray, "h w"]) -> list[Bool[np.ndarray, "h w"]]:
 
 def tight_box(mask: Bool[np.ndarray, "h w"]) -> Box:
     """x1, y1, x2, y2 of the outermost pixels inside."""
-    xs, ys = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-    return int(xs[0]), int(ys[0]), int(xs[-1]), int(ys[-1])
+    rows, columns = covered(mask)
+    return columns.start, rows.start, columns.stop - 1, rows.stop - 1
 
 
 def point_at(mask: Bool[np.ndarray, "h w"], mode: str, clicker: Clicker) -> Pointing:
@@ -85,18 +85,18 @@ def point_at(mask: Bool[np.ndarray, "h w"], mode: str, clicker: Clicker) -> Poin
     """
     if not mask.any():
         raise ValueError("an empty mask gets no prompt")
-    if mode == CLICKS:
-        return Pointing(clicks=(Click(*clicker.centre(mask), True),))
-    if mode == "mode5":
-        return Pointing(boxes=(tight_box(mask),))
-    if mode not in MODES:
+    if mode not in (*MODES, CLICKS):
         raise ValueError(f"a mode is {', '.join(MODES)} or {CLICKS}, got {mode!r}")
-    parts = components(mask)
+    rows, columns = covered(mask)
+    left, top = columns.start, rows.start
+    parts = [mask[rows, columns]] if mode in ("mode5", CLICKS) else components(mask[rows, columns])
     if mode in ("mode1", "mode3"):
         parts = parts[:1]
-    if mode in ("mode1", "mode2"):
-        return Pointing(clicks=tuple(Click(*clicker.centre(part), True) for part in parts))
-    return Pointing(boxes=tuple(tight_box(part) for part in parts))
+    if mode in ("mode1", "mode2", CLICKS):
+        centres = [clicker.centre(part) for part in parts]
+        return Pointing(clicks=tuple(Click(x + left, y + top, True) for x, y in centres))
+    boxes = [tight_box(part) for part in parts]
+    return Pointing(boxes=tuple((x1 + left, y1 + top, x2 + left, y2 + top) for x1, y1, x2, y2 in boxes))
 
 
 def jitter_box(box: Box, size: tuple[int, int], jitter_px: int, rng: np.random.Generator, *, outward: bool) -> Box:

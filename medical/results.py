@@ -18,6 +18,7 @@ from .aggregate import (
     curve_lines,
     noc_lines,
     summary_lines,
+    with_pooled,
 )
 from .names import safe_name
 from .nnunet_summary import nnunet_summary
@@ -32,7 +33,6 @@ PACKAGES = (
     "torch",
     "numpy",
     "scipy",
-    "monai",
     "nibabel",
     "pydicom",
     "SimpleITK",
@@ -95,17 +95,32 @@ def headline_prompt(prompts: Sequence[str]) -> str:
     return next((p for p in ("mode5", "mode3", "mode4", "mode1", "mode2", CLICKS) if p in prompts), prompts[0])
 
 
-def write_tables(config: RunConfig, results: Results) -> list[Contrast]:
+@dataclass(frozen=True)
+class Tables:
+    """What the report shows, a line each as in the files of these names."""
+
+    summary: list[dict[str, Any]]
+    contrasts: list[Contrast]
+    curves: list[dict[str, Any]]
+    noc: list[dict[str, Any]]
+
+
+def write_tables(config: RunConfig, results: Results) -> Tables:
     """Write `cases.csv`, `summary.csv`, `compare.csv`, `curves.csv`, `noc.csv`, `summary.json` and the rest."""
     out, seed, max_clicks = config.out, config.trial.seed, config.trial.max_clicks
-    rows, models = results.rows, results.models
-    write_text(out / "cases.csv", csv_text(COLUMNS, (row_fields(row) for row in rows)))
-    write_text(out / "summary.csv", csv_text(SUMMARY_COLUMNS, summary_lines(rows, seed=seed)))
-    found = contrasts(rows, models, max_clicks=max_clicks, seed=seed)
-    write_text(out / "compare.csv", csv_text(COMPARE_COLUMNS, [compare_line(c) for c in found]))
+    rows = with_pooled(results.rows, {spec.title: f"{spec.layout}:{spec.folder}" for spec in config.datasets})
+    tables = Tables(
+        summary=summary_lines(rows, seed=seed),
+        contrasts=contrasts(rows, results.models, max_clicks=max_clicks, seed=seed),
+        curves=curve_lines(rows, seed=seed),
+        noc=noc_lines(rows),
+    )
+    write_text(out / "cases.csv", csv_text(COLUMNS, (row_fields(row) for row in results.rows)))
+    write_text(out / "summary.csv", csv_text(SUMMARY_COLUMNS, tables.summary))
+    write_text(out / "compare.csv", csv_text(COMPARE_COLUMNS, [compare_line(c) for c in tables.contrasts]))
     if CLICKS in config.trial.prompts:
-        write_text(out / "curves.csv", csv_text(CURVE_COLUMNS, curve_lines(rows, seed=seed)))
-        write_text(out / "noc.csv", csv_text(NOC_COLUMNS, noc_lines(rows)))
+        write_text(out / "curves.csv", csv_text(CURVE_COLUMNS, tables.curves))
+        write_text(out / "noc.csv", csv_text(NOC_COLUMNS, tables.noc))
     write_text(out / "prompts.jsonl", "".join(f"{line}\n" for line in dict.fromkeys(results.prompts)))
     write_text(out / "errors.jsonl", "".join(json.dumps(fault) + "\n" for fault in results.faults))
     timing = [
@@ -115,13 +130,13 @@ def write_tables(config: RunConfig, results: Results) -> list[Contrast]:
     if timing:
         write_text(out / "timing.csv", csv_text(tuple(timing[0]), timing))
     headline = headline_prompt(config.trial.prompts)
-    for model in models:
+    for model in results.models:
         for prompt in config.trial.prompts:
-            text = _json(nnunet_summary(rows, model=model, prompt=prompt, max_clicks=max_clicks))
+            text = _json(nnunet_summary(results.rows, model=model, prompt=prompt, max_clicks=max_clicks))
             write_text(out / "summaries" / f"{safe_name(model)}_{prompt}.json", text)
-            if model == models[0] and prompt == headline:
+            if model == results.models[0] and prompt == headline:
                 write_text(out / "summary.json", text)
-    return found
+    return tables
 
 
 def write_record(

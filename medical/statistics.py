@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 MIN_CASES = 6
-"""With fewer pairs an exact two-sided Wilcoxon test cannot fall below p = 0.0625: no claim is made."""
+"""With fewer pairs an exact two-sided Wilcoxon test cannot fall below p = 0.0625, and resampling so few values gives
+intervals that are too narrow: neither is told."""
 RESAMPLES = 9999
 CONFIDENCE = 0.95
 _CHUNK = 256
@@ -26,7 +27,7 @@ class Summary:
     median: float
     quartiles: tuple[float, float]
     interval: tuple[float, float]
-    """95 % of the mean, by resampling cases; NaN for one case."""
+    """95 % of the mean, by resampling cases; NaN below `MIN_CASES`."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,8 @@ class Comparison:
 
 def summarise(values: Sequence[float], *, seed: int = 0) -> Summary:
     """Mean, spread and a bootstrap interval of one figure per case; NaN are left out and n says so."""
-    kept = np.array([v for v in values if np.isfinite(v)], dtype=np.float64)
+    kept, nan = np.array([v for v in values if np.isfinite(v)], dtype=np.float64), float("nan")
     if len(kept) == 0:
-        nan = float("nan")
         return Summary(0, nan, nan, nan, (nan, nan), (nan, nan))
     low, middle, high = (float(q) for q in np.percentile(kept, [25, 50, 75]))
     return Summary(
@@ -60,7 +60,7 @@ def summarise(values: Sequence[float], *, seed: int = 0) -> Summary:
         sd=float(kept.std(ddof=1)) if len(kept) > 1 else float("nan"),
         median=middle,
         quartiles=(low, high),
-        interval=bootstrap_mean(kept, seed=seed),
+        interval=bootstrap_mean(kept, seed=seed) if len(kept) >= MIN_CASES else (nan, nan),
     )
 
 
@@ -68,8 +68,6 @@ def bootstrap_mean(
     values: Float[np.ndarray, " n"], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
     """The percentile interval of the mean; each value is one case, so that slices of a patient stay together."""
-    if len(values) < 2:
-        return float("nan"), float("nan")
     rng = np.random.default_rng(seed)
     means = np.empty(resamples)
     for start in range(0, resamples, _CHUNK):
@@ -94,7 +92,7 @@ def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -
     return Comparison(
         n=len(difference),
         difference=float(difference.mean()),
-        interval=bootstrap_mean(difference, seed=seed),
+        interval=bootstrap_mean(difference, seed=seed) if len(difference) >= MIN_CASES else (nan, nan),
         ties=len(difference) - len(nonzero),
         statistic=statistic,
         p=p,

@@ -1,6 +1,7 @@
 """A trial: one model on one scan, from prompts to rows."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,6 +21,8 @@ PROPAGATED = "+propagated"
 """Ends the name of a prompt that was given on one frame only."""
 BOX_MARGIN_PX = 2
 """Room round the neighbour's mask when it becomes the box of the next frame."""
+MAX_HELD_VALUES = 100_000_000
+"""Pixels of mattes that are held at once: a frame of many objects is gone through in parts."""
 LEAST_CONTINUITY = 0.3
 """IoU of neighbouring frames' masks below which propagation has lost the object."""
 
@@ -91,6 +94,8 @@ class Trial:
         self.book = book or PromptBook()
         self.keep = keep
         self.outcome = Outcome()
+        self._answers: dict[Pointing, dict[str, Answer]] = {}
+        self._figures: dict[tuple[str, int, bool, bytes], dict[str, object]] = {}
 
     def run(self) -> Outcome:
         """Go through the protocol."""
@@ -117,10 +122,15 @@ class Trial:
         self.model.show(self.scan.frames[frame])
         static = [p for p in self.config.prompts if p != CLICKS]
         boxes = [p for p in static if p in ("mode3", "mode4", "mode5")]
-        for names in ([p for p in static if p not in boxes], boxes):  # a baseline may take boxes only
-            self._static(targets, names)
-        if CLICKS in self.config.prompts:
-            self._clicks(targets)
+        held = len(static) + self.config.max_clicks
+        step = max(1, MAX_HELD_VALUES // (held * len(self.config.candidates) * targets[0].mask.size))
+        for first in range(0, len(targets), step):
+            some = targets[first : first + step]
+            self._answers, self._figures = {}, {}
+            for names in ([p for p in static if p not in boxes], boxes):  # a baseline may take boxes only
+                self._static(some, names)
+            if CLICKS in self.config.prompts:
+                self._clicks(some)
 
     def _static(self, targets: Sequence[Target], names: Sequence[str]) -> None:
         asked = [(t, name, self._pointing(t, name)) for t in targets for name in names]
@@ -171,17 +181,16 @@ class Trial:
         return clicker.next_click(target.mask, mask, clicks)  # type: ignore[attr-defined]
 
     def _candidates(self, pointings: Sequence[Pointing]) -> list[dict[str, Answer]]:
-        """Per pointing, the single answer and, where asked for, all candidates."""
-        single = self.model.answer(pointings)
-        answers: list[dict[str, Answer]] = [{SINGLE: one} for one in single]
-        if set(self.config.candidates) - {SINGLE}:
-            try:
-                several = self.model.answer(pointings, multimask=True)
-            except UnsupportedPrompt:
-                return answers
-            for answer, candidates in zip(answers, several, strict=True):
-                answer["all"] = candidates
-        return answers
+        """Per pointing, the single answer and, where asked for, all candidates; equal pointings are asked once."""
+        new = [pointing for pointing in dict.fromkeys(pointings) if pointing not in self._answers]
+        found = [{SINGLE: answer} for answer in self.model.answer(new)] if new else []
+        if new and set(self.config.candidates) - {SINGLE}:
+            # A model of one candidate only has no others.
+            with suppress(UnsupportedPrompt):
+                for one, several in zip(found, self.model.answer(new, multimask=True), strict=True):
+                    one["all"] = several
+        self._answers |= dict(zip(new, found, strict=True))
+        return [self._answers[pointing] for pointing in pointings]
 
     def _note(
         self, target: Target, prompt: str, n_clicks: int, pointing: Pointing, answer: dict[str, Answer], *, final: bool
@@ -193,9 +202,11 @@ class Trial:
             mask = _chosen(answer, candidate, target.mask)
             if mask is None:
                 continue
-            # Surfaces cost more than all else: of iterated clicks those of the last one are measured.
+            # Of iterated clicks the surfaces of the last one are measured; answers of several prompts are often equal.
             how = config.measure if final else replace(config.measure, surfaces=False)
-            figures = measure(mask, target.mask, spacing, how)
+            known = target.label, target.instance, how.surfaces, mask.tobytes()
+            figures = self._figures.get(known) or measure(mask, target.mask, spacing, how)
+            self._figures[known] = figures
             self._row("slice", target.frame, target.label, target.instance, prompt, n_clicks, candidate, figures)
         alpha = answer[SINGLE].alphas[0]
         if not final:

@@ -16,7 +16,6 @@ from tests.medical.conftest import blob
 
 @pytest.mark.slow
 def test_goldens_in_three_dimensions(medical_data: Path) -> None:
-    pytest.importorskip("monai")
     for key, golden in json.loads((medical_data / "GOLDEN.json").read_text())["metrics"].items():
         prediction, reference = key.removesuffix(" [WRONG: spacing ignored]").split(" vs ")
         one, affine, _ = read_volume(medical_data / prediction)
@@ -45,7 +44,6 @@ def plain_surface(one: np.ndarray, other: np.ndarray, spacing: tuple[float, ...]
 
 @pytest.mark.slow
 def test_surfaces_against_all_pairs_also_at_the_border(rng: np.random.Generator) -> None:
-    pytest.importorskip("monai")
     for size, spacing in [((17, 23), (0.5, 2.0)), ((6, 9, 8), (3.0, 1.0, 0.7))] * 8:
         one, other = blob(size[-2:], rng), blob(size[-2:], rng)
         if len(size) == 3:
@@ -54,6 +52,20 @@ def test_surfaces_against_all_pairs_also_at_the_border(rng: np.random.Generator)
         assert (ours.hd95, ours.nsd) == pytest.approx(plain_surface(one, other, spacing, 1.5), abs=1e-5)
         turned = surface_agreement(one.T.copy(), other.T.copy(), spacing=spacing[::-1], tolerance=1.5)
         assert (turned.hd95, turned.nsd) == pytest.approx((ours.hd95, ours.nsd), abs=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_surfaces_are_monais(rng: np.random.Generator) -> None:
+    metrics = pytest.importorskip("monai.metrics")
+    import torch
+
+    for size, spacing in [((20, 31), (0.5, 2.0)), ((7, 12, 9), (3.0, 1.0, 0.7))] * 6:
+        one, other = (np.stack([blob(size[-2:], rng)] * size[0]) if len(size) == 3 else blob(size, rng) for _ in "ab")
+        ours = surface_agreement(one, other, spacing=spacing, tolerance=1.5)
+        pair = [torch.from_numpy(mask)[None, None] for mask in (one, other)]
+        hd95 = metrics.compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=spacing)
+        nsd = metrics.compute_surface_dice(*pair, class_thresholds=[1.5], include_background=True, spacing=spacing)
+        assert (ours.hd95, ours.nsd) == pytest.approx((float(hd95), float(nsd)), abs=1e-4)
 
 
 def test_the_table_of_empty_masks() -> None:
@@ -88,6 +100,7 @@ def test_bootstrap_agrees_with_scipy_and_is_reproducible(rng: np.random.Generato
 
 
 def test_small_and_broken_samples() -> None:
+    assert math.isnan(summarise([0.5] * 5).interval[0]) and summarise([0.5] * 6).interval == (0.5, 0.5)
     one = summarise([0.5])
     assert one.n == 1 and one.mean == 0.5 and math.isnan(one.sd) and math.isnan(one.interval[0])
     assert summarise([0.5, float("nan"), 0.7]).n == 2
@@ -96,7 +109,7 @@ def test_small_and_broken_samples() -> None:
 
 def test_no_claim_below_six_cases() -> None:
     five = compare([0.9] * 5, [0.1, 0.2, 0.3, 0.4, 0.5])
-    assert five.n == 5 and math.isnan(five.p) and five.effect == 1.0
+    assert five.n == 5 and math.isnan(five.p) and math.isnan(five.interval[0]) and five.effect == 1.0
     six = compare([0.9] * 6, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     assert six.p == pytest.approx(2 / 2**6) and six.difference == pytest.approx(0.55)
     same = compare([0.5] * 8, [0.5] * 8)

@@ -75,7 +75,11 @@ def test_the_encoder_runs_once_for_each_picture(folder_set: Path, tmp_path: Path
     tally = run(config_of(folder_set, tmp_path / "out"), [model])
     assert tally.done == 7 and tally.faults == 0
     assert backend.encoded == 7 == model.effort.encodings
-    assert backend.decoded == model.effort.prompts == 7 * (5 + 4), "five modes, of one component, and four clicks"
+    assert backend.decoded == model.effort.prompts == 7 * (1 + 1 + 3), (
+        "of one component: a click (mode1, mode2, the first of clicks), a box (mode3 to 5), three further clicks"
+    )
+    rows = json.loads((tmp_path / "out/parts/plain/case_0001.json").read_text())["rows"]
+    assert len(rows) == 5 + 4, "equal prompts are answered once, and all of them told"
 
 
 def test_a_whole_run_writes_its_report(folder_set: Path, tmp_path: Path, call, capsys) -> None:
@@ -112,7 +116,8 @@ def test_a_whole_run_writes_its_report(folder_set: Path, tmp_path: Path, call, c
     assert metrics["TP"] + metrics["FP"] + metrics["FN"] + metrics["TN"] == 40 * 56
     assert set(nnunet) >= {"mean", "foreground_mean"}
     html = (out / "report.html").read_text()
-    assert "Research only" in html and html.count("data:image/png") >= 6 and "src='http" not in html
+    assert "Research only" in html and "src='http" not in html
+    assert html.count("data:image/png") == 3 and html.count("data:image/jpeg") == 6, "figures, and two prompts' ranks"
     assert "Holm" in capsys.readouterr().err
 
 

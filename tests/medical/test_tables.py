@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medical.aggregate import contrasts, noc_lines, per_patient, summary_lines
+from medical.aggregate import ALL_DATASETS, contrasts, noc_lines, per_patient, summary_lines, with_pooled
 from medical.check import guess_layout
 from medical.names import MAX_NAME, inside, name_places, safe_name
 from medical.nnunet_summary import nnunet_summary
@@ -40,6 +40,19 @@ def test_averages_go_from_instances_over_frames_labels_and_cases_to_patients() -
     lines = {(line["label"], line["metric"]): line for line in summary_lines(rows)}
     assert lines["all", "iou"]["mean"] == pytest.approx(0.7) and lines["all", "iou"]["n"] == 2
     assert lines["all", "iou"]["n_predictions"] == 6 and ("all", "hd95_mm") not in lines
+
+
+def test_all_data_sets_together_count_each_patient_once() -> None:
+    rows = [
+        row(0.2), row(0.6, dataset="other"), row(1.0, dataset="other", patient="patient_0002", case="case_0002"),
+        row(0.4, dataset="femur"), row(0.9, dataset="femur", model="sam"),
+    ]  # fmt: skip
+    pooled = with_pooled(rows, {"set": "x", "other": "y", "femur": "x"})
+    assert pooled[: len(rows)] == rows and with_pooled(rows[:1], {"set": "x"}) == rows[:1]
+    lines = {(line["dataset"], line["model"]): line for line in summary_lines(pooled) if line["metric"] == "iou"}
+    # x's patient is in two sets: 0.3; those of y: 0.6 and 1.0
+    assert lines[ALL_DATASETS, "zim"]["values"] == pytest.approx([0.3, 0.6, 1.0])
+    assert lines[ALL_DATASETS, "zim"]["n"] == 3 and lines["femur", "sam"]["n"] == 1
 
 
 def test_undefined_figures_never_shrink_n_in_silence() -> None:
