@@ -7,7 +7,7 @@ import PIL.Image
 import PIL.ImageCms
 import pytest
 
-from zim_plugins.core import ImageError, read_image, read_original, write_original
+from zim_plugins.core import ImageError, read_image, read_original, write_raster
 from zim_plugins.core.png import write_png
 
 tifffile = pytest.importorskip("tifffile")
@@ -40,8 +40,8 @@ def repainted(path, out) -> tuple:
     top = np.iinfo(original.colours().dtype).max
     colours = np.broadcast_to(np.array([top, top // 2, 0], original.colours().dtype), (*SIZE, 3))
     changed = original.repainted(colours, hole())
-    write_original(out / f"changed{original.suffix}", changed)
-    return original, out / f"changed{original.suffix}"
+    write_raster(out / f"changed{original.raster.suffix}", changed)
+    return original, out / f"changed{original.raster.suffix}"
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
@@ -85,13 +85,13 @@ def test_sixteen_bits_stay_sixteen(channels, kind, tmp_path) -> None:
             compression="zlib" if kind == "tif zlib" else None,
         )
     original, written = repainted(path, tmp_path)
-    assert original.pixels.dtype == np.uint16
-    assert np.array_equal(original.pixels.reshape(pixels.shape), pixels)
+    assert original.raster.pixels.dtype == np.uint16
+    assert np.array_equal(original.raster.pixels.reshape(pixels.shape), pixels)
     assert np.array_equal(original.rgb, read_image(path).rgb)
     back = read_original(written)
-    assert np.array_equal(back.pixels[~hole()], original.pixels[~hole()])
-    assert (back.pixels[hole()][:, :3] == ([65535, 32767, 0] if channels > 1 else [32767])).all()
-    assert back.metadata.icc_profile == original.metadata.icc_profile
+    assert np.array_equal(back.raster.pixels[~hole()], original.raster.pixels[~hole()])
+    assert (back.raster.pixels[hole()][:, :3] == ([65535, 32767, 0] if channels > 1 else [32767])).all()
+    assert back.raster.metadata.icc_profile == original.raster.metadata.icc_profile
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -103,7 +103,7 @@ def test_sixteen_bit_png_is_read_by_others(channels, tmp_path) -> None:
     read = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(read if channels == 1 else read[..., [2, 1, 0, 3][:channels]], pixels)
     cv2.imwrite(str(tmp_path / "b.png"), read)
-    assert np.array_equal(read_original(tmp_path / "b.png").pixels.reshape(pixels.shape), pixels)
+    assert np.array_equal(read_original(tmp_path / "b.png").raster.pixels.reshape(pixels.shape), pixels)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -115,7 +115,7 @@ def test_float_tiff_keeps_its_values_even_beyond_one(channels, tmp_path) -> None
     back = tifffile.imread(written)
     assert back.dtype == np.float32 and np.array_equal(back[~hole()], pixels[~hole()])
     assert np.allclose(back[hole()].reshape(40, -1)[:, :3], [1, 0.5, 0] if channels > 1 else [0.5], atol=1e-4)
-    assert read_original(written).metadata.icc_profile == (SRGB if channels > 1 else None)
+    assert read_original(written).raster.metadata.icc_profile == (SRGB if channels > 1 else None)
 
 
 @pytest.mark.parametrize("kind", ["jpg", "tif"])
@@ -136,7 +136,7 @@ def test_a_palette_becomes_rgb_and_says_so(transparent, tmp_path) -> None:
     with PIL.Image.open(tmp_path / "in.png") as reread:
         expected = np.asarray(reread.convert("RGBA" if transparent else "RGB"))
     original, written = repainted(tmp_path / "in.png", tmp_path)
-    assert original.notes == (f"a palette written as {original.mode}: a fill has colours of its own",)
+    assert original.notes == (f"a palette written as {original.raster.mode}: a fill has colours of its own",)
     assert np.array_equal(np.asarray(PIL.Image.open(written))[~hole()], expected[~hole()])
 
 
@@ -148,8 +148,8 @@ def test_results_are_upright_and_say_nothing_else(orientation, depth, tmp_path) 
         write_png(stream, pixels, exif=exif(orientation).tobytes())
     original = read_original(tmp_path / "in.png")
     turned = {1: pixels, 3: np.rot90(pixels, 2), 6: np.rot90(pixels, -1), 8: np.rot90(pixels)}[orientation]
-    assert np.array_equal(original.pixels, turned)
-    write_original(tmp_path / "out.png", original)
+    assert np.array_equal(original.raster.pixels, turned)
+    write_raster(tmp_path / "out.png", original.raster)
     with PIL.Image.open(tmp_path / "out.png") as back:
         assert back.getexif().get(0x0112, 1) == 1 and back.getexif()[0x010F] == "Maker"
 
@@ -158,13 +158,13 @@ def test_a_stream_holds_what_the_file_would(tmp_path) -> None:
     PIL.Image.fromarray(noise(3)).save(tmp_path / "in.png")
     original = read_original(io.BytesIO((tmp_path / "in.png").read_bytes()))
     stream = io.BytesIO()
-    write_original(stream, original)
-    write_original(tmp_path / "out.png", original)
+    write_raster(stream, original.raster)
+    write_raster(tmp_path / "out.png", original.raster)
     assert original.name == "-" and stream.getvalue() == (tmp_path / "out.png").read_bytes()
 
 
 def test_another_suffix_is_refused(tmp_path) -> None:
     PIL.Image.fromarray(noise(4), mode="CMYK").save(tmp_path / "in.jpg")
     with pytest.raises(ImageError, match=r"CMYK are written as \.tif"):
-        write_original(tmp_path / "out.png", read_original(tmp_path / "in.jpg"))
+        write_raster(tmp_path / "out.png", read_original(tmp_path / "in.jpg").raster)
     assert not (tmp_path / "out.png").exists()

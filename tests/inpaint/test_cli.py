@@ -2,22 +2,26 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import pytest
 
-from inpaint.cli import Args, main
+from inpaint.arguments import RemoveArgs
+from inpaint.command import main
 from zim_plugins.commands.session import run
 
 pytest.importorskip("patchmatch")
 
 
-def call(args: Args) -> int:
+def call(args: RemoveArgs) -> int:
     """What `zim-inpaint` does once its arguments are parsed."""
     return run(main, args, package="inpaint")
 
@@ -46,7 +50,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def test_a_mask_removes_the_object(picture: Path, mask: Path, out: Path, scene, capsys) -> None:
-    assert call(Args(images=(str(picture),), mask=str(mask), out=str(out), json=True)) == 0
+    assert call(RemoveArgs(images=(str(picture),), mask=str(mask), out=str(out), json=True)) == 0
     assert sorted(p.name for p in out.iterdir()) == ["дом_alpha.png", "дом_hole.png", "дом_removed.png"]
     removed, alpha, hole = (read(out / f"дом_{kind}.png") for kind in ("removed", "alpha", "hole"))
     assert removed.shape == scene.image.shape and np.array_equal(alpha, read(mask))
@@ -57,12 +61,12 @@ def test_a_mask_removes_the_object(picture: Path, mask: Path, out: Path, scene, 
     record = json.loads(streams.out)
     assert record["backend"] == "patchmatch" and record["files"]["removed"] == str(out / "дом_removed.png")
     assert record["hole_share"] == pytest.approx((hole > 0).mean(), abs=1e-5)
-    assert "patchmatch: the best filler that needs no weights" in streams.err
+    assert "filling with patchmatch" in streams.err
 
 
 def test_clicks_of_both_labels_make_one_prompt(picture, out, fake_predictor, monkeypatch, capsys) -> None:
     monkeypatch.setattr("zim_plugins.core.build.load_predictor", lambda *a, **k: fake_predictor, raising=False)
-    args = Args(images=(str(picture),), point=("80,64", "10,10,0"), out=str(out), backend="cv2", json=True)
+    args = RemoveArgs(images=(str(picture),), point=("80,64", "10,10,0"), out=str(out), backend="cv2", json=True)
     pytest.importorskip("cv2")
     assert call(args) == 0
     assert json.loads(capsys.readouterr().out)["prompt"] == {"points": [[80.0, 64.0, 1], [10.0, 10.0, 0]]}
@@ -73,7 +77,7 @@ def test_a_bad_picture_does_not_stop_the_others(picture, out, tmp_path, fake_pre
     monkeypatch.setattr("zim_plugins.core.build.load_predictor", lambda *a, **k: fake_predictor, raising=False)
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    args = Args(images=(str(broken), str(picture)), point=("80,64",), out=str(out), json=True)
+    args = RemoveArgs(images=(str(broken), str(picture)), point=("80,64",), out=str(out), json=True)
     assert call(args) == 1
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert "broken.png" in records[0]["error"] and "files" in records[1]
@@ -97,7 +101,7 @@ def test_a_bad_picture_does_not_stop_the_others(picture, out, tmp_path, fake_pre
     ],
 )
 def test_errors_are_one_line_and_leave_no_output(change, code, message, picture, out, capsys) -> None:
-    args = dataclasses.replace(Args(images=(str(picture),), out=str(out)), **change)
+    args = dataclasses.replace(RemoveArgs(images=(str(picture),), out=str(out)), **change)
     assert call(args) == code
     streams = capsys.readouterr()
     lines = [line for line in streams.err.splitlines() if not line.startswith("filling with")]
@@ -107,20 +111,20 @@ def test_errors_are_one_line_and_leave_no_output(change, code, message, picture,
 
 def test_an_empty_matte_fails_and_leaves_no_output(picture, out, tmp_path, capsys) -> None:
     PIL.Image.new("L", (160, 128)).save(tmp_path / "empty.png")
-    assert call(Args(images=(str(picture),), mask=str(tmp_path / "empty.png"), out=str(out))) == 1
+    assert call(RemoveArgs(images=(str(picture),), mask=str(tmp_path / "empty.png"), out=str(out))) == 1
     assert "the matte is empty" in capsys.readouterr().err
     assert not out.exists()
 
 
 def test_a_mask_of_another_size_is_misuse(picture, out, tmp_path, capsys) -> None:
     PIL.Image.new("L", (20, 10), 255).save(tmp_path / "small.png")
-    assert call(Args(images=(str(picture),), mask=str(tmp_path / "small.png"), out=str(out))) == 2
+    assert call(RemoveArgs(images=(str(picture),), mask=str(tmp_path / "small.png"), out=str(out))) == 2
     assert "20x10" in capsys.readouterr().err
     assert not out.exists()
 
 
 def test_results_that_are_there_are_left_alone_on_request(picture, mask, out, capsys) -> None:
-    args = Args(images=(str(picture),), mask=str(mask), out=str(out), json=True)
+    args = RemoveArgs(images=(str(picture),), mask=str(mask), out=str(out), json=True)
     assert call(args) == 0
     stamp = (out / "дом_removed.png").stat().st_mtime_ns
     assert call(dataclasses.replace(args, no_overwrite=True)) == 0
@@ -129,37 +133,78 @@ def test_results_that_are_there_are_left_alone_on_request(picture, mask, out, ca
 
 
 def test_a_disk_that_refuses_leaves_nothing_half_done(picture, mask, out, monkeypatch, capsys) -> None:
-    import zim_plugins.core as core
+    genuine = os.replace
 
-    genuine = core.write_image
+    def refuse_removed(source, target) -> None:
+        if str(target).endswith("_removed.png"):
+            raise OSError(28, "No space left on device")
+        genuine(source, target)
 
-    def refuse_removed(path: Path, array: np.ndarray) -> Path:
-        if path.name.endswith("_removed.png"):
-            raise core.ImageError(f"cannot write {path}: No space left on device")
-        return genuine(path, array)
-
-    monkeypatch.setattr("zim_plugins.core.image_io.write_image", refuse_removed)
-    assert call(Args(images=(str(picture),), mask=str(mask), out=str(out))) == 1
+    monkeypatch.setattr(os, "replace", refuse_removed)
+    assert call(RemoveArgs(images=(str(picture),), mask=str(mask), out=str(out))) == 1
     assert "No space left" in capsys.readouterr().err
     assert list(out.iterdir()) == []
 
 
-def test_broken_files_are_refused_and_odd_ones_are_served(test_data, out, fake_predictor, monkeypatch, capsys) -> None:
-    """Every deliberately broken or odd file: done, or one line and no output; the good ones go on."""
+def test_an_interruption_takes_back_a_result_that_is_half_written(picture, mask, out, monkeypatch) -> None:
+    genuine = os.replace
+
+    def interrupt(source, target) -> None:
+        if str(target).endswith("_removed.png"):
+            raise KeyboardInterrupt
+        genuine(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    assert call(RemoveArgs(images=(str(picture),), mask=str(mask), out=str(out))) == 130
+    assert list(out.iterdir()) == []
+
+
+REFUSED = {
+    "truncated.jpg": "truncated",
+    "zero_bytes.png": "empty",
+    "text_named.png": "not a picture",
+    "one_pixel.png": "whole picture",
+    "bomb_60000x60000.png": "too large",
+}
+"""Files of `bad_inputs` that are to be refused, and the reason; one pixel is all hole."""
+TURNED_OVER = {"animated.gif": ("RGB", "the first of 4"), "palette_transparent.png": ("RGBA", "a palette")}
+"""Files whose mode cannot be kept, what they become, and what is said."""
+
+
+def test_every_bad_input_is_served_or_refused(test_data, out, fake_predictor, monkeypatch, capsys) -> None:
     monkeypatch.setattr("zim_plugins.core.build.load_predictor", lambda *a, **k: fake_predictor)
     fake_predictor.radius_px = 4
-    refused = {"truncated.jpg", "zero_bytes.png", "text_named.png", "one_pixel.png", "bomb_60000x60000.png"}
-    files = sorted(p for p in (test_data / "bad_inputs").iterdir() if p.suffix != ".md")
-    for path in files:
-        point = "1,1" if path.name == "w3_h2000.png" else "0.5,0.5" if path.name == "one_pixel.png" else "100,100"
-        code = call(Args(images=(str(path),), point=(point,), out=str(out / path.name), backend="patchmatch"))
-        streams = capsys.readouterr()
-        written = sorted(p.name for p in (out / path.name).glob("*"))
-        if path.name in refused:
-            assert code == 1 and written == [], path.name
-            assert path.name in streams.err and "Traceback" not in streams.err
-        elif not path.name.endswith(".tif"):  # floating-point TIFF is served where tifffile is installed
-            assert code == 0 and written == [f"{path.stem}_{kind}.png" for kind in ("alpha", "hole", "removed")]
+    for path in sorted(p for p in (test_data / "bad_inputs").iterdir() if p.suffix != ".md"):
+        point = {"w3_h2000.png": "1,1", "one_pixel.png": "0.5,0.5"}.get(path.name, "100,100")
+        folder = out / path.name
+        code = call(RemoveArgs(images=(str(path),), point=(point,), out=str(folder), backend="patchmatch"))
+        said = capsys.readouterr().err
+        assert "Traceback" not in said
+        written = {p.name.rpartition("_")[2]: p for p in folder.glob("*")}
+        if path.name in REFUSED:
+            assert code == 1 and not written, path.name
+            assert path.name in said and REFUSED[path.name] in said
+            continue
+        suffix = ".tif" if path.suffix == ".tif" or path.name == "cmyk.jpg" else ".png"
+        assert code == 0 and set(written) == {"alpha.png", "hole.png", f"removed{suffix}"}, path.name
+        assert written["hole.png"].name == f"{path.stem}_hole.png"
+        with PIL.Image.open(path) if suffix == ".png" or path.name == "cmyk.jpg" else nullcontext() as shown:
+            if shown is None:
+                before, after = (tifffile().imread(p) for p in (path, written["removed.tif"]))
+            else:
+                upright = PIL.ImageOps.exif_transpose(shown)
+                mode, word = TURNED_OVER.get(path.name, (upright.mode, ""))
+                assert word in said
+                with PIL.Image.open(written[f"removed{suffix}"]) as result:
+                    assert (result.size, result.mode) == (upright.size, mode)
+                    before, after = np.asarray(upright.convert(mode)), np.asarray(result)
+        hole = read(written["hole.png"]) > 0
+        assert hole.any() and np.array_equal(after[~hole], before[~hole]), path.name
+        assert not np.array_equal(after[hole], before[hole]), path.name
+
+
+def tifffile():
+    return pytest.importorskip("tifffile")
 
 
 def test_help_is_quick_and_loads_no_torch() -> None:

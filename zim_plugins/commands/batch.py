@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,12 +13,11 @@ import numpy as np
 from tyro.conf import Positional, arg
 
 from zim_plugins.commands.session import DONE, EXPECTED_FAULTS, FAILED, MISUSED, CommandArgs, Misuse, one_line
-from zim_plugins.core.errors import ZimError
 
 if TYPE_CHECKING:
-    from zim_plugins.core.image_io import Image
+    from zim_plugins.core.image_io import ByteStream, Image
+    from zim_plugins.core.original import Raster
     from zim_plugins.core.predictor import ImagePredictor
-    from zim_plugins.core.prompt import Prompt
 
 logger = logging.getLogger(__name__)
 
@@ -60,29 +59,52 @@ class Work:
     check: "Callable[[Image], None]"
     """Raises ValueError where the command's arguments do not fit the picture; called before a model is loaded."""
     act: "Callable[[ImagePredictor | None, Image, dict[str, Path]], dict[str, object]]"
-    """Predicts and writes; answers with what the record says besides the common fields."""
-    needs_model: bool = True
+    """Predicts and writes; answers with what the record says besides the common fields, or otherwise than they do."""
+    needs_model: "Callable[[Image], bool]" = lambda image: True
     """Whether `act` is given a predictor."""
+    read: "Callable[[str | ByteStream], Image] | None" = None
+    """Reads a picture; `read_image` by default."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a picture."""
+
+    record: dict[str, object]
+    """Its JSON record."""
+    fault: Literal["", "failed", "misused"] = ""
+    messages: tuple[logging.LogRecord, ...] = ()
+    """What another process had to say meanwhile."""
 
 
 def run_batch(args: ImagesArgs, sources: Sequence[str], stems: Sequence[str], work: Work) -> int:
     """Work on every picture; a bad one is told in one line and the others go on. Answers with the exit code."""
+    batch = Batch(args, work)
+    return report(args, map(batch.work_on, sources, stems), len(sources))
+
+
+def report(args: ImagesArgs, outcomes: Iterable[Outcome], pictures: int) -> int:
+    """Show how a batch goes on, print the records that were asked for, and answer with the exit code."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    batch = _Batch(args, work)
+    faults: list[str] = []
     # disable=None: a bar on a terminal only.
-    with logging_redirect_tqdm(), tqdm(sources, unit="picture", disable=True if len(sources) == 1 else None) as bar:
-        for source, stem in zip(bar, stems, strict=True):
-            record = batch.work_on(source, stem)
+    disable = True if pictures == 1 else None
+    with logging_redirect_tqdm(), tqdm(outcomes, total=pictures, unit="picture", disable=disable) as bar:
+        for outcome in bar:
+            for message in outcome.messages:
+                logging.getLogger(message.name).handle(message)
             if args.json:
-                print(json.dumps(record, ensure_ascii=False), flush=True)
-    if not batch.faults:
+                print(json.dumps(outcome.record, ensure_ascii=False), flush=True)
+            if outcome.fault:
+                faults.append(outcome.fault)
+    if not faults:
         return DONE
-    if len(sources) > 1:
-        logger.error("%d of %d pictures failed", len(batch.faults), len(sources))
+    if pictures > 1:
+        logger.error("%d of %d pictures failed", len(faults), pictures)
         return FAILED
-    return MISUSED if isinstance(batch.faults[0], Misuse) else FAILED
+    return MISUSED if faults == ["misused"] else FAILED
 
 
 def find_sources(args: ImagesArgs) -> tuple[list[str], list[str]]:
@@ -105,68 +127,63 @@ def find_sources(args: ImagesArgs) -> tuple[list[str], list[str]]:
     return sources, stems
 
 
-def write_all(files: dict[str, Path], arrays: dict[str, np.ndarray]) -> None:
+def write_all(files: dict[str, Path], pictures: "dict[str, np.ndarray | Raster]") -> None:
     """Write all pictures of a result, or none of them."""
     from zim_plugins.core.image_io import write_image
+    from zim_plugins.core.original import write_raster
 
     done: list[Path] = []
     try:
         for kind, path in files.items():
-            done.append(write_image(path, arrays[kind]))
-    except ZimError:
-        for path in done:
-            path.unlink(missing_ok=True)
-        raise
+            picture = pictures[kind]
+            if isinstance(picture, np.ndarray):
+                write_image(path, picture)
+            else:
+                write_raster(path, picture)
+            done.append(path)
+    finally:
+        if len(done) < len(files):  # also when the user interrupts
+            for path in done:
+                path.unlink(missing_ok=True)
 
 
-def describe_prompt(prompt: "Prompt") -> dict[str, object]:
-    """The prompt as JSON: points as [x, y, label], box as [x1, y1, x2, y2] [px]."""
-    described: dict[str, object] = {}
-    if prompt.points is not None and prompt.labels is not None:
-        pairs = zip(prompt.points.tolist(), prompt.labels.tolist(), strict=True)
-        described["points"] = [[x, y, label] for (x, y), label in pairs]
-    if prompt.box is not None:
-        described["box"] = prompt.box.tolist()
-    return described
-
-
-class _Batch:
-    """The model is loaded once the first picture is known to be good; faults are kept for the exit code."""
+class Batch:
+    """One model for all pictures, loaded once the first picture that needs it is known to be good."""
 
     def __init__(self, args: ImagesArgs, work: Work) -> None:
         self.args = args
         self.work = work
-        self.faults: list[Exception] = []
         self._predictor: ImagePredictor | None = None
 
-    def work_on(self, source: str, stem: str) -> dict[str, object]:
-        """Do the work on one picture and answer with its record."""
+    def work_on(self, source: str, stem: str) -> Outcome:
+        """Do the work on one picture."""
         files = self.work.files(stem)
         written = {kind: str(path) for kind, path in files.items()}
         if files and self.args.no_overwrite and all(path.exists() for path in files.values()):
             logger.info("%s: left out, its results are there", source)
-            return {"image": source, "skipped": True, "files": written}
+            return Outcome({"image": source, "skipped": True, "files": written})
         try:
             image = self._read(source)
         except EXPECTED_FAULTS as error:
-            return self._note_fault(source, error)
-        predictor = self._load() if self.work.needs_model else None
+            return self._fault(source, error)
+        predictor = self._load() if self.work.needs_model(image) else None
         start_s = time.perf_counter()
         try:
             said = self.work.act(predictor, image, files)
         except EXPECTED_FAULTS as error:
-            return self._note_fault(source, error)
+            return self._fault(source, error)
         seconds = round(time.perf_counter() - start_s, 3)
         common = {"image": source, "width": image.size[1], "height": image.size[0]}
         model: dict[str, object] = {"model": None}
         if predictor is not None:
             model = {"model": predictor.name, "checkpoint": self._checkpoint(predictor.name)}
-        return common | model | said | {"files": written, "seconds": seconds, "notes": list(image.notes)}
+        rest = {"files": written, "seconds": seconds, "notes": list(image.notes)}
+        return Outcome(common | model | said | {key: value for key, value in rest.items() if key not in said})
 
     def _read(self, source: str) -> "Image":
         from zim_plugins.core.image_io import STDIN, read_image
 
-        image = read_image(sys.stdin.buffer if source == STDIN else source)
+        image = (self.work.read or read_image)(sys.stdin.buffer if source == STDIN else source)
         for note in image.notes:
             logger.info("%s: %s", source, note)
         try:
@@ -198,10 +215,9 @@ class _Batch:
 
         return str(find(name)) if name in CHECKPOINTS else self.args.model
 
-    def _note_fault(self, source: str, error: Exception) -> dict[str, object]:
+    def _fault(self, source: str, error: Exception) -> Outcome:
         if self.args.debug:
             raise error
-        self.faults.append(error)
         message = one_line(error)
         logger.error("%s", message if source in message else f"{source}: {message}")
-        return {"image": source, "error": message}
+        return Outcome({"image": source, "error": message}, "misused" if isinstance(error, Misuse) else "failed")

@@ -22,8 +22,9 @@ from zim_plugins.core.image_io import read_alpha as read_alpha
 from zim_plugins.core.image_io import read_image as read_image
 from zim_plugins.core.image_io import write_image as write_image
 from zim_plugins.core.original import Original as Original
+from zim_plugins.core.original import Raster as Raster
 from zim_plugins.core.original import read_original as read_original
-from zim_plugins.core.original import write_original as write_original
+from zim_plugins.core.original import write_raster as write_raster
 from zim_plugins.core.prediction import Prediction as Prediction
 from zim_plugins.core.predictor import ImagePredictor as ImagePredictor
 from zim_plugins.core.predictor import Predictor as Predictor

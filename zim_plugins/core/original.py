@@ -4,11 +4,11 @@ import dataclasses
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import PIL.Image
-from jaxtyping import Bool, Shaped, UInt8, UInt16
+from jaxtyping import Bool, Float32, Shaped, UInt8, UInt16
 
 from zim_plugins.core.decoding import MAX_PIXELS, ByteStream, Decoded, Metadata, decode
 from zim_plugins.core.errors import ImageError
@@ -16,20 +16,21 @@ from zim_plugins.core.image_io import Image, has_alpha, name_of, to_srgb, write_
 from zim_plugins.core.png import Sink, write_png
 
 Mode = Literal["L", "LA", "RGB", "RGBA", "CMYK"]
+Colours = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 _CHANNELS: dict[int, Mode] = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _COMPRESS_LEVEL = 1
 """Of 8-bit PNG files: 48 megapixels are written within seconds, and are a tenth larger than at Pillow's default."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Original(Image):
-    """A picture as the models want it (`rgb`), and its pixels as the file holds them."""
+@dataclass(frozen=True, eq=False)
+class Raster:
+    """Channels as a file holds them, with what travels along."""
 
     pixels: Shaped[np.ndarray, "h w c"]
     """Upright; uint8, uint16 or float32. Colours, where there are three, are the file's own RGB, not sRGB."""
     mode: Mode
     """What the channels are."""
-    metadata: Metadata
+    metadata: Metadata = Metadata()
     """Profile, EXIF data, resolution."""
 
     @property
@@ -37,42 +38,71 @@ class Original(Image):
         """.png where PNG can hold these pixels, else .tif."""
         return ".tif" if self.mode == "CMYK" or self.pixels.dtype.kind == "f" else ".png"
 
-    def colours(self) -> UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]:
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Original(Image):
+    """A picture as the models want it (`rgb`), and as the file holds it."""
+
+    raster: Raster
+
+    def colours(self) -> Colours:
         """RGB in the file's own colour space and depth; grey three times, float in 16 bits, CMYK as 8-bit sRGB."""
-        if self.mode == "CMYK":
+        if self.raster.mode == "CMYK":
             return self.rgb
-        channels = self.pixels[..., :3] if self.mode in ("RGB", "RGBA") else self.pixels[..., :1]
+        channels = self.raster.pixels[..., : self._colour_channels()]
         if channels.dtype.kind == "f":
             channels = (np.nan_to_num(channels, nan=0.0).clip(0, 1) * 65535 + 0.5).astype(np.uint16)
         return np.broadcast_to(channels, (*channels.shape[:2], 3))
 
-    def repainted(
-        self, colours: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"], where: Bool[np.ndarray, "h w"]
-    ) -> "Original":
-        """The picture with other colours where `where` is True; all else, and all of its opacity, stays as it is.
+    def opacity(self) -> Float32[np.ndarray, "h w"] | None:
+        """The file's own alpha channel in [0, 1]; None where it has none."""
+        if self.raster.mode not in ("LA", "RGBA"):
+            return None
+        alpha = self.raster.pixels[..., -1]
+        return alpha.astype(np.float32) / np.float32(1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max)
+
+    def repainted(self, colours: Colours, where: Bool[np.ndarray, "h w"]) -> Raster:
+        """The file's picture with other colours where `where` is True; all else, and its opacity, stays as it is.
 
         Args:
             colours: as `colours` gives them.
             where: True takes the new colour.
         """
         rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
-        pixels = self.pixels.copy()
+        pixels = self.raster.pixels.copy()
         if len(rows):
             window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
             inside, new = where[window], self._own_channels(colours[window])
             pixels[window][inside, : new.shape[2]] = new[inside]
-        rgb = self.rgb if self.mode == "CMYK" or pixels.dtype != np.uint8 or self.mode != "RGB" else pixels
-        return dataclasses.replace(self, pixels=pixels, rgb=rgb)
+        return dataclasses.replace(self.raster, pixels=pixels)
+
+    def in_rgb(self) -> tuple[Colours, Metadata]:
+        """Colours for a result that needs RGB whatever the file is, and what may travel with them.
+
+        As `colours`, in the file's own space, but for CMYK and for grey with a profile: these are sRGB of 8 bits.
+        """
+        if self.raster.mode in ("RGB", "RGBA") or self.raster.metadata.icc_profile is None:
+            return self.colours(), self.raster.metadata
+        return self.rgb, dataclasses.replace(self.raster.metadata, icc_profile=None)
+
+    def from_srgb(self, rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+        """Take sRGB colours into the space of `in_rgb`."""
+        if self.raster.mode not in ("RGB", "RGBA") or self.raster.metadata.icc_profile is None:
+            return rgb
+        return _by_profile(rgb, self.raster.metadata.icc_profile, "RGB")
+
+    def _colour_channels(self) -> int:
+        return 3 if self.raster.mode in ("RGB", "RGBA") else 1
 
     def _own_channels(self, colours: np.ndarray) -> np.ndarray:
         """Colours (h w 3) as this picture's channels without opacity."""
-        if self.mode == "CMYK":
-            return _to_cmyk(colours, self.metadata.icc_profile)
-        if self.mode in ("L", "LA"):
+        if self.raster.mode == "CMYK":
+            return _by_profile(colours, self.raster.metadata.icc_profile, "CMYK")
+        if self._colour_channels() == 1:
             colours = (colours.sum(axis=2, keepdims=True, dtype=np.uint32) + 1) // 3
-        if self.pixels.dtype.kind == "f":
+        if self.raster.pixels.dtype.kind == "f":
             return (colours / np.float32(65535)).astype(np.float32)
-        return colours.astype(self.pixels.dtype)
+        return colours.astype(self.raster.pixels.dtype)
 
 
 def read_original(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS) -> Original:
@@ -94,13 +124,11 @@ def read_original(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXE
         name=name,
         source_mode=decoded.source_mode,
         notes=tuple(notes),
-        pixels=pixels,
-        mode=mode,
-        metadata=decoded.metadata,
+        raster=Raster(pixels, mode, decoded.metadata),
     )
 
 
-def write_original(path: str | Path | Sink, picture: Original) -> None:
+def write_raster(path: str | Path | Sink, picture: Raster) -> None:
     """Write pixels as they are, with profile, EXIF data and resolution; a file is written whole or not at all.
 
     Args:
@@ -119,7 +147,7 @@ def write_original(path: str | Path | Sink, picture: Original) -> None:
     write_whole(path, lambda stream: _write(stream, picture))
 
 
-def _write(stream: Sink, picture: Original) -> None:
+def _write(stream: Sink, picture: Raster) -> None:
     about = picture.metadata
     options = {"icc_profile": about.icc_profile, "exif": about.exif, "dpi": about.dpi}
     options = {key: value for key, value in options.items() if value is not None}
@@ -136,7 +164,7 @@ def _write(stream: Sink, picture: Original) -> None:
         )
 
 
-def _write_float_tiff(stream: Sink, picture: Original) -> None:
+def _write_float_tiff(stream: Sink, picture: Raster) -> None:
     import tifffile
 
     profile, alpha = picture.metadata.icc_profile, picture.mode in ("LA", "RGBA")
@@ -184,16 +212,16 @@ def _kept_mode(picture: PIL.Image.Image) -> Mode:
     return "CMYK" if picture.mode == "CMYK" else "RGB"
 
 
-def _to_cmyk(colours: UInt8[np.ndarray, "h w 3"], icc_profile: bytes | None) -> UInt8[np.ndarray, "h w 4"]:
-    """Convert sRGB to inks by the picture's own profile; without one by the rule that `read_image` reads them by."""
+def _by_profile(colours: UInt8[np.ndarray, "h w 3"], icc_profile: bytes | None, mode: str) -> np.ndarray:
+    """Convert sRGB by a profile; where none can be used, by the rule that `read_image` then reads by."""
     picture = PIL.Image.fromarray(np.ascontiguousarray(colours))
-    if icc_profile is None:
-        return np.asarray(picture.convert("CMYK"))
-    from PIL import ImageCms
+    converted = None
+    if icc_profile is not None:
+        from PIL import ImageCms
 
-    try:
-        profile = ImageCms.ImageCmsProfile(BytesIO(icc_profile))
-        converted = ImageCms.profileToProfile(picture, ImageCms.createProfile("sRGB"), profile, outputMode="CMYK")
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        converted = None  # as when reading: a profile that cannot be used is not
-    return np.asarray(converted if converted is not None else cast(PIL.Image.Image, picture.convert("CMYK")))
+        try:
+            profile = ImageCms.ImageCmsProfile(BytesIO(icc_profile))
+            converted = ImageCms.profileToProfile(picture, ImageCms.createProfile("sRGB"), profile, outputMode=mode)
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            converted = None
+    return np.asarray(converted if converted is not None else picture.convert(mode))

@@ -1,0 +1,184 @@
+"""Orders: what is to be done with each picture, from the command line or from a list file."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from zim_plugins.core import Image, Prompt, parse_prompt
+
+COLUMNS = ("image", "points", "box", "mask", "also", "prompt", "background")
+"""What a list's rows may hold."""
+SAMPLE_PREFIX = "sample:"
+
+
+@dataclass(frozen=True)
+class Order:
+    """The objects of one picture, and what shall take their place."""
+
+    prompts: tuple[Prompt, ...] = ()
+    """One per object that a model finds."""
+    mask: str | None = None
+    """File of a matte or a mask."""
+    prompt: str | None = None
+    """What a diffusion model shall paint."""
+    background: str | None = None
+    """A file or a colour."""
+
+    def check(self, image: Image) -> None:
+        """Raise ValueError where a prompt lies outside the picture."""
+        for prompt in self.prompts:
+            prompt.check_inside(image.size)
+
+    def target(self, image: Image) -> list[Prompt | Float32[np.ndarray, "h w"]]:
+        """The objects, with the mask read.
+
+        Raises:
+            ImageError: the mask cannot be read.
+            ValueError: it has another size than the picture.
+        """
+        from zim_plugins.core import read_alpha
+
+        if self.mask is None:
+            return list(self.prompts)
+        alpha = read_alpha(self.mask)
+        if alpha.shape != image.size:
+            (height, width), (h, w) = image.size, alpha.shape
+            raise ValueError(f"the mask {self.mask} is {w}x{h} px, the picture {image.name} is {width}x{height} px")
+        return [alpha, *self.prompts]
+
+    def to_json(self) -> dict[str, Any]:
+        """One object as the keys `points` and `box`, or `mask`; several as a list under `objects`."""
+        objects = [] if self.mask is None else [{"mask": self.mask}]
+        objects += [prompt.to_json() for prompt in self.prompts]
+        return objects[0] if len(objects) == 1 else {"objects": objects}
+
+
+def parse_object(text: str) -> Prompt:
+    """One object from "x,y;x,y,0" (clicks), "x1,y1,x2,y2" (a box), or both, divided by semicolons."""
+    parts = [part.strip() for part in text.split(";") if part.strip()]
+    boxes = [part for part in parts if part.count(",") == 3]
+    if len(boxes) > 1:
+        raise ValueError(f"an object has one box, got {len(boxes)} in {text!r}")
+    return parse_prompt([part for part in parts if part not in boxes], boxes[0] if boxes else None)
+
+
+def object_from_json(row: Any) -> Prompt:
+    """One object from text as `parse_object` takes it, or from {"points": [[x, y, label], ...], "box": [...]}."""
+    if isinstance(row, str):
+        return parse_object(row)
+    if not isinstance(row, Mapping) or not set(row) <= {"points", "box"}:
+        raise ValueError(f'an object is {{"points": [[x, y, label], ...], "box": [x1, y1, x2, y2]}}, got {row!r}')
+    return _object(row.get("points"), row.get("box"))
+
+
+def read_objects(path: str | Path) -> tuple[Prompt, ...]:
+    """Objects from a JSON file: one, or a list of them, as `object_from_json` takes them.
+
+    Raises:
+        ValueError: the file is not such a list, or cannot be read.
+    """
+    found = _read_json(Path(path), lines=False)
+    try:
+        prompts = tuple(object_from_json(row) for row in (found if isinstance(found, list) else [found]))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not prompts:
+        raise ValueError(f"{path} names no object")
+    return prompts
+
+
+def read_list(path: str | Path) -> list[tuple[str, Order]]:
+    """Pictures and their orders from a list: .csv with a header, .json (a list of objects), or .jsonl (one per line).
+
+    Paths are relative to the list's folder. See `COLUMNS`; `points` and `also` are texts as `parse_object` takes them,
+    several further objects divided by |, or in JSON also nested lists.
+
+    Raises:
+        ValueError: a row does not fit; it is named by its number.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".csv":
+        rows = _read_csv(path)
+    elif path.suffix.lower() in (".json", ".jsonl"):
+        rows = _read_json(path, lines=path.suffix.lower() == ".jsonl")
+    else:
+        raise ValueError(f"{path}: a list is a .csv, .json or .jsonl file")
+    if not isinstance(rows, list) or not rows:
+        raise ValueError(f"{path} holds no rows")
+    orders = []
+    for number, row in enumerate(rows, 1):
+        try:
+            orders.append(_order_from_row(row, path.parent))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}, row {number}: {error}") from error
+    return orders
+
+
+def _order_from_row(row: Any, folder: Path) -> tuple[str, Order]:
+    if not isinstance(row, Mapping):
+        raise ValueError(f"a row is an object with the key image, got {row!r}")
+    given = {key: value for key, value in row.items() if value not in (None, "", [])}
+    if unknown := sorted(map(str, set(given) - set(COLUMNS))):
+        raise ValueError(f"unknown key {unknown[0]!r}: known are {', '.join(COLUMNS)}")
+    if "image" not in given:
+        raise ValueError("the key image is missing")
+    prompts = [_object(given.get("points"), given.get("box"))] if "points" in given or "box" in given else []
+    also = given.get("also", [])
+    prompts += [object_from_json(one) for one in (also.split("|") if isinstance(also, str) else also)]
+    mask = given.get("mask")
+    if mask is not None and ("points" in given or "box" in given):
+        raise ValueError("mask is the matte itself: give it without points and box")
+    if mask is None and not prompts:
+        raise ValueError("no object: give points, box or mask")
+    background = given.get("background")
+    if background is not None and (folder / background).is_file():
+        background = str(folder / background)
+    image = str(given["image"])
+    return (
+        image if image.startswith(SAMPLE_PREFIX) else str(folder / image),
+        Order(tuple(prompts), None if mask is None else str(folder / mask), given.get("prompt"), background),
+    )
+
+
+def _object(points: Any, box: Any) -> Prompt:
+    """One object from a list's two columns, in either of their forms."""
+    if isinstance(points, str):
+        points = [part for part in points.split(";") if part.strip()]
+    texts = [one if isinstance(one, str) else _joined(one) for one in _listed(points)]
+    return parse_prompt(texts, box if box is None or isinstance(box, str) else _joined(box))
+
+
+def _listed(points: Any) -> Sequence[Any]:
+    if points is None:
+        return []
+    if not isinstance(points, Sequence):
+        raise ValueError(f"points are a list of [x, y] or [x, y, label], got {points!r}")
+    return points
+
+
+def _joined(numbers: Any) -> str:
+    if not isinstance(numbers, Sequence):
+        raise ValueError(f"expected a list of numbers, got {numbers!r}")
+    return ",".join(str(int(n) if i == 2 and len(numbers) == 3 else n) for i, n in enumerate(numbers))
+
+
+def _read_csv(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return list(csv.DictReader(stream, skipinitialspace=True, restkey="a column without a name"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
+
+
+def _read_json(path: Path, *, lines: bool) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
