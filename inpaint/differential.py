@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Differential:
     """Hold back, after each step, the latents that are not yet to change.
 
-    Before step i of n a latent with change c is the picture's own, at that step's noise, as long as c < 1 - i / n;
-    after that it is denoised freely. So c = 1 is free from the first step, and c = 0.5 is as if the picture were
+    Before step i of n a latent with change c is the picture's own, at that step's noise, as long as c <= 1 - i / n;
+    after that it is denoised freely. So c = 1 is free from the first step on, and c = 0.5 is as if the picture were
     denoised at strength 0.5. What is never to change, c = 0, is the pipeline's own concern, through its mask.
 
     Args:
@@ -43,7 +43,7 @@ class Differential:
         if not len(following):
             return tensors
         own = pipeline.scheduler.add_noise(self._latents, self._noise, following[:1])
-        held = self._change < 1 - (step + 1) / steps
+        held = self._change <= 1 - (step + 1) / steps
         return {"latents": torch.where(held, own.to(tensors["latents"].dtype), tensors["latents"])}
 
 
