@@ -27,6 +27,11 @@ UNOBSERVED_BELOW = 1e-3
 class Estimator(Protocol):
     """What is added to a grid's two sums, and how they are read."""
 
+    @property
+    def leak(self) -> float:
+        """Share of its ray's heaviest weight below which a sample is not accumulated."""
+        ...
+
     def ray_values(self, alpha: Float[Tensor, " r"], weight: float) -> Float[Tensor, "r 2"]:
         """What each ray adds to the two sums for each unit of w b."""
         ...
@@ -58,6 +63,8 @@ class MatteEstimator:
 
     certainty_floor: float = 0.05
     """Weight of a ray with A = 0.5; rays with A of 0 or 1 weigh 1, those between by (2A - 1)^2."""
+    leak: float = 0.03
+    """Without it, what shines through the object by one percent would count as observed, and as the object."""
 
     def ray_values(self, alpha: Float[Tensor, " r"], weight: float) -> Float[Tensor, "r 2"]:
         """Certainty times view weight, with and without A."""
@@ -93,6 +100,7 @@ class Sa3dEstimator:
 
     lamb: float = 1.0
     """Weight of the loss outside the matte; 0.15 and 1.0 stand in the authors' code."""
+    leak: float = 0.0
 
     def ray_values(self, alpha: Float[Tensor, " r"], weight: float) -> Float[Tensor, "r 2"]:
         """The negative gradient of the loss by M(r); the weight of a view is not used, as in the paper."""

@@ -90,10 +90,9 @@ class MaskGrid(nn.Module):
     def scattered(self, samples: ViewSamples, values: Float[Tensor, "r 2"]) -> Float[Tensor, "x y z 2"]:
         """Per-ray values times rendering weight, spread trilinearly over the vertices round each sample."""
         samples = samples.to(self.sums.device)
-        places, weights = samples.positions.reshape(-1, 3), samples.weights.reshape(-1)
-        rays = torch.arange(len(values), device=places.device).repeat_interleave(samples.weights.shape[1])
-        inside = (weights > 0) & ((places >= 0) & (places <= 1)).all(dim=-1)
-        places, weights, rays = places[inside], weights[inside], rays[inside]
+        heavy = samples.weights > self.estimator.leak * samples.weights.amax(dim=1, keepdim=True)
+        taken = heavy & ((samples.positions >= 0) & (samples.positions <= 1)).all(dim=-1)
+        places, weights, rays = samples.positions[taken], samples.weights[taken], taken.nonzero()[:, 0]
         side = self.resolution
         scaled = places * (side - 1)
         cell = scaled.floor().clamp(max=side - 2)
@@ -110,7 +109,7 @@ class MaskGrid(nn.Module):
 
     def query(self, places: Float[Tensor, "*n 3"]) -> tuple[Float[Tensor, "*n"], Bool[Tensor, "*n"]]:
         """Opacity in [0, 1] at places of the unit cube, and whether any view has observed them; 0 outside the cube."""
-        values, observed = self._values(places)
+        values, observed = self.values(places)
         return self.estimator.opacity(values), observed
 
     def look(self, samples: ViewSamples) -> Rendering:
@@ -119,7 +118,7 @@ class MaskGrid(nn.Module):
         The k kept samples stand for all of the ray: their mean by weight, times the ray's accumulation.
         """
         samples = samples.to(self.sums.device)
-        values, observed = self._values(samples.positions)
+        values, observed = self.values(samples.positions)
         total = samples.weights.sum(-1).clamp_min(1e-6)
         rendered = (samples.weights * values).sum(-1) / total * samples.accumulation
         share = (samples.weights * observed).sum(-1) / total
@@ -130,7 +129,31 @@ class MaskGrid(nn.Module):
         """The 3D matte as a view sees it, in [0, 1]."""
         return self.look(samples).alpha
 
-    def _values(self, places: Float[Tensor, "*n 3"]) -> tuple[Float[Tensor, "*n"], Bool[Tensor, "*n"]]:
+    def object_ends(self, samples: ViewSamples) -> Float[Tensor, "r 3"]:
+        """Where each ray ends on the object, in the world: the mean place of its samples, weighted by w V.
+
+        Unlike a point at the expected depth it does not hang between the object's rim and what lies behind it. Rays
+        that meet no object end at the origin.
+        """
+        samples = samples.to(self.sums.device)
+        weights = samples.weights * self.query(samples.positions)[0]
+        weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-9)
+        return (weights[..., None] * self.domain.to_world(samples.positions)).sum(-2)
+
+    def object_extent(self) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]] | None:
+        """Corners of the box round all vertices above one half, with a vertex of room; None where there are none."""
+        values, _ = self.estimator.read(self.estimator.channels(self.sums))
+        found = (self.estimator.opacity(values) > 0.5).nonzero()
+        if len(found) == 0:
+            return None
+        lower, upper = found.amin(0) - 1, found.amax(0) + 1
+        return lower.clamp_min(0) / (self.resolution - 1), upper.clamp_max(self.resolution - 1) / (self.resolution - 1)
+
+    def values(self, places: Float[Tensor, "*n 3"]) -> tuple[Float[Tensor, "*n"], Bool[Tensor, "*n"]]:
+        """The estimator's values at places of the unit cube, to be rendered, and whether any view has observed them.
+
+        Zero outside the cube.
+        """
         volume = self.estimator.channels(self.sums).permute(3, 0, 1, 2)[None]
         # grid_sample's last axis of coordinates runs from the fastest axis to the slowest, in [-1, 1].
         at = (places.to(volume).reshape(1, 1, 1, -1, 3) * 2 - 1).flip(-1)
@@ -138,3 +161,5 @@ class MaskGrid(nn.Module):
         inside = ((places >= 0) & (places <= 1)).all(dim=-1)
         values, observed = self.estimator.read(channels.reshape(2, *places.shape[:-1]).movedim(0, -1))
         return values * inside, observed & inside
+
+    _values = values

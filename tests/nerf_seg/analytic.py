@@ -1,7 +1,7 @@
 """A scene in closed form: a soft ball with hairs before a wall, a pole in front of both, cameras on an arc.
 
-All matter but the wall is a sum of Gaussian densities, whose integral along any stretch of any ray is a difference of two
-error functions. Rendering weights, mattes and pictures are therefore exact, and the scene needs no training.
+All matter but the wall is a sum of Gaussian densities, whose integral along any stretch of any ray is a difference of
+two error functions. Rendering weights, mattes and pictures are therefore exact, and the scene needs no training.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class Blobs:
 
 def ball_with_hairs(hairs: int) -> Blobs:
     """A ball of radius 0.45 or so, and hairs on its upper half, thinner towards their ends."""
-    centres, sigmas, depths = [torch.zeros(3)], [0.16], [40.0]
+    centres, sigmas, depths = [torch.zeros(3)], [0.1], [4e4]
     turn = torch.linspace(0.2, np.pi - 0.2, hairs)
     for i, angle in enumerate(turn.tolist()):
         outward = torch.tensor([np.cos(angle), np.sin(angle), 0.35 * (-1) ** i], dtype=torch.float32)
@@ -92,7 +92,7 @@ class AnalyticScene:
     @property
     def domain(self) -> Domain:
         """The scene's box."""
-        return Domain.box((-HALF_SIDE,) * 3, (HALF_SIDE,) * 3)
+        return Domain.box((-HALF_SIDE, -HALF_SIDE, -HALF_SIDE), (HALF_SIDE, HALF_SIDE, HALF_SIDE))
 
     def view(self, index: int) -> View:
         """What that camera sees."""
