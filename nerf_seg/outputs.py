@@ -1,0 +1,129 @@
+"""What a finished run leaves in its folder, beside the checkpoint that ns-eval, ns-render and ns-export read."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from zim_plugins.core import estimate_foreground, write_image
+
+from .contact_sheet import contact_sheet
+from .rendering import edited_picture
+from .scene import boxed
+from .whole_files import write_whole
+
+if TYPE_CHECKING:
+    from .pipeline import Sa3dZimPipeline
+    from .view import View
+
+logger = logging.getLogger(__name__)
+
+OVERLAY_COLOUR = (255, 90, 25)
+KEY_VIEWS = 6
+"""Training cameras that the fly-through passes."""
+FRAMES_PER_SECOND = 12
+
+
+class RunOutputs:
+    """Writes the outputs of one run, each file whole; report.json is the last.
+
+    Args:
+        pipeline: with a complete segmenter.
+        folder: of the run.
+    """
+
+    def __init__(self, pipeline: "Sa3dZimPipeline", folder: Path) -> None:
+        self.pipeline, self.folder = pipeline, folder
+        self.seconds: dict[str, float] = {}
+
+    def write(self) -> None:
+        """Write all of them."""
+        with self._timed("mattes"):
+            self.write_mattes()
+        with self._timed("sheet"):
+            segmenter = self.pipeline.segmenter
+            write_image(self.folder / "contact_sheet.png", contact_sheet(segmenter.sheet(self.pipeline.source)))
+        with self._timed("grid"):
+            self.write_grid()
+        with self._timed("renders"):
+            self.write_renders()
+        self.write_report()
+
+    def write_mattes(self) -> None:
+        """alpha/ and overlay/ of every picture, the held-out ones included; matte/ and rgba/ of the training views."""
+        scene, segmenter = self.pipeline.scene, self.pipeline.segmenter
+        trained = set(scene.source.names)
+        for name in scene.names:
+            view = self.view_of(name)
+            alpha = segmenter.grid.render(view.samples)
+            picture = f"{Path(name).stem}.png"
+            write_image(self.folder / "alpha" / picture, alpha)
+            write_image(self.folder / "overlay" / picture, overlay(view.image, alpha))
+            if name in trained:
+                matte = segmenter.matte_view(view)
+                write_image(self.folder / "matte" / picture, matte)
+                write_image(self.folder / "rgba" / picture, cut_out(view.image, matte))
+
+    def view_of(self, name: str) -> "View":
+        """A picture of the capture, with its samples in the grid's cube."""
+        from dataclasses import replace
+
+        view = self.pipeline.scene.view_of(name)
+        return replace(view, samples=boxed(view.samples, self.pipeline.sa3d.grid.domain))
+
+    def write_grid(self) -> None:
+        """mask_grid.npz: the two sums of every vertex, and the part of contracted space that they lie in."""
+        grid = self.pipeline.sa3d.grid
+        path = self.folder / "mask_grid.npz"
+        arrays = {
+            "sums": grid.sums.cpu().numpy(),
+            "lower": np.array(grid.domain.lower),
+            "upper": np.array(grid.domain.upper),
+        }
+        write_whole(
+            path, lambda stream: np.savez_compressed(stream, estimator=np.array(repr(grid.estimator)), **arrays)
+        )
+
+    def write_renders(self) -> None:
+        """object_only.png and removed.png of the reference view, and the same two as fly-through videos."""
+        pipeline = self.pipeline
+        nerf, grid = pipeline.sa3d.nerf, pipeline.sa3d.grid
+        reference = pipeline.scene.views["train"].camera(pipeline.segmenter.order[0])
+        picture, opacity = edited_picture(nerf, grid, reference, "object")
+        write_image(self.folder / "object_only.png", np.dstack([picture, np.uint8(255 * opacity + 0.5)]))
+        write_image(self.folder / "removed.png", edited_picture(nerf, grid, reference, "rest")[0])
+
+    def write_report(self) -> None:
+        """report.json: the NeRF, the options, every visit, and seconds by stage."""
+        pipeline = self.pipeline
+        report = pipeline.segmenter.report()
+        report["seconds"] |= {"rendering": pipeline.rendering_s, **{f"output {k}": v for k, v in self.seconds.items()}}
+        report["nerf"] = {"config": str(pipeline.config.nerf_config), "weights": pipeline.scene.key}
+        report["matter"] = pipeline.config.matter
+        report["grid"] = {"resolution": pipeline.sa3d.grid.resolution, "domain": vars(pipeline.sa3d.grid.domain)}
+        text = json.dumps(report, indent=1, default=str)
+        write_whole(self.folder / "report.json", lambda stream: stream.write(text.encode()))
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start_s = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - start_s
+
+
+def overlay(image: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture with the object tinted by half."""
+    share = 0.5 * alpha[..., None]
+    return np.round(image * (1 - share) + np.array(OVERLAY_COLOUR) * share).astype(np.uint8)
+
+
+def cut_out(image: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 4"]:
+    """RGBA in [0, 1] with straight alpha and the object's own colours at its soft edges."""
+    colours = estimate_foreground(image.astype(np.float32) / 255, alpha).foreground
+    return np.dstack([colours.clip(0, 1), alpha]).astype(np.float32)

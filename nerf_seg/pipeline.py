@@ -1,0 +1,157 @@
+"""The pipeline of a run: options, the object's reference prompt, and one visit to a view at each step."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from zim_plugins.core import Predictor
+
+from .checkpoint import TrainedNerf, check_capture, load_nerf
+from .datamanager import Sa3dZimDataManager, Sa3dZimDataManagerConfig
+from .model import Sa3dZimModel, Sa3dZimModelConfig
+from .predictors import reference_alpha
+from .reference import ReferencePrompt
+from .scene import CACHE_FOLDER, BoxedViews, Scene, domain_around, photograph
+from .segmenter import Segmenter, SegmenterConfig
+from .view import View, ViewSource
+
+
+@dataclass
+class Sa3dZimPipelineConfig(VanillaPipelineConfig):
+    """What to segment, with which model, in which trained NeRF."""
+
+    _target: type = field(default_factory=lambda: Sa3dZimPipeline)
+    datamanager: Sa3dZimDataManagerConfig = field(default_factory=Sa3dZimDataManagerConfig)
+    """Options of the data manager."""
+    model: Sa3dZimModelConfig = field(default_factory=Sa3dZimModelConfig)
+    """Options of the mask grid."""
+    nerf_config: Path | None = None
+    """config.yml of a trained nerfacto run; without it one is trained first, into the run's folder."""
+    light: bool = False
+    """For machines without a GPU: the NeRF that is trained first is nerfacto-light instead of nerfacto."""
+    reference_view: str | None = None
+    """File name of the training picture that the prompt is given in, such as IMG_4038.JPG; the first by default."""
+    points: str | None = None
+    """Clicks on the object, "x,y;x,y", in pixels of the picture as trained (x right, y down) or as shares of it."""
+    neg_points: str | None = None
+    """Clicks on what is not the object."""
+    box: str | None = None
+    """A box round the object, "x1,y1,x2,y2"."""
+    scribbles_pos: Path | None = None
+    """Picture of strokes on the object, non-zero where drawn."""
+    scribbles_neg: Path | None = None
+    """Picture of strokes on what is not the object."""
+    mask: Path | None = None
+    """Mask or alpha of the object in the reference view: taken as it is."""
+    prompt_file: Path | None = None
+    """The same as JSON: view, points, labels, box."""
+    text: str | None = None
+    """Name of the object; the first box that Grounding DINO finds for it is the prompt. Needs --pipeline.text-model."""
+    text_model: Path | None = None
+    """Folder with a Grounding DINO of transformers; nothing is downloaded."""
+    matter: str = "auto"
+    """Model for the mattes: a name or path as in `zim matte --model`, or oracle:DIR for mattes from a folder."""
+    num_prompts: int = 10
+    """Most clicks that are derived for each further view."""
+    prompting: Literal["points", "box"] = "points"
+    """How further views are prompted from the 3D matte so far."""
+    iou_threshold: float = 0.5
+    """Views whose matte agrees less than this with the 3D matte so far (soft IoU) are left out."""
+    lamb: float = 1.0
+    """SA3D's lambda, for --pipeline.model.loss sa3d: 1.0 is the authors' default, 0.15 the paper's."""
+    passes: int = 2
+    """How often each view is visited; this is what sets the length of a run."""
+    video_frames: int = 24
+    """Frames of the fly-through videos of the object alone and of the scene without it; 0 for none."""
+    sweeps: int = 10
+    """Sweeps of the refinement after the last visit, for --pipeline.model.loss matte; 0 leaves it out."""
+
+
+class Sa3dZimPipeline(VanillaPipeline):
+    """A field with a mask grid, and the segmenter that fills it during training."""
+
+    config: Sa3dZimPipelineConfig
+    datamanager: Sa3dZimDataManager
+    segmenter: Segmenter
+    scene: Scene
+    source: ViewSource
+
+    def __init__(self, config: Sa3dZimPipelineConfig, device: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, device, *args, **kwargs)
+        self.rendering_s = 0.0
+
+    @property
+    def sa3d(self) -> Sa3dZimModel:
+        """The model, by its own type."""
+        return self.model  # pyright: ignore[reportReturnType]
+
+    def open_field(self, nerf: TrainedNerf) -> None:
+        """Load the trained field, after checking that it belongs to the data.
+
+        Raises:
+            CheckpointError: it does not.
+        """
+        check_capture(nerf, self.datamanager.train_dataparser_outputs)
+        load_nerf(self.sa3d.nerf, nerf)
+        self.scene = Scene(
+            self.sa3d.nerf,
+            self.datamanager.train_dataset,
+            self.datamanager.eval_dataset,
+            nerf.config_path.parent / CACHE_FOLDER,
+            nerf.digest(),
+            self.config.model.samples_per_ray,
+        )
+
+    def start(self, reference: ReferencePrompt, predictor: Predictor) -> None:
+        """Matte the reference view, lay the grid round the object, and get ready for the first visit.
+
+        Raises:
+            ValueError: nothing is matted in the reference view.
+        """
+        names = self.scene.source.names
+        index = reference.index(names)
+        alpha = reference_alpha(predictor, reference, names[index], photograph(self.datamanager.train_dataset, index))
+        if self.config.model.box == "object":
+            self.sa3d.set_domain(domain_around(self.scene.source.view(index).samples, alpha))
+        config = self.config
+        options = SegmenterConfig(
+            estimator=config.model.loss,
+            lamb=config.lamb,
+            iou_threshold=config.iou_threshold,
+            passes=config.passes,
+            num_prompts=config.num_prompts,
+            prompting=config.prompting,
+            sweeps=config.sweeps,
+        )
+        self.source = BoxedViews(self.scene.source, self.sa3d.grid.domain)
+        self.segmenter = Segmenter(options, self.sa3d.grid, predictor, reference, self.source.names)
+
+    def next_view(self) -> View:
+        """The view whose turn it is."""
+        start_s = time.perf_counter()
+        view = self.source.view(self.segmenter.order[self.segmenter.done])
+        self.rendering_s += time.perf_counter() - start_s
+        return view
+
+    def refine(self) -> None:
+        """Refine the grid after the last visit."""
+        start_s = time.perf_counter()
+        self.segmenter.refine(self.source)
+        CONSOLE.log(f"refined in {time.perf_counter() - start_s:.1f} s")
+
+    def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, torch.Tensor], dict[str, Any]]:
+        """Visit one view. There is no gradient: the loss is one minus the soft IoU, to be looked at."""
+        record = self.segmenter.visit(self.next_view())
+        verdict = "accepted" if record.accepted else f"left out: {record.reason}"
+        CONSOLE.log(f"{record.view}: soft IoU {_shown(record.soft_iou)}, {verdict}")
+        loss = torch.tensor(0.0 if record.soft_iou is None else 1 - record.soft_iou)
+        return {}, {"soft_iou_loss": loss}, {"accepted": float(record.accepted)}
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
