@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +11,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from zim_plugins.core import ImageError, composite, read_image
+
+from .cases import Case, Listed
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -34,20 +37,6 @@ class Recipe:
     """Source of an RGBA picture, for `read_image`."""
     background: str
     half: Half
-
-
-@dataclass(frozen=True, eq=False)
-class Composite:
-    """A picture, the object's exact opacity, and the picture without the object."""
-
-    image: UInt8[np.ndarray, "h w 3"]
-    """RGB, with the object."""
-    alpha: Float32[np.ndarray, "h w"]
-    """The opacity that the object was laid over with, in [0, 1]."""
-    clean: UInt8[np.ndarray, "h w 3"]
-    """RGB, without the object."""
-    foreground: Float32[np.ndarray, "h w 3"]
-    """The object's straight colours, RGB in [0, 1]; only where alpha is above 0."""
 
 
 def half_of(source: str) -> Half:
@@ -88,7 +77,15 @@ def plan_composites(
     return recipes
 
 
-def make_composite(recipe: Recipe, *, max_side_px: int = MAX_SIDE_PX) -> Composite:
+def list_composites(recipes: Sequence[Recipe], *, max_side_px: int = MAX_SIDE_PX) -> list[Listed]:
+    """The composites as cases; their subset is the half."""
+    return [
+        Listed(r.key, (r.cutout, r.background), partial(make_composite, r, max_side_px=max_side_px), subset=r.half)
+        for r in recipes
+    ]
+
+
+def make_composite(recipe: Recipe, *, max_side_px: int = MAX_SIDE_PX) -> Case:
     """Lay the cut-out over the background, at a size and place drawn from the recipe's key.
 
     Raises:
@@ -112,7 +109,7 @@ def make_composite(recipe: Recipe, *, max_side_px: int = MAX_SIDE_PX) -> Composi
     alpha, foreground = np.zeros((height, width), np.float32), np.zeros((height, width, 3), np.float32)
     alpha[window], foreground[window] = opacity, layer[..., :3]
     mixed = composite(foreground, alpha, clean.astype(np.float32) / np.float32(255.0))
-    return Composite(np.rint(mixed * 255).astype(np.uint8), alpha, clean, foreground)
+    return Case(np.rint(mixed * 255).astype(np.uint8), alpha, clean, foreground)
 
 
 def _read_rgba(source: str) -> "PIL.Image.Image":

@@ -11,6 +11,7 @@ RING = (0.01, 0.5)
 """Opacities, exclusive, between which a pixel belongs to the ring: the object's fringe."""
 CONTRAST_FLOOR = 1e-3
 """Least mean squared contrast, RGB in [0, 1], at which a ghost can be told."""
+SSIM_WINDOW_PX = 7
 SEAM_AWAY_PX = 8
 """Distance from the hole's rim at which the seam score looks for its reference [px]."""
 
@@ -71,20 +72,19 @@ def hole_psnr(
     return _decibels(float(squared_error(result, clean).sum() / support.sum()))
 
 
-def ssim(
-    result: UInt8[np.ndarray, "h w 3"], clean: UInt8[np.ndarray, "h w 3"], where: Bool[np.ndarray, "h w"]
-) -> float:
-    """Structural similarity (Wang et al. 2004, 7 px windows, channels apart), mean over the marked pixels.
+def ssim_map(
+    result: UInt8[np.ndarray, "h w 3"], clean: UInt8[np.ndarray, "h w 3"]
+) -> Float64[np.ndarray, "h w"] | None:
+    """Structural similarity of each pixel (Wang et al. 2004; windows of 7 px, mean over the channels).
 
-    Raises:
-        ValueError: no pixel is marked.
+    A region's score is the mean over its pixels. None where the picture is smaller than a window.
     """
     from skimage.metrics import structural_similarity
 
-    if not where.any():
-        raise ValueError("SSIM of no pixels: the region is empty")
-    full = structural_similarity(result, clean, channel_axis=2, data_range=255, full=True)[1]
-    return float(full[where].mean())
+    if min(result.shape[:2]) < SSIM_WINDOW_PX:
+        return None
+    full = structural_similarity(result, clean, channel_axis=2, data_range=255, full=True, win_size=SSIM_WINDOW_PX)[1]
+    return np.asarray(full, dtype=np.float64).mean(axis=2)
 
 
 def ghost(

@@ -1,0 +1,86 @@
+"""Cases from COCO: objects with their drawn masks and categories, from the instances' JSON or from the click set."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from zim_plugins.core import read_alpha, read_image
+from zim_plugins.data.fault import DataError, Fault
+from zim_plugins.data.index import Sample
+from zim_plugins.data.registry import read_dataset
+
+from .cases import Case, Listed
+from .folders import Tell
+
+SHARES = (0.01, 0.3)
+"""Least and largest share of the picture that an object covers, to be taken."""
+BORDER_PX = 1
+"""An object within this of the picture's edge is cut off, and not taken."""
+_CLICK_SET_MASK = re.compile(r"(?P<category>.+)_\d+_[^_]+")
+
+
+def list_coco(root: Path, tell: Tell, *, split: str = "val", every: int = 1) -> list[Listed]:
+    """List one object of each picture: the largest that covers 1 to 30 % of it and is not cut off by its edge.
+
+    Args:
+        root: COCO's folder, with `annotations/instances_val2017.json` and `val2017/`; or a click set, with `images/`
+            and `masks/CATEGORY_kk_IMAGE.png`, as COCO_MVal is.
+        tell: is told of what is unpaired or damaged.
+        split: of COCO.
+        every: take every Nth picture only.
+
+    Raises:
+        DataError: the folder is laid out in neither way.
+    """
+
+    def report(fault: Fault) -> None:
+        tell(fault.kind, fault.where, fault.message)
+
+    name, part = ("objects", "all") if (root / "masks").is_dir() else ("coco", split)
+    by_picture: dict[Path, list[Sample]] = {}
+    for sample in read_dataset(name, root, part, report=report):
+        by_picture.setdefault(sample.image, []).append(sample)
+    listed = []
+    for picture, samples in list(by_picture.items())[::every]:
+        chosen = _choose(samples, tell)
+        if chosen is not None:
+            files = (str(picture), *([str(chosen.alpha)] if chosen.alpha is not None else []))
+            listed.append(Listed(_key(chosen), files, partial(_read, chosen), category=_category(chosen)))
+    return listed
+
+
+def _choose(samples: list[Sample], tell: Tell) -> Sample | None:
+    """The largest object of fitting size that is not cut off; None where there is none."""
+    best, largest = None, 0
+    for sample in samples:
+        try:
+            mask = sample.read_alpha() > 0.5
+        except (DataError, ValueError) as error:
+            tell("unreadable mask", _key(sample), str(error))
+            continue
+        inner = mask[BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX]
+        area = int(mask.sum())
+        if inner.sum() == area and SHARES[0] <= area / mask.size <= SHARES[1] and area > largest:
+            best, largest = sample, area
+    return best
+
+
+def _read(sample: Sample) -> Case:
+    picture = read_image(sample.image).rgb
+    alpha = sample.read_alpha() if sample.alpha is None else read_alpha(sample.alpha)
+    if alpha.shape != picture.shape[:2]:
+        raise ValueError(f"the mask is {alpha.shape}, its picture {picture.shape[:2]} (height, width)")
+    return Case(picture, (alpha > 0.5).astype(np.float32))
+
+
+def _key(sample: Sample) -> str:
+    return sample.alpha.stem if sample.alpha is not None else f"{sample.image.stem}-{sample.extra['annotation']}"
+
+
+def _category(sample: Sample) -> str:
+    if sample.alpha is None:
+        return str(sample.extra["category"])
+    found = _CLICK_SET_MASK.fullmatch(sample.alpha.stem)
+    return found["category"].replace("_", " ") if found else ""

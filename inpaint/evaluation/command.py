@@ -1,0 +1,149 @@
+"""What all three commands do with their cases: mattes, removals, scores, report."""
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from zim_plugins.commands.session import DONE, FAILED, Misuse
+
+if TYPE_CHECKING:
+    from .cases import Listed
+    from .cli import CocoArgs, CompositesArgs, FoldersArgs
+    from .run import Plan
+    from .scoring import Networks
+
+    Args = CompositesArgs | FoldersArgs | CocoArgs
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(args: "Args", cases: "Sequence[Listed]", faults: list[dict[str, str]]) -> int:
+    """Evaluate what is not yet evaluated, then write the report; answers with the exit code.
+
+    Args:
+        args: of the command.
+        cases: all of them.
+        faults: what their reader passed over.
+
+    Raises:
+        Misuse: the arguments cannot work.
+    """
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from zim_plugins.evaluation.models import ModelOptions, load_model
+
+    from .run import TRUTH, evaluate_cases, finished_rows
+
+    if not cases:
+        raise Misuse("there is no case to evaluate: see --help for how the data should lie")
+    networks, missing = _networks(args, cases)
+    plan = _plan(args, networks)
+    for matte in plan.mattes:
+        todo = [case for case in cases if finished_rows(plan, matte, case) is None]
+        if len(todo) < len(cases):
+            logger.info("%s: %d of %d cases are done", matte, len(cases) - len(todo), len(cases))
+        if not todo:
+            continue
+        predictor = None if matte == TRUTH else load_model(matte, ModelOptions(args.device))
+        # disable=None: a bar on a terminal only.
+        with logging_redirect_tqdm(), tqdm(total=len(todo), unit="case", desc=matte, disable=None) as bar:
+            evaluate_cases(predictor, matte, todo, plan, networks=networks, tick=bar.update)
+    return _write(args, plan, cases, faults, missing)
+
+
+def _plan(args: "Args", networks: "Networks") -> "Plan":
+    """What is done; faults of the arguments are told before anything is."""
+    from inpaint.inpainter import choose_backend
+    from zim_plugins.evaluation.models import describe_model
+
+    from .methods import METHODS
+    from .run import TRUTH, Plan
+
+    mattes, fillers, methods = _words(args.mattes), _words(args.fillers), _words(args.methods)
+    for option, words in (("mattes", mattes), ("fillers", fillers), ("methods", methods)):
+        if not words or len(set(words)) < len(words):
+            raise Misuse(f"--{option} names each once, got {', '.join(words) or 'none'}")
+    if unknown := [m for m in methods if m not in METHODS]:
+        raise Misuse(f"--methods are {', '.join(METHODS)}, got {', '.join(unknown)}")
+    try:
+        fillers = tuple(choose_backend(name)[0] for name in fillers)
+    except ValueError as error:
+        raise Misuse(str(error)) from error
+    sha256 = {m: describe_model(m)["sha256"] for m in mattes if m != TRUTH}
+    weights = tuple(name for name in ("lpips", "clip", "inception") if getattr(networks, name) is not None)
+    return Plan(args.out, mattes, sha256, fillers, methods, args.fills, not args.no_pictures, weights)
+
+
+def _networks(args: "Args", cases: "Sequence[Listed]") -> "tuple[Networks, dict[str, str]]":
+    """The scores that need weights, and why some cannot be had. A folder or file that was named must work."""
+    from .clip import Clip
+    from .fid import Inception
+    from .perceptual import Lpips
+    from .scoring import Networks
+
+    missing: dict[str, str] = {}
+    lpips = clip = inception = None
+    try:
+        lpips = Lpips()
+    except FileNotFoundError as error:
+        missing["LPIPS"] = str(error)
+    try:
+        if args.clip is None:
+            missing["CLIP"] = "no folder was named with --clip"
+        else:
+            clip = Clip(args.clip, [case.category for case in cases])
+        if args.inception is None:
+            missing["FID"] = "no file was named with --inception"
+        else:
+            inception = Inception(args.inception)
+    except (FileNotFoundError, ValueError) as error:
+        raise Misuse(str(error)) from error
+    for score, reason in missing.items():
+        logger.info("%s is left out: %s", score, reason)
+    return Networks(lpips, clip, inception), missing
+
+
+def _write(
+    args: "Args",
+    plan: "Plan",
+    cases: "Sequence[Listed]",
+    faults: list[dict[str, str]],
+    missing: dict[str, str],
+) -> int:
+    """The report from all rows on the disk."""
+    from zim_plugins.data.index import whole_file
+    from zim_plugins.evaluation.models import describe_model
+    from zim_plugins.evaluation.page import write_page
+    from zim_plugins.evaluation.report import describe_run, write_report
+    from zim_plugins.evaluation.tables import to_latex, to_markdown
+
+    from .report import arrange, build_report, write_rows
+    from .run import TRUTH, describe_plan, fingerprint, read_rows
+    from .tables import build_tables
+
+    rows = arrange([row for m in plan.mattes for case in cases for row in read_rows(plan, m, case)], args.compare)
+    models = [describe_model(m) for m in plan.mattes if m != TRUTH]
+    name = type(args).__name__.removesuffix("Args").lower()
+    dataset = {"name": name, "split": f"({len(cases)} cases)", "cases": len(cases)}
+    dataset |= {"sha256_of_names_and_sizes": fingerprint(cases)}
+    report = build_report(rows, faults, missing, describe_run(describe_plan(plan), models, dataset), args.out)
+    report["provenance"]["missing_scores"] = missing
+    tables = build_tables(report)
+    write_report(args.out / "report.json", report)
+    write_rows(args.out / "rows.csv", rows)
+    for file, text in (("tables.md", to_markdown(tables)), ("tables.tex", to_latex(tables))):
+        with whole_file(args.out / file) as stream:
+            stream.write(text.encode())
+    write_page(args.out / "report.html", report, tables, rows)
+    for failure in report["failures"]:
+        at = " ".join(failure[key] for key in ("picture", "model", "prompt") if failure[key])
+        logger.error("%s: %s: %s", failure["kind"], at, failure["message"])
+    if report["failures"]:
+        logger.error("%d failures; the report lists them", len(report["failures"]))
+    print(args.out)
+    return FAILED if report["failures"] else DONE
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
