@@ -66,6 +66,10 @@ class DiffusionInpainter:
         """
         return cls(_load_pipeline(name, resolve_device(device)), name=name, settings=settings)
 
+    def with_settings(self, settings: FillSettings) -> "DiffusionInpainter":
+        """The same pipeline with other settings."""
+        return DiffusionInpainter(self.pipeline, name=self.name, settings=settings)
+
     def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
         """Repaint the hole without a text; see `Inpainter.fill`."""
         refuse_a_full_hole(hole)

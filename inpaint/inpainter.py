@@ -1,7 +1,7 @@
 """Inpainter: anything that fills a hole, and the register of those that are at hand."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from typing import Protocol, runtime_checkable
 
@@ -82,6 +82,35 @@ class FillSettings:
     """Weight of the prompt (classifier-free guidance)."""
 
 
+@runtime_checkable
+class AdjustableInpainter(GuidedInpainter, Protocol):
+    """A filler that can be told how to go about it."""
+
+    def with_settings(self, settings: FillSettings) -> GuidedInpainter:
+        """The same filler with other settings; nothing is loaded again."""
+        ...
+
+
+def adjusted(inpainter: Inpainter, settings: FillSettings) -> Inpainter:
+    """Give a filler the settings of one call; a seed alone is nothing to one that knows no chance.
+
+    Raises:
+        UnsupportedPrompt: it can be told none of them.
+    """
+    if isinstance(inpainter, AdjustableInpainter):
+        return inpainter.with_settings(settings)
+    _refuse_settings(inpainter, settings)
+    return inpainter
+
+
+def _refuse_settings(inpainter: Inpainter, settings: FillSettings) -> None:
+    names = [field.name for field in fields(settings) if field.name != "seed"]
+    if given := [name for name in names if getattr(settings, name) not in (None, "")]:
+        raise UnsupportedPrompt(
+            f"the filler {inpainter.name} takes no {', '.join(given)}: that is for diffusion models (sd15, sdxl, ...)"
+        )
+
+
 def as_guided(inpainter: Inpainter) -> GuidedInpainter:
     """Take a filler as one that follows a text.
 
@@ -137,9 +166,12 @@ def load_inpainter(name: str = "auto", *, device: str = "auto", settings: FillSe
         MissingExtra: its package is not installed.
         CheckpointError: its weights are not here, or are not the right ones.
         ServerError: no server answers.
+        UnsupportedPrompt: settings for a diffusion model were given to another filler.
     """
     chosen, reason = choose_backend(name)
     inpainter = _make(chosen, device, settings or FillSettings())
+    if settings is not None and not isinstance(inpainter, AdjustableInpainter):
+        _refuse_settings(inpainter, settings)
     _log.info("filling with %s: %s", chosen, reason)
     return inpainter
 
@@ -201,10 +233,10 @@ def _make(name: str, device: str, settings: FillSettings) -> Inpainter:
         return ServerInpainter(name, settings=settings)
     first, plus, second = name.partition("+")
     if plus and first in LOCAL_NAMES:
-        from .prefill import STRENGTH, PrefilledInpainter
+        from .prefill import PrefilledInpainter, gently
 
-        gentle = replace(settings, strength=STRENGTH if settings.strength is None else settings.strength)
-        return PrefilledInpainter(_make(first, device, settings), as_guided(_make(second, device, gentle)))
+        followed = as_guided(_make(second, device, gently(settings)))
+        return PrefilledInpainter(_make(first, device, settings), followed)
     from .diffusion import DiffusionInpainter
 
     return DiffusionInpainter.from_pretrained(name, device=device, settings=settings)

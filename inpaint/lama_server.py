@@ -1,6 +1,7 @@
 """A running lama-cleaner or IOPaint server as a filler, through its HTTP interface."""
 
 import base64
+import copy
 import http.client
 import io
 import json
@@ -60,6 +61,12 @@ class ServerInpainter:
         self._settings = settings or FillSettings()
         self._timeout_s = timeout_s
         self.is_iopaint, self.model, self.takes_text = self._ask()
+
+    def with_settings(self, settings: FillSettings) -> "ServerInpainter":
+        """The same server, asked with other settings."""
+        other = copy.copy(self)
+        other._settings = settings
+        return other
 
     def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
         """Repaint the hole; see `Inpainter.fill`."""

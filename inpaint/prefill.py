@@ -4,10 +4,12 @@ A diffusion model that is asked to fill a hole without a text often invents anot
 it adds texture and leaves the content.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from .inpainter import GuidedInpainter, Inpainter
+from .inpainter import FillSettings, GuidedInpainter, Inpainter, adjusted, as_guided
 
 STRENGTH = 0.5
 """How far the diffusion model leaves the first fill, unless it is told."""
@@ -41,3 +43,12 @@ class PrefilledInpainter:
     ) -> UInt8[np.ndarray, "h w 3"]:
         """Repaint the hole by a text; see `GuidedInpainter.fill_guided`."""
         return self.second.fill_guided(self.first.fill(image, hole), hole, prompt=prompt, change=change)
+
+    def with_settings(self, settings: FillSettings) -> "PrefilledInpainter":
+        """The same two fillers, the second with other settings."""
+        return PrefilledInpainter(self.first, as_guided(adjusted(self.second, gently(settings))))
+
+
+def gently(settings: FillSettings) -> FillSettings:
+    """The settings of a second filler: at `STRENGTH`, unless another is asked for."""
+    return replace(settings, strength=STRENGTH if settings.strength is None else settings.strength)
