@@ -101,7 +101,7 @@ def captured(data: Path, work: Path) -> Path:
 
 
 def summary(report_file: Path, rows_file: Path) -> dict:
-    """Means, and by how much ours is ahead of each baseline: on average, at least, and on how many pictures it loses."""
+    """Means, and by how much ours is ahead of each baseline: on average, at least, and where it loses."""
     import csv
 
     report = json.loads(report_file.read_text())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zim_plugins.core import read_alpha, read_image
+from zim_plugins.core import read_image
 from zim_plugins.data.fault import DataError, Fault
 from zim_plugins.data.index import Sample
 from zim_plugins.data.registry import read_dataset
@@ -46,7 +46,7 @@ def list_coco(root: Path, tell: Tell, *, split: str = "val", every: int = 1) -> 
     for picture, samples in list(by_picture.items())[::every]:
         chosen = _choose(samples, tell)
         if chosen is not None:
-            files = (str(picture), *([str(chosen.alpha)] if chosen.alpha is not None else []))
+            files = (str(picture), *([str(root / "masks" / chosen.extra["mask"])] if "mask" in chosen.extra else []))
             listed.append(Listed(_key(chosen), files, partial(_read, chosen), category=_category(chosen)))
     return listed
 
@@ -68,19 +68,20 @@ def _choose(samples: list[Sample], tell: Tell) -> Sample | None:
 
 
 def _read(sample: Sample) -> Case:
-    picture = read_image(sample.image).rgb
-    alpha = sample.read_alpha() if sample.alpha is None else read_alpha(sample.alpha)
+    picture, alpha = read_image(sample.image).rgb, sample.read_alpha()
     if alpha.shape != picture.shape[:2]:
         raise ValueError(f"the mask is {alpha.shape}, its picture {picture.shape[:2]} (height, width)")
     return Case(picture, (alpha > 0.5).astype(np.float32))
 
 
 def _key(sample: Sample) -> str:
-    return sample.alpha.stem if sample.alpha is not None else f"{sample.image.stem}-{sample.extra['annotation']}"
+    if "mask" in sample.extra:
+        return Path(sample.extra["mask"]).stem
+    return f"{sample.image.stem}-{sample.extra['annotation']}"
 
 
 def _category(sample: Sample) -> str:
-    if sample.alpha is None:
+    if "category" in sample.extra:
         return str(sample.extra["category"])
-    found = _CLICK_SET_MASK.fullmatch(sample.alpha.stem)
+    found = _CLICK_SET_MASK.fullmatch(_key(sample))
     return found["category"].replace("_", " ") if found else ""

@@ -1,0 +1,175 @@
+"""The command as a whole: reports, resume, exit codes, missing weights."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from inpaint.evaluation.cli import entrypoint
+
+
+def command(*words: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        entrypoint([str(word) for word in words])
+    return int(left.value.code or 0)
+
+
+def composites(sources: Path, out: Path, filler: str, *more: object) -> int:
+    return command(
+        *("composites", "--cutouts", sources / "cutouts", "--backgrounds", sources / "photos"),
+        *("--per-cutout", 1, "--mattes", "truth", "--fillers", filler, "--out", out, *more),
+    )
+
+
+def report_of(out: Path) -> dict:
+    return json.loads((out / "report.json").read_text())
+
+
+def mean(report: dict, model: str, score: str) -> float:
+    (entry,) = [e for e in report["means"] if e["model"] == model and e["subset"] == "all"]
+    return entry["scores"][score]["mean"]
+
+
+@pytest.fixture
+def done(sources: Path, filler: str) -> Path:
+    out = sources / "out"
+    assert composites(sources, out, filler) == 0
+    return out
+
+
+def test_a_run_writes_the_whole_report(done: Path) -> None:
+    report = report_of(done)
+    assert report["counts"] == {"rows": 35, "scored": 35, "failures": 0}
+    assert mean(report, "ours", "ring_psnr") > mean(report, "alpha", "ring_psnr") + 3
+    assert mean(report, "ours", "ghost") < 0.1 < mean(report, "alpha", "ghost")
+    assert mean(report, "hard", "ghost") == pytest.approx(1, abs=0.05)
+    assert report["means"][0]["scores"]["hole_psnr"]["n"] == 7
+    tested = {(t["first"], t["second"], t["score"]): t for t in report["paired"]}
+    found = tested["ours", "alpha", "ring_psnr"]
+    assert found["pictures"] == 7 and found["least"] > 0 and found["p"] <= found["p_holm"]
+    assert set(report["missing"]) >= {"CLIP", "FID"}
+    provenance = report["provenance"]
+    assert provenance["settings"]["fills"] == "shared" and provenance["dataset"]["cases"] == 7
+    page = (done / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") >= 35 and "un-mixed" in page
+    assert "support, un-mixed" in (done / "tables.md").read_text()
+    assert len((done / "rows.csv").read_text().splitlines()) == 36
+
+
+def test_a_second_run_does_only_what_is_missing_and_its_report_is_byte_identical(
+    done: Path, sources: Path, filler: str
+) -> None:
+    before = {name: (done / name).read_bytes() for name in ("report.json", "report.html", "rows.csv", "tables.md")}
+    rows = sorted((done / "rows" / "truth").iterdir())
+    times = {path: path.stat().st_mtime_ns for path in rows}
+    rows[2].unlink()
+    assert composites(sources, done, filler) == 0
+    assert {name: (done / name).read_bytes() for name in before} == before
+    assert [p for p in rows if p.stat().st_mtime_ns != times[p]] == [rows[2]]
+    assert composites(sources, done, filler, "--methods", "ours,hard") == 0  # another plan starts anew
+    assert report_of(done)["counts"]["rows"] == 14
+
+
+def test_below_six_cases_nothing_is_tested(sources: Path, filler: str) -> None:
+    assert composites(sources, sources / "few", filler, "--every", 2, "--methods", "ours,hard") == 0
+    report = report_of(sources / "few")
+    assert report["counts"]["rows"] == 8
+    assert report["paired"] == []
+
+
+def test_a_damaged_cutout_is_a_row_and_exit_code_1_and_is_tried_again(sources: Path, filler: str) -> None:
+    target = sorted((sources / "cutouts").iterdir())[0]
+    kept = target.read_bytes()
+    target.write_bytes(b"no picture")
+    out = sources / "out"
+    assert composites(sources, out, filler, "--methods", "ours,hard") == 1
+    report = report_of(out)
+    assert report["failure_counts"] == {"unreadable case": 2} and report["counts"]["scored"] == 12
+    assert target.name in report["failures"][0]["message"]
+    target.write_bytes(kept)
+    assert composites(sources, out, filler, "--methods", "ours,hard") == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--methods", "ours,theirs"),
+        ("--mattes", "truth,truth"),
+        ("--fillers", "nobody"),
+        ("--every", "0"),
+        ("--half", "choose"),
+        ("--clip", "nowhere"),
+        ("--inception", "nowhere.pt"),
+    ],
+)
+def test_misuse_is_exit_code_2_and_writes_nothing(sources: Path, filler: str, words: tuple[str, str]) -> None:
+    assert composites(sources, sources / "out", filler, *words) == 2
+    assert not (sources / "out").exists()
+
+
+def test_no_sources_is_misuse() -> None:
+    assert command("composites") == 2
+
+
+def test_folders_without_a_clean_picture_have_the_scores_that_need_none(sources: Path, filler: str) -> None:
+    data = sources / "data"
+    for folder in ("image", "mask"):
+        (data / folder).mkdir(parents=True)
+    photo = next((sources / "photos").iterdir())
+    shutil.copy(photo, data / "image" / "a.png")
+    shutil.copy(photo, data / "image" / "lonely.png")
+    mask = np.zeros((90, 120), np.uint8)
+    mask[30:50, 40:70] = 255
+    PIL.Image.fromarray(mask).save(data / "mask" / "a.png")
+    arguments = ("folders", "--data", data, "--mattes", "truth", "--fillers", filler, "--out", sources / "out")
+    assert command(*arguments) == 1  # `lonely` has no mask
+    report = report_of(sources / "out")
+    assert report["failure_counts"] == {"unpaired": 1}
+    scores = report["means"][0]["scores"]
+    assert "seam" in scores and "hole_psnr" not in scores
+    assert scores["uncovered"]["mean"] == 0
+
+
+def coco_set(root: Path, rng: np.random.Generator) -> Path:
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for k, category in enumerate(["cat", "dog", "boat", "cup", "car", "bird"]):
+        picture = rng.integers(90, 110, (64, 64, 3)).astype(np.uint8)
+        picture[20:40, 22:42] = rng.integers(0, 255, 3)
+        PIL.Image.fromarray(picture).save(root / "images" / f"{k:012d}.jpg", quality=95)
+        mask = np.zeros((64, 64), np.uint8)
+        mask[20:40, 22:42] = 255
+        PIL.Image.fromarray(mask).save(root / "masks" / f"{category}_00_{k:012d}.png")
+    return root
+
+
+def test_the_papers_experiment_with_clip_and_fid(
+    tmp_path: Path, rng: np.random.Generator, filler: str, tiny_clip: Path, tiny_network: Path
+) -> None:
+    data, out = coco_set(tmp_path / "coco", rng), tmp_path / "out"
+    arguments = ("coco", "--data", data, "--mattes", "truth,grabcut", "--fillers", filler, "--out", out)
+    assert command(*arguments, "--clip", tiny_clip, "--inception", tiny_network) == 0
+    report = report_of(out)
+    assert {"CLIP", "FID"}.isdisjoint(report["missing"])
+    assert {e["model"] for e in report["means"]} == {"truth", "grabcut"}
+    scores = report["means"][0]["scores"]
+    assert scores["clip_gone_1"]["n"] == 6 and scores["clip_gone_1"]["mean"] >= scores["clip_gone_5"]["mean"]
+    assert 0 <= scores["clip_distance"]["mean"] <= 2
+    assert len(report["fid"]) == 2
+    first = report["fid"][0]
+    assert first["n"] == 6 and first["fid"] > 0 and not first["of_full_rank"]
+    assert "FID" in (out / "tables.md").read_text() and "CLIP@1" in (out / "tables.md").read_text()
+
+
+def test_without_weights_the_papers_experiment_says_what_is_missing(
+    tmp_path: Path, rng: np.random.Generator, filler: str
+) -> None:
+    data, out = coco_set(tmp_path / "coco", rng), tmp_path / "out"
+    assert command("coco", "--data", data, "--mattes", "truth", "--fillers", filler, "--out", out) == 0
+    report = report_of(out)
+    assert {"CLIP", "FID"} <= set(report["missing"]) and report["fid"] == []
+    assert "clip_distance" not in report["means"][0]["scores"]
+    assert "CLIP" in (out / "report.html").read_text()
