@@ -166,7 +166,7 @@ def _points_at(alpha: Float32[np.ndarray, "h w"], prompt: Prompt) -> bool:
     return True
 
 
-def _resized(alpha: Float32[np.ndarray, "h w"], size: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
+def _resized(alpha: Float32[np.ndarray, "h w"], size: tuple[int, int]) -> Float32[np.ndarray, "height width"]:
     if alpha.shape == size:
         return alpha
     reduced = PIL.Image.fromarray(alpha).resize((size[1], size[0]), PIL.Image.Resampling.BOX)

@@ -70,9 +70,9 @@ class ReferencePrompt:
             ValueError: a click is outside the view, a scribble is empty or of another size, or there is only a matte.
         """
         unit = self._unit_px(size)
-        prompts = [Prompt.from_points([(x * unit[0], y * unit[1], label) for x, y, label in self.points])] * bool(
-            self.points
-        )
+        prompts = []
+        if self.points:
+            prompts.append(Prompt.from_points([(x * unit[0], y * unit[1], label) for x, y, label in self.points]))
         for drawn, label in self.scribbles:
             if drawn.shape != size:
                 raise ValueError(f"the scribble is {drawn.shape}, the reference view {size} (height, width)")

@@ -1,5 +1,6 @@
 """Videos: MP4 where ffmpeg is at hand, else an animated GIF."""
 
+import contextlib
 import importlib.util
 import itertools
 import logging
@@ -49,7 +50,8 @@ def write_video(stem: Path, frames: Iterable[UInt8[np.ndarray, "h w 3"]], *, fps
     options: dict[str, Any] = {"fps": fps, "macro_block_size": 1} if mp4 else {"duration": 1000 / fps, "loop": 0}
     try:
         writer: Any
-        with get_writer(temporary, **options) as writer:
+        # imageio's own context manager leaves ffmpeg running after a fault.
+        with contextlib.closing(get_writer(temporary, **options)) as writer:
             for frame in itertools.chain([first], rest):
                 # H.264 halves the resolution of colours: sides are even.
                 writer.append_data(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2] if mp4 else frame)

@@ -132,7 +132,7 @@ def _write_view(path: Path, view: View) -> None:
 
 
 def _read_view(path: Path, name: str) -> View:
-    with np.load(path, allow_pickle=False) as stored:
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
         if str(stored["name"]) != name:
             raise ValueError(f"it holds {stored['name']}, not {name}")
         image = stored["image"]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nerf_seg.mask_grid import Domain
+from nerf_seg.mask_grid import Domain, MaskGrid
 from nerf_seg.view import View, ViewSamples
 
 WALL_Z = -1.3
@@ -47,7 +47,7 @@ class Blobs:
 def ball_with_hairs(hairs: int) -> Blobs:
     """A ball of radius 0.45 or so, and hairs on its upper half, thinner towards their ends."""
     centres, sigmas, depths = [torch.zeros(3)], [0.1], [4e4]
-    turn = torch.linspace(0.2, np.pi - 0.2, hairs)
+    turn = torch.linspace(0.2, torch.pi - 0.2, hairs)
     for i, angle in enumerate(turn.tolist()):
         outward = torch.tensor([np.cos(angle), np.sin(angle), 0.35 * (-1) ** i], dtype=torch.float32)
         for step in range(9):
@@ -151,3 +151,25 @@ class AnalyticScene:
         image = (picture * 255).round().clamp(0, 255).to(torch.uint8).reshape(*self.size, 3).numpy()
         alpha = of_kind[0].reshape(self.size).clamp(0, 1).numpy()
         return View(self.names[index], image, samples), alpha
+
+
+def fill(grid: MaskGrid, scene: AnalyticScene, alphas: Sequence[np.ndarray] | None = None) -> MaskGrid:
+    """The grid with all views' mattes accumulated, the exact ones by default."""
+    for index in range(scene.count):
+        alpha = scene.alpha(index) if alphas is None else alphas[index]
+        values = grid.estimator.ray_values(grid.flat(alpha), 1.0)
+        grid.estimator.fold(grid.sums, grid.scattered(scene.view(index).samples, values))
+    return grid
+
+
+def mean_error(grid: MaskGrid, scene: AnalyticScene) -> float:
+    """Mean absolute error of the rendered mattes against the exact ones, over all views."""
+    errors = [np.abs(grid.render(scene.view(i).samples) - scene.alpha(i)).mean() for i in range(scene.count)]
+    return float(np.mean(errors))
+
+
+def ball_density(places: Tensor) -> Tensor:
+    """Density of the bald ball at places of the world, per unit of length."""
+    ball = ball_with_hairs(0)
+    peak = ball.depths[0] / (ball.sigmas[0] * (2 * np.pi) ** 0.5)
+    return peak * torch.exp(-places.square().sum(-1) / (2 * ball.sigmas[0].square()))
