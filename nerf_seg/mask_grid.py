@@ -161,5 +161,3 @@ class MaskGrid(nn.Module):
         inside = ((places >= 0) & (places <= 1)).all(dim=-1)
         values, observed = self.estimator.read(channels.reshape(2, *places.shape[:-1]).movedim(0, -1))
         return values * inside, observed & inside
-
-    _values = values

@@ -71,9 +71,8 @@ def test_oracle_is_corrupted_on_demand(corruption: str, mean: float | None) -> N
     answer = candidate_alphas(predictor, SCENE.view(1), prompt)[0]
     expected = 1 - SCENE.alpha(1).mean() if mean is None else mean
     assert answer.mean() == pytest.approx(expected, abs=1e-3)
-    assert candidate_alphas(predictor, SCENE.view(0), prompt)[0].mean() == pytest.approx(
-        SCENE.alpha(0).mean(), abs=1e-3
-    )
+    spared = candidate_alphas(predictor, SCENE.view(0), prompt)[0]
+    assert spared.mean() == pytest.approx(SCENE.alpha(0).mean(), abs=1e-3)
 
 
 def test_oracle_reads_a_folder_and_reduces(tmp_path: Path) -> None:
@@ -82,7 +81,7 @@ def test_oracle_reads_a_folder_and_reduces(tmp_path: Path) -> None:
     predictor = OraclePredictor.from_folder(tmp_path)
     answer = candidate_alphas(predictor, SCENE.view(1), Prompt.from_point(24, 18))[0]
     assert answer.shape == (36, 48) and answer.mean() == pytest.approx(large.mean(), abs=2e-3)
-    with pytest.raises(ValueError, match="holds no matte for the view view_02.png"):
+    with pytest.raises(ValueError, match=r"holds no matte for the view view_02\.png"):
         candidate_alphas(predictor, SCENE.view(2), Prompt.from_point(24, 18))
     with pytest.raises(ValueError, match="holds no mattes"):
         OraclePredictor.from_folder(tmp_path / "empty")

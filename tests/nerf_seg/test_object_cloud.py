@@ -56,10 +56,8 @@ def test_stragglers_are_removed(bald: list[ViewSurface]) -> None:
 
 def test_few_points_are_kept() -> None:
     pytest.importorskip("open3d")
-    one = np.ones((1, 3), np.float32)
-    cloud = object_cloud(
-        [ViewSurface(one, np.zeros(3, np.float32), np.ones(1, np.float32), np.full((1, 3), 7, np.uint8))]
-    )
+    end, origin = np.ones((1, 3), np.float32), np.zeros(3, np.float32)
+    cloud = object_cloud([ViewSurface(end, origin, np.ones(1, np.float32), np.full((1, 3), 7, np.uint8))])
     assert cloud.points.tolist() == [[1, 1, 1]] and cloud.colours.tolist() == [[7, 7, 7]]
     np.testing.assert_allclose(cloud.normals, -np.ones((1, 3)) / 3**0.5)
 

@@ -48,7 +48,7 @@ def test_mask_is_taken_as_it_is(tmp_path: Path) -> None:
     np.testing.assert_allclose(reference.matte, alpha, atol=1 / 255)
     with pytest.raises(ValueError, match=r"the mask is \(60, 80\), the reference view \(30, 40\)"):
         reference.check((30, 40))
-    with pytest.raises(ValueError, match="the reference matte is empty: its highest opacity is 0.00"):
+    with pytest.raises(ValueError, match=r"the reference matte is empty: its highest opacity is 0\.00"):
         reference_prompt(mask=write_image(tmp_path / "black.png", np.zeros(SIZE, np.float32)))
     with pytest.raises(ValueError, match="give it alone"):
         reference_prompt(mask=tmp_path / "mask.png", points="1,2")

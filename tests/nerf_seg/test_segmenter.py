@@ -142,7 +142,7 @@ def test_a_run_with_other_options_is_not_continued() -> None:
 def test_views_come_outwards_from_the_reference_and_in_turn() -> None:
     segmenter = start()
     assert segmenter.order == [4, 5, 3, 6, 2, 7, 1, 8, 0] * 2
-    with pytest.raises(ValueError, match="it is not the turn of view_00.png: next is view_04.png"):
+    with pytest.raises(ValueError, match=r"it is not the turn of view_00\.png: next is view_04\.png"):
         segmenter.visit(SCENE.view(0))
     with pytest.raises(ValueError, match="0 of 18 visits are made"):
         segmenter.refine(SCENE)
