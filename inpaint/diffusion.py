@@ -194,11 +194,9 @@ def _load_pipeline(name: str, device: str) -> Any:
 
 def _trained_side_px(pipeline: Any) -> int:
     """Longer side of the pictures that the model was trained on [px]."""
-    network = getattr(pipeline, "unet", None)
-    sample = getattr(network.config, "sample_size", None) if network is not None else None
-    if sample is None:
-        return DEFAULT_SIDE_PX
-    return int(np.max(sample)) * pipeline.vae_scale_factor
+    unet = getattr(pipeline, "unet", None)
+    sample = getattr(pipeline, "default_sample_size", None) if unet is None else unet.config.sample_size
+    return DEFAULT_SIDE_PX if sample is None else int(np.max(sample)) * pipeline.vae_scale_factor
 
 
 def _resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

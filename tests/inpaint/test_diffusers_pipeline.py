@@ -26,8 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def pipe(folder: Path, fake_predictor: Any, monkeypatch: pytest.MonkeyPatch) -> ZimInpaintPipeline:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def pipe(folder: Path, fake_predictor: Any) -> ZimInpaintPipeline:
     return ZimInpaintPipeline.from_pretrained(str(folder), device="cpu", predictor=fake_predictor)
 
 

@@ -1,5 +1,6 @@
 """Real diffusers pipelines with tiny random weights, saved to disk and loaded offline: what they paint is noise."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from inpaint.differential import encode
 from inpaint.diffusion import DiffusionInpainter, UnsafeContent
 from inpaint.inpainter import FillSettings, GuidedInpainter, load_inpainter
 from inpaint.prefill import PrefilledInpainter
-from tests.inpaint.tiny_models import save_stable_diffusion
+from inpaint.weights import download_model
+from tests.inpaint.tiny_models import save_flux_fill, save_stable_diffusion
 from zim_plugins.core import CheckpointError, UnsupportedPrompt
 
 STEPS = FillSettings(steps=4)
@@ -34,7 +36,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    def refuse(*_: object) -> None:
+        raise AssertionError("nothing is fetched unasked")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
 def load(folder: Path, settings: FillSettings = STEPS) -> DiffusionInpainter:
@@ -210,24 +215,19 @@ def test_a_first_fill_is_where_the_second_starts(folders: dict[str, Path], image
     assert (inpainter.second.fill(spoiled, hole) != inpainter.second.fill(image, hole)).any()
 
 
-def test_what_takes_no_soft_map_or_setting_says_so(
-    folders: dict[str, Path], image: np.ndarray, hole: np.ndarray
-) -> None:
-    class FluxLike:
-        image_processor = load(folders["sd"]).pipeline.image_processor
-        vae_scale_factor = 2
-
-        def __call__(self, *, prompt: str, image: Any, mask_image: Any, num_inference_steps: int = 4) -> Any: ...
-
-        def set_progress_bar_config(self, **_: Any) -> None: ...
-
-    inpainter = DiffusionInpainter(FluxLike(), name="flux-fill")
-    assert inpainter.work_side_px == 1024
-    with pytest.raises(UnsupportedPrompt, match=r"FluxLike\) takes hard masks only"):
+def test_flux_fill(tmp_path: Path, image: np.ndarray, hole: np.ndarray) -> None:
+    """A pipeline of its own kind: sides in sixteens, no negative prompt, hard masks only."""
+    inpainter = load(save_flux_fill(tmp_path), FillSettings(steps=2))
+    assert type(inpainter.pipeline).__name__ == "FluxFillPipeline"
+    assert inpainter.work_side_px == 128 * inpainter.pipeline.vae_scale_factor
+    inpainter.work_side_px = 64
+    filled = inpainter.fill(image, hole)
+    assert np.array_equal(filled[~hole], image[~hole]) and (filled[hole] != image[hole]).any()
+    assert (inpainter.fill_guided(image, hole, prompt="a cat") != filled).any()
+    with pytest.raises(UnsupportedPrompt, match=r"FluxFillPipeline\) takes hard masks only"):
         inpainter.fill_guided(image, hole, change=hole.astype(np.float32))
-    inpainter = DiffusionInpainter(FluxLike(), name="flux-fill", settings=FillSettings(negative_prompt="fog"))
     with pytest.raises(UnsupportedPrompt, match="takes no negative_prompt"):
-        inpainter.fill(image, hole)
+        inpainter.with_settings(FillSettings(negative_prompt="fog")).fill(image, hole)
 
 
 def test_what_the_safety_checker_withheld_is_no_result(
@@ -252,3 +252,9 @@ def test_absent_models_are_named_with_licence_and_remedy(tmp_path: Path, monkeyp
     (tmp_path / "model_index.json").write_text('{"_class_name": "DDPMPipeline"}')
     with pytest.raises(CheckpointError, match="no inpainting pipeline"):
         load_inpainter(str(tmp_path), device="cpu")
+
+
+def test_a_download_that_fails_names_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match=r"stable-diffusion-xl-1\.0-inpainting-0\.1 could not be fetched"):
+        download_model("sdxl")

@@ -64,6 +64,14 @@ def test_the_network_sees_the_picture_padded_not_squeezed(lama_pt: Path, rng: np
     assert torch.equal(seen[0][0, :, 61], seen[0][0, :, 60])  # symmetric
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_paints_what_the_cpu_paints(lama_pt: Path, rng: np.random.Generator) -> None:
+    image, hole = picture(rng, (61, 83))
+    on_cpu, on_cuda = (LamaInpainter(lama_pt, device=device).fill(image, hole) for device in ("cpu", "cuda"))
+    assert np.abs(on_cpu.astype(int) - on_cuda).max() <= 1
+
+
 def test_lama_cleaner_deletes_nothing_of_the_users(tmp_path: Path) -> None:
     pytest.importorskip("lama_cleaner", reason="pip install --no-deps lama-cleaner==1.2.5")
     broken = tmp_path / "big-lama.pt"

@@ -43,13 +43,12 @@ def save_stable_diffusion(folder: Path, *, xl: bool = False, unet_channels: int 
         unet_channels: 4 for a base model, 9 for one trained to fill holes.
     """
     from diffusers import (
-        AutoencoderKL,
         DDIMScheduler,
         StableDiffusionInpaintPipeline,
         StableDiffusionXLInpaintPipeline,
         UNet2DConditionModel,
     )
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     torch.manual_seed(0)
     of_xl = {
@@ -70,26 +69,9 @@ def save_stable_diffusion(folder: Path, *, xl: bool = False, unet_channels: int 
         attention_head_dim=4,
         **(of_xl if xl else {"cross_attention_dim": 16}),
     )
-    vae = AutoencoderKL(
-        block_out_channels=(8, 16),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=64,
-    )
+    vae = _tiny_vae()
     tokenizer = _tiny_tokenizer(folder)
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=16,
-        num_attention_heads=2,
-        num_hidden_layers=2,
-        projection_dim=16,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    text = _tiny_clip(tokenizer)
     scheduler = DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
     )
@@ -106,6 +88,78 @@ def save_stable_diffusion(folder: Path, *, xl: bool = False, unet_channels: int 
         )
     pipeline.save_pretrained(folder)
     return folder
+
+
+def save_flux_fill(folder: Path) -> Path:
+    """Write a FLUX.1 Fill pipeline: an autoencoder that halves pictures, latents packed two by two."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxFillPipeline, FluxTransformer2DModel
+    from tokenizers import Tokenizer
+    from tokenizers.models import Unigram
+    from transformers import CLIPTextModel, T5Config, T5EncoderModel, T5TokenizerFast
+
+    torch.manual_seed(0)
+    transformer = FluxTransformer2DModel(
+        in_channels=48,  # latents, masked picture and mask, each of 4 channels in packs of four
+        out_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=16,
+        axes_dims_rope=(4, 4, 8),
+        guidance_embeds=True,
+    )
+    vae = _tiny_vae(shift_factor=0.1)
+    tokenizer = _tiny_tokenizer(folder)
+    pieces = [
+        ("<pad>", 0.0),
+        ("</s>", 0.0),
+        ("<unk>", 0.0),
+        *((letter, -2.0) for letter in "▁abcdefghijklmnopqrstuvwxyz"),
+    ]
+    second = T5TokenizerFast(tokenizer_object=Tokenizer(Unigram(pieces, unk_id=2)), extra_ids=0)
+    t5 = T5Config(vocab_size=len(pieces), d_model=32, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    FluxFillPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=vae.eval(),
+        text_encoder=CLIPTextModel(_tiny_clip(tokenizer)).eval(),
+        tokenizer=tokenizer,
+        text_encoder_2=T5EncoderModel(t5).eval(),
+        tokenizer_2=second,
+        transformer=transformer.eval(),
+    ).save_pretrained(folder)
+    return folder
+
+
+def _tiny_vae(**extra: float):
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=64,
+        **extra,
+    )
+
+
+def _tiny_clip(tokenizer):
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_attention_heads=2,
+        num_hidden_layers=2,
+        projection_dim=16,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
 
 
 def _tiny_tokenizer(folder: Path):
