@@ -2,8 +2,6 @@
 
 import csv
 import io
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -11,6 +9,7 @@ from typing import Any
 
 from zim_plugins.evaluation.tables import PUBLISHED_MARK, Table, short_name
 
+from ..whole_files import write_whole
 from . import published
 from .metrics import DEFINITIONS, SCORES
 from .places import PROTOCOLS
@@ -107,13 +106,7 @@ def rows_as_csv(rows: Sequence[Row]) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, lambda stream: stream.write(text.encode()))
 
 
 def _spread(rows: Sequence[Row]) -> dict[str, Any]:

@@ -1,15 +1,19 @@
-"""Task by task: open the scene's NeRF, segment with each model and seed, score; what is finished is not done again."""
+"""Task by task: open the scene's NeRF, segment with each model and seed, score; finished rows are not done again."""
 
 import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import PIL.Image
 from jaxtyping import Bool
 
 from zim_plugins.commands.session import EXPECTED_FAULTS, one_line
@@ -19,7 +23,7 @@ from zim_plugins.evaluation.report import write_report as write_json
 
 from ..estimators import Estimator
 from ..mask_grid import Domain, MaskGrid
-from ..matting import candidate_alphas
+from ..predictors import reference_alpha
 from ..reference import ReferencePrompt
 from ..scene import BoxedViews, boxed, domain_around
 from ..segmenter import Segmenter, SegmenterConfig
@@ -93,82 +97,61 @@ def run(
     Returns:
         A row for each task, model and seed, in this order; `failure` says why one has no scores.
     """
-    rows: list[Row] = []
-    predictors: dict[str, Predictor] = {}
-    for capture in dict.fromkeys(task.capture for task in plan.tasks):
-        scene: OpenScene | None = None
-        for task in (task for task in plan.tasks if task.capture == capture):
-            try:
-                config = find_nerf(plan.nerfs, task, plan.protocol, plan.captures[capture])
-                digest = _digest(plan, task, config)
-            except EXPECTED_FAULTS as error:
-                rows += [_failed(plan, task, model, seed, error, tick) for model, seed in _pairs(plan)]
-                continue
-            for model, seed in _pairs(plan):
-                path = plan.out / "rows" / model_slug(model) / model_slug(task.name) / f"{plan.protocol}_{seed}.json"
-                row = _finished(path, f"{digest}-{plan.models[model]}")
-                try:
-                    if row is None:
-                        scene = open_scene(config) if scene is None else scene
-                        predictor = predictors[model] if model in predictors else load_model(model)
-                        predictors[model] = predictor
-                        row = {"digest": f"{digest}-{plan.models[model]}", "nerf": str(config)}
-                        row |= _named(plan, task, model, seed)
-                        row |= segment(plan, task, scene, predictor, model, seed) | {"failure": None}
-                        write_json(path, row)
-                        logger.info("%s, %s, seed %d: IoU %.4f", task.name, model, seed, row["iou"])
-                    tick()
-                except EXPECTED_FAULTS as error:
-                    row = _failed(plan, task, model, seed, error, tick)
-                rows.append(row)
+    open_scene = lru_cache(maxsize=1)(open_scene)
+    load_model = lru_cache(maxsize=None)(load_model)
+    rows = []
+    for task, model, seed in product(plan.tasks, plan.models, plan.seeds):
+        row: Row = {"task": task.name, "model": model, "seed": seed, "protocol": plan.protocol, "failure": None}
+        try:
+            config = find_nerf(plan.nerfs, task, plan.protocol, plan.captures[task.capture])
+            row |= {"nerf": str(config), "digest": _digest(plan, task, model, config)}
+            path = plan.out / "rows" / model_slug(model) / model_slug(task.name) / f"{plan.protocol}_{seed}.json"
+            if (finished := _finished(path, row["digest"])) is not None:
+                row = finished
+            else:
+                row |= segment(plan, task, open_scene(config), load_model(model), model, seed)
+                write_json(path, row)
+                logger.info("%s, %s, seed %d: IoU %.4f", task.name, model, seed, row["iou"])
+        except EXPECTED_FAULTS as error:
+            row["failure"] = {"kind": type(error).__name__, "message": one_line(error)}
+        rows.append(row)
+        tick()
     return rows
 
 
 def segment(plan: Plan, task: Task, scene: OpenScene, predictor: Predictor, model: str, seed: int) -> Row:
-    """One object with one model and seed: from the prompt to scores and a picture.
+    """One object with one model and seed: from the prompt to scores, masks and a picture.
 
     Raises:
         ZimError: a label or view is missing or does not fit, or the NeRF is the other protocol's.
     """
     start_s = time.perf_counter()
-    names = list(scene.source.names)
     reference = match_view(task.reference, scene.names, plan.captures[task.capture])
     targets = [match_view(target.view, scene.names, plan.captures[task.capture]) for target in task.targets]
-    check_protocol(plan, task, names, reference, targets)
+    check_protocol(plan, task, scene.source.names, reference, targets)
     truths = [read_mask(target.mask) for target in task.targets]
     prompted = scene.view_of(reference)
-    check_shape(task.targets[0].mask, truths[0].shape, prompted.samples.size)
+    for target, truth in zip(task.targets, truths, strict=True):
+        check_shape(target.mask, truth.shape, prompted.samples.size)
     prompt = _prompt(task, reference, prompted.samples.size, seed)
 
     # The grid lies round the object, as in `ns-train sa3d-zim`.
-    size = prompted.samples.size
-    alpha = candidate_alphas(predictor, prompted, prompt.prompt(size))[0] if prompt.matte is None else prompt.matte
-    domain = domain_around(prompted.samples, alpha)
+    domain = domain_around(prompted.samples, reference_alpha(predictor, prompt, reference, prompted.image))
     grid = scene.new_grid(plan.segmenter.build_estimator(), domain=domain)
     source = BoxedViews(scene.source, domain)
-    segmenter = Segmenter(plan.segmenter, grid, predictor, prompt, names)
-    seconds = {"views": 0.0}
-    while segmenter.done < len(segmenter.order):
-        before_s = time.perf_counter()
-        view = source.view(segmenter.order[segmenter.done])
-        seconds["views"] += time.perf_counter() - before_s
-        for stage, spent_s in segmenter.visit(view).seconds.items():
-            seconds[stage] = seconds.get(stage, 0.0) + spent_s
-    before_s = time.perf_counter()
-    segmenter.refine(source)
-    seconds["refinement"] = time.perf_counter() - before_s
+    segmenter = Segmenter(plan.segmenter, grid, predictor, prompt, source.names)
+    seconds = _visit_all(segmenter, source)
 
-    clicks = prompt.prompt(size) if prompt.matte is None else None
+    clicks = prompt.prompt(prompted.samples.size) if prompt.matte is None else None
     panels = [Panel(reference, prompted.image, grid.render(boxed(prompted.samples, domain)), prompt=clicks)]
     answers: list[Bool[np.ndarray, "_ _"]] = []
-    for target, name, truth in zip(task.targets, targets, truths, strict=True):
+    for name, truth in zip(targets, truths, strict=True):
         view = scene.view_of(name)
-        check_shape(target.mask, truth.shape, view.samples.size)
         seen = grid.look(boxed(view.samples, domain))
         answers.append(upsampled(seen.score, (truth.shape[0], truth.shape[1])) > 0)
         panels.append(Panel(name, view.image, seen.alpha, truth=truth, answer=answers[-1]))
-    row: Row = asdict(score_views(answers, truths))
     stem = f"{model_slug(model)}/{model_slug(task.name)}_{plan.protocol}_{seed}"
+    row: Row = asdict(score_views(answers, truths))
     row["masks"] = [f"masks/{stem}_{Path(name).stem}.png" for name in targets]
     for path, answer in zip(row["masks"], answers, strict=True):
         write_image(plan.out / path, answer * np.uint8(255))
@@ -181,10 +164,25 @@ def segment(plan: Plan, task: Task, scene: OpenScene, predictor: Predictor, mode
         "size": list(prompted.samples.size),
         "truth_size": list(truths[0].shape),
         "clicks": len(prompt.points),
-        "visits": len(segmenter.records),
+        "visits": segmenter.done,
         "rejected": [[r.view, r.pass_index, r.reason] for r in segmenter.records if not r.accepted],
         "seconds": {k: round(v, 3) for k, v in (seconds | {"all": time.perf_counter() - start_s}).items()},
     }
+
+
+def _visit_all(segmenter: Segmenter, source: ViewSource) -> dict[str, float]:
+    """Make all visits and refine; answers with seconds by stage, where `views` is rendering them or reading them."""
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for index in segmenter.order:
+        before_s = time.perf_counter()
+        view = source.view(index)
+        seconds["views"] += time.perf_counter() - before_s
+        for stage, spent_s in segmenter.visit(view).seconds.items():
+            seconds[stage] += spent_s
+    before_s = time.perf_counter()
+    segmenter.refine(source)
+    seconds["refinement"] = time.perf_counter() - before_s
+    return dict(seconds)
 
 
 def check_protocol(plan: Plan, task: Task, names: Sequence[str], reference: str, targets: Sequence[str]) -> None:
@@ -203,20 +201,8 @@ def _prompt(task: Task, reference: str, size: tuple[int, int], seed: int) -> Ref
         return ReferencePrompt(view=reference, points=tuple((x, y, label) for x, y, label in clicks))
     mask = read_mask(task.prompt)
     check_shape(task.prompt, mask.shape, size)
-    return ReferencePrompt(view=reference, matte=upsampled(mask.astype(np.float32), size))
-
-
-def _pairs(plan: Plan) -> Iterator[tuple[str, int]]:
-    return ((model, seed) for model in plan.models for seed in plan.seeds)
-
-
-def _named(plan: Plan, task: Task, model: str, seed: int) -> Row:
-    return {"task": task.name, "model": model, "seed": seed, "protocol": plan.protocol}
-
-
-def _failed(plan: Plan, task: Task, model: str, seed: int, error: Exception, tick: Callable[[], object]) -> Row:
-    tick()
-    return _named(plan, task, model, seed) | {"failure": {"kind": type(error).__name__, "message": one_line(error)}}
+    shares = PIL.Image.fromarray(mask.astype(np.float32)).resize((size[1], size[0]), PIL.Image.Resampling.BOX)
+    return ReferencePrompt(view=reference, matte=np.array(shares).clip(0, 1))
 
 
 def _finished(path: Path, digest: str) -> Row | None:
@@ -227,15 +213,15 @@ def _finished(path: Path, digest: str) -> Row | None:
     return row if isinstance(row, dict) and row.get("digest") == digest else None
 
 
-def _digest(plan: Plan, task: Task, config: Path) -> str:
-    """Of all that scores depend on beside model and seed; the NeRF's checkpoints by name and size."""
-    told = json.dumps([asdict(plan.segmenter), plan.model_options, plan.protocol, task.name, task.reference])
-    digest = hashlib.sha256(told.encode())
+def _digest(plan: Plan, task: Task, model: str, config: Path) -> str:
+    """Of all that scores depend on beside the seed; the NeRF's checkpoints by name, size and time."""
+    options = [asdict(plan.segmenter), plan.model_options, plan.models[model], task.reference]
+    digest = hashlib.sha256(json.dumps(options).encode())
     for path in (*task.files(), config):
         try:
             digest.update(path.read_bytes())
         except OSError as error:
             raise LabelError(f"{path} cannot be read: {error.strerror}") from error
     for path in sorted(config.parent.rglob("*.ckpt")):
-        digest.update(f"{path.name} {path.stat().st_size}".encode())
+        digest.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
     return digest.hexdigest()[:16]
