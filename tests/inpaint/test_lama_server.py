@@ -1,4 +1,4 @@
-"""Fills over HTTP: with a real lama-cleaner server in its own environment, and with servers that misbehave."""
+"""Fills over HTTP: with real lama-cleaner and IOPaint servers in environments of their own, and with bad ones."""
 
 import base64
 import contextlib
@@ -24,7 +24,7 @@ from tests.inpaint.tiny_models import save_lama
 from zim_plugins.core import UnsupportedPrompt
 
 START_S = 180.0
-"""How long a lama-cleaner server may take to import what it needs."""
+"""How long a server may take to import what it needs."""
 
 
 @pytest.fixture
@@ -45,43 +45,55 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture
-def lama_cleaner(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """A running lama-cleaner with a tiny network: its address, and the network's file."""
-    python = os.environ.get("ZIM_LAMA_CLEANER_PYTHON")
+SERVERS = {
+    "lama-cleaner": ("lama_cleaner", "entry_point", (), "lama-cleaner==1.2.5 and 'huggingface_hub<0.26'"),
+    "iopaint": ("iopaint", "entry_point", ("start",), "iopaint==1.6.0 and transformers==4.48.3"),
+}
+"""Package, its door, what the command begins with, and what its environment holds."""
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str, Path]]:
+    """A running server with a tiny network: its kind, its address, and the network's file."""
+    package, door, begin, needs = SERVERS[request.param]
+    variable = f"ZIM_{package.upper()}_PYTHON"
+    python = os.environ.get(variable)
     if not python:
-        pytest.skip("ZIM_LAMA_CLEANER_PYTHON names no python with lama-cleaner==1.2.5 and 'huggingface_hub<0.26'")
-    path, port = save_lama(tmp_path / "tiny.pt"), free_port()
-    start = "from lama_cleaner import entry_point; entry_point()"
-    command = [python, "-c", start, "--model", "lama", "--device", "cpu", "--port", str(port)]
-    environment = {**os.environ, "LAMA_MODEL_URL": str(path), "MPLCONFIGDIR": str(tmp_path)}
+        pytest.skip(f"{variable} names no python whose environment holds {needs}")
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    path, port = save_lama(tmp_path / "hub" / "checkpoints" / "big-lama.pt"), free_port()
+    start = f"from {package} import {door}; {door}()"
+    command = [python, "-c", start, *begin, "--model", "lama", "--device", "cpu", "--port", str(port)]
+    environment = {**os.environ, "TORCH_HOME": str(tmp_path), "MPLCONFIGDIR": str(tmp_path), "NO_COLOR": "1"}
     with (tmp_path / "server.log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
     try:
         end = time.monotonic() + START_S
         while True:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
-            if server.poll() is not None or time.monotonic() > end:
-                pytest.fail(f"lama-cleaner did not start: {(tmp_path / 'server.log').read_text()[-2000:]}")
+            if process.poll() is not None or time.monotonic() > end:
+                pytest.fail(f"{request.param} did not start: {(tmp_path / 'server.log').read_text()[-2000:]}")
             time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}", path
+        yield request.param, f"http://127.0.0.1:{port}", path
     finally:
-        server.terminate()
-        server.wait(20)
+        process.terminate()
+        process.wait(20)
 
 
 @pytest.mark.slow
-def test_a_real_lama_cleaner_server_gives_what_our_loader_gives(
-    lama_cleaner: tuple[str, Path], image: np.ndarray, hole: np.ndarray
+def test_a_real_server_gives_what_our_loader_gives(
+    server: tuple[str, str, Path], image: np.ndarray, hole: np.ndarray
 ) -> None:
-    url, path = lama_cleaner
+    kind, url, path = server
     inpainter = ServerInpainter(url)
-    assert (inpainter.is_iopaint, inpainter.model, inpainter.takes_text) == (False, "lama", False)
+    assert (inpainter.is_iopaint, inpainter.model, inpainter.takes_text) == (kind == "iopaint", "lama", False)
     assert np.array_equal(inpainter.fill(image, hole), LamaInpainter(path, device="cpu").fill(image, hole))
     with pytest.raises(UnsupportedPrompt, match="runs lama, which takes no text"):
         inpainter.fill_guided(image, hole, prompt="a cat")
+    with pytest.raises(ServerError, match=r"answers 4\d\d"):
+        inpainter._request("/nothing/here", b"", "text/plain", timeout_s=10)
 
 
 class Fake(BaseHTTPRequestHandler):
