@@ -10,7 +10,7 @@ from zim_plugins.core import Predictor
 
 from .crops import window_of
 from .hole import GROW_PX, TAU
-from .inpainter import GuidedInpainter, load_inpainter
+from .inpainter import Inpainter, as_guided, load_inpainter
 from .matte import Target, hole_of, matte_of
 from .removal import Removal, repaint, warnings_about
 from .tiles import Picture
@@ -30,7 +30,7 @@ def fill(
     prompt: str,
     *,
     predictor: Predictor | None = None,
-    inpainter: GuidedInpainter | None = None,
+    inpainter: Inpainter | None = None,
     tau: float = TAU,
     grow_px: int = GROW_PX,
     feather_px: int = 0,
@@ -42,7 +42,7 @@ def fill(
         target: what to paint over.
         prompt: what shall be there.
         predictor: turns prompts into mattes; the best one on this machine by default.
-        inpainter: paints; by default the diffusion model `DEFAULT_BACKEND`.
+        inpainter: paints by a text; by default the diffusion model `DEFAULT_BACKEND`.
         tau: opacity above which a pixel belongs to the hole.
         grow_px: radius by which the hole is dilated [px].
         feather_px: width of a rim round the hole that changes the less the farther out it lies [px]; needs a
@@ -53,8 +53,6 @@ def fill(
         ValueError: the matte or the prompt does not fit the picture.
         UnsupportedPrompt: the filler takes no text, or no soft map.
     """
-    from .inpainter import as_guided
-
     painter = as_guided(inpainter or load_inpainter(DEFAULT_BACKEND))
     alpha = matte_of(image, target, predictor)
     core = hole_of(alpha, tau=tau, grow_px=grow_px)

@@ -10,7 +10,7 @@ from zim_plugins.core import Predictor
 from .crops import fill_crop
 from .filling import DEFAULT_BACKEND
 from .hole import CORE_ALPHA, EmptyMatte
-from .inpainter import GuidedInpainter, as_guided, load_inpainter
+from .inpainter import GuidedInpainter, Inpainter, as_guided, load_inpainter
 from .matte import Target, matte_of
 from .tiles import Picture, clean_colours, lay_over, to_8_bits, to_depth
 
@@ -52,7 +52,7 @@ def replace(
     *,
     prompt: str | None = None,
     predictor: Predictor | None = None,
-    inpainter: GuidedInpainter | None = None,
+    inpainter: Inpainter | None = None,
 ) -> Replacement:
     """Lay objects over a new background: alpha F + (1 - alpha) B, with F freed of the old background's colours.
 
@@ -109,7 +109,7 @@ def covering(picture: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt
     height, width = picture.shape[:2]
     scale = max(size[0] / height, size[1] / width)
     part_h, part_w = size[0] / scale, size[1] / scale
-    left, top = (width - part_w) / 2, (height - part_h) / 2
+    left, top = max(0.0, (width - part_w) / 2), max(0.0, (height - part_h) / 2)
     part = (left, top, min(width, left + part_w), min(height, top + part_h))
     shown = Image.fromarray(np.ascontiguousarray(picture))
     return np.asarray(shown.resize((size[1], size[0]), Image.Resampling.LANCZOS, box=part))
