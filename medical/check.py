@@ -43,14 +43,14 @@ def guess_layout(root: Path) -> Layout:
         masks = sum(len(case.masks) for case in cases)
         # Several sets keep images/ beside masks/: the folder's own name tells them apart, a plain folder is as good.
         named = layout.name != "folder" and _letters(layout.name) in _letters(str(root.resolve()))
-        scored.append((len(cases) + masks - len(problems), named, -place, layout))
-    best = max(scored, key=lambda entry: entry[:3])
-    if not find_cases(root, best[3])[0]:
+        if cases:
+            scored.append((len(cases) + masks - len(problems), named, -place, layout))
+    if not scored:
         raise ValueError(
-            f"{root} is of no known layout ({', '.join(LAYOUTS)}): put pictures into images/ and masks of the same "
+            f"{root} is of no known layout (zim-medseg check --list): put pictures into images/ and masks of the same "
             "stems into masks/, or name the layout with --as"
         )
-    return best[3]
+    return max(scored, key=lambda entry: entry[:3])[3]
 
 
 def check_cases(root: Path, cases: list[CaseFiles], reading: ReadingConfig) -> Iterator[CaseCheck]:

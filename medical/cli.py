@@ -209,7 +209,8 @@ def parse_config(args: Args) -> "RunConfig":
     Raises:
         ValueError: they make no sense.
     """
-    from .presets import ZIM5
+    from .layouts import find_layout
+    from .presets import ZIM5, ZIM5_NOTE
     from .prompts import parse_prompts
     from .reading import ReadingConfig
     from .rows import CANDIDATES, Measure
@@ -253,10 +254,15 @@ def parse_config(args: Args) -> "RunConfig":
         max_pixels=int(args.max_pixels),
         max_values=int(args.max_values),
     )
+    datasets = ZIM5 if args.preset == "zim5" else tuple(parse_spec(text) for text in args.dataset.split(","))
+    if absent := [spec for spec in datasets if not Path(args.data, spec.folder).is_dir()]:
+        listed = dict.fromkeys(f"{spec.folder} ({find_layout(spec.layout).title})" for spec in absent)
+        note = f". {ZIM5_NOTE}" if args.preset == "zim5" else ""
+        raise ValueError(f"{args.data} lacks these folders: {'; '.join(listed)}{note}")
     return RunConfig(
         data=Path(args.data),
         out=Path(args.out),
-        datasets=ZIM5 if args.preset == "zim5" else tuple(parse_spec(text) for text in args.dataset.split(",")),
+        datasets=datasets,
         trial=trial,
         reading=reading,
         labels=None if args.labels == "auto" else args.labels,
@@ -301,7 +307,7 @@ def check(args: CheckArgs) -> int:
                 print(f"{one.where}: {said}")
     good = [one for one in found if not one.fault]
     labels = sorted({label for one in good for label in one.labels})
-    print(f"{len(good)} of {len(found)} cases can be used, {len(problems)} files have no partner")
+    print(f"{len(good)} of {len(found)} cases can be used, files without a partner: {len(problems)}")
     print(f"labels: {', '.join(labels) or 'none'}; objects below 100 px: {sum(one.small_objects for one in good)}")
     return DONE if good and len(good) == len(found) and not problems else FAILED
 

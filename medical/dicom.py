@@ -138,7 +138,7 @@ def _without_copies(
     """One file for each instance."""
     kept = {str(header.get("SOPInstanceUID", "")) or str(path): (path, header) for path, header in reversed(headers)}
     if len(kept) < len(headers):
-        notes.append(f"{len(headers) - len(kept)} files are copies of others: left out")
+        notes.append(f"copies of other files are left out: {len(headers) - len(kept)}")
     return list(reversed(kept.values()))
 
 

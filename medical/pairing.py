@@ -220,5 +220,7 @@ def _find_dicom(root: Path, files: list[str]) -> tuple[list[CaseFiles], list[Pro
         if uid in masks:
             cases.append(CaseFiles(f"series_{number:04d}", uid, tuple(members), tuple(masks[uid])))
         else:
-            problems.append(Problem(members[0].relative_to(root).as_posix(), "no segmentation refers to its series"))
+            more = f" of {len(members)} files" if len(members) > 1 else ""
+            where = members[0].relative_to(root).as_posix()
+            problems.append(Problem(where, f"no segmentation refers to its series{more}"))
     return cases, problems

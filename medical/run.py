@@ -112,7 +112,7 @@ def run(config: RunConfig, models: Sequence[FrameModel], book: PromptBook | None
         if not cases:
             raise ValueError(f"{spec.title}: no case found in {root}: see `zim-medseg check {root} --as {spec.layout}`")
         if problems:
-            logger.warning("%s: %d files are left out: see `zim-medseg check`", spec.title, len(problems))
+            logger.warning("%s: files left out: %d; `zim-medseg check` names them", spec.title, len(problems))
         note = find_layout(spec.layout).note
         if note:
             logger.info("%s: %s", spec.title, note)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medical.check import guess_layout
 from medical.dicom import read_header, read_series
 from medical.dicom_seg import read_segmentation, write_segmentation
 from medical.faults import ScanFault
@@ -106,6 +107,7 @@ def test_a_segmentation_lies_on_its_series(bundle: Path, tmp_path: Path) -> None
         (tmp_path / name).write_bytes((bundle / name).read_bytes())
     cases, problems = find_cases(tmp_path, find_layout("dicom"))
     assert len(cases) == 1 and len(problems) == 1
+    assert guess_layout(bundle).name == "dicom", "also where most files are of no use"
     target = next(read_scan(cases[0]).targets(0))
     raw = pydicom.dcmread(tmp_path / "seg_image_ct_binary_single_frame.dcm").pixel_array
     assert target.label == "first segment" and np.array_equal(target.mask, raw.reshape(128, 128) > 0)

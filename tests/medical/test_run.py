@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import gzip
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from medical.rows import Measure
 from medical.run import DatasetSpec, RunConfig, parse_spec, run
 from medical.trial import TrialConfig
 from tests.conftest import FakePredictor
+from tests.medical.conftest import save
 from zim_plugins.commands.session import run as command
 from zim_plugins.core import ImagePredictor
 
@@ -268,24 +271,81 @@ def test_propagation_encodes_each_frame_once(ball: Path, tmp_path: Path) -> None
     assert 9 <= backend.encoded <= 36, "36 frames, five prompts, both ways"
 
 
-def test_dicom_in_and_out(medical_data: Path, tmp_path: Path, call, capsys) -> None:
+def content(path: Path) -> bytes:
+    """What a file holds once it is unpacked."""
+    data = path.read_bytes()
+    if path.suffix == ".png":
+        with PIL.Image.open(path) as picture:
+            assert set(picture.info) <= {"dpi"}, "no text chunks"
+    if path.suffix == ".html":
+        return re.sub(rb"base64,[A-Za-z0-9+/=]+", b"", data)  # its pictures are looked at as files
+    return gzip.decompress(data) if path.suffix == ".gz" else data
+
+
+def said_of_the_patient(path: Path) -> set[str]:
+    """Every name, number, date, text and own UID in a DICOM file's header."""
+    pydicom = pytest.importorskip("pydicom")
+    found: set[str] = set()
+    for element in pydicom.dcmread(path, stop_before_pixels=True).iterall():
+        if element.VR in ("PN", "LO", "SH", "DA", "TM", "ST", "LT", "UT", "UI"):
+            found |= {part.strip() for part in str(element.value).replace("[", "").replace("]", "").split("^")}
+    return {text for text in found if len(text) >= 4 and not text.startswith("1.2.840.10008.")}
+
+
+@pytest.fixture
+def hospital(medical_data: Path, tmp_path: Path) -> Path:
+    """Two CT series with segmentations, as they come from a scanner; the second is cut off in its pixels."""
+    pydicom = pytest.importorskip("pydicom")
     pytest.importorskip("highdicom")
-    pytest.importorskip("matplotlib")
+    from medical.dicom import read_series
+    from medical.dicom_seg import write_segmentation
+
     root = tmp_path / "in"
     root.mkdir()
-    for name in ("ct_image.dcm", "seg_image_ct_binary_single_frame.dcm", "pydicom_MR_truncated.dcm"):
+    for name in ("ct_image.dcm", "seg_image_ct_binary_single_frame.dcm"):
         (root / name).write_bytes((medical_data / "clean/dicom" / name).read_bytes())
-    out = tmp_path / "out"
-    args = Args(data=str(root), dataset="dicom", models="m", out=str(out), no_surfaces=True, dicom_seg=True)
-    assert call(args) == 1, "one file is of no use"
+    second = pydicom.dcmread(root / "ct_image.dcm")
+    second.SeriesInstanceUID, second.SOPInstanceUID = "1.3.6.1.4.1.5962.99.1", "1.3.6.1.4.1.5962.99.2"
+    second.file_meta.MediaStorageSOPInstanceUID = second.SOPInstanceUID
+    second.PatientName = "Halved^Jane"
+    path = root / "second.dcm"
+    second.save_as(path)
+    space = read_series([path]).space
+    assert space is not None
+    mask = np.zeros((1, 128, 128), bool)
+    mask[0, 40:60, 50:90] = True
+    write_segmentation(root / "second_seg.dcm", [("liver", mask)], space, model="somebody", case_id="x", salt=b"s",
+                       keep_patient=True)  # fmt: skip
+    path.write_bytes(path.read_bytes()[:-9000])
+    return root
+
+
+def test_a_cut_off_series_is_told_and_skipped_and_the_others_are_done(hospital, tmp_path, call, capsys) -> None:
+    pytest.importorskip("matplotlib")
+    args = Args(data=str(hospital), dataset="dicom", models="m", out=str(tmp_path / "out"), no_surfaces=True)
+    assert call(args) == 1
+    (fault,) = [json.loads(line) for line in (tmp_path / "out/errors.jsonl").read_text().splitlines()]
+    assert fault["reason"] == "truncated" and "truncated" in capsys.readouterr().err
+    assert {row["label"] for row in table(tmp_path / "out/cases.csv")} == {"first segment"}
     assert call(dataclasses.replace(args, out=str(tmp_path / "more"), skip_bad=True)) == 0
-    written = {p.suffix for p in (out / "volumes/dicom/case_0001").iterdir()}
-    assert written == {".gz", ".dcm"}
+    (hospital / "second_seg.dcm").unlink()
+    (hospital / "second.dcm").unlink()
+    assert call(dataclasses.replace(args, out=str(tmp_path / "whole"))) == 0, "nothing is wrong with the other"
+
+
+def test_nothing_of_a_header_is_found_in_what_is_written_or_logged(hospital, tmp_path, call, capsys) -> None:
+    pytest.importorskip("matplotlib")
+    secrets = said_of_the_patient(hospital / "ct_image.dcm") | said_of_the_patient(hospital / "second.dcm")
+    assert {"CompressedSamples", "1CT1", "20040119", "Halved", "Jane"} <= secrets and len(secrets) > 20
+    out = tmp_path / "out"
+    call(Args(data=str(hospital), dataset="dicom", models="m,box", out=str(out), no_surfaces=True, dicom_seg=True))
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert {".dcm", ".gz", ".png", ".jpg", ".html", ".csv", ".json", ".jsonl"} <= {path.suffix for path in written}
     streams = capsys.readouterr()
-    for secret in (b"CompressedSamples", b"1CT1", b"20040119", b"1.3.6.1.4.1.5962"):
-        for path in out.rglob("*"):
-            assert not path.is_file() or secret not in path.read_bytes(), path
-        assert secret.decode() not in streams.err + streams.out
+    for path in written:
+        found = [text for text in secrets if text.encode() in content(path) or text in path.as_posix()]
+        assert not found, (path, found)
+    assert not [text for text in secrets if text in streams.err + streams.out]
 
 
 def test_check_names_what_is_wrong(folder_set: Path, capsys) -> None:
@@ -296,7 +356,7 @@ def test_check_names_what_is_wrong(folder_set: Path, capsys) -> None:
     assert command(check, CheckArgs(str(folder_set), layout="folder"), package="medical") == 1
     said = capsys.readouterr().out
     assert "images/Doe_Jane_2.png: has no mask" in said and "images/Doe_Jane_3.png: not a picture" in said
-    assert "5 of 6 cases can be used, 1 files have no partner" in said
+    assert "5 of 6 cases can be used, files without a partner: 1" in said
     assert command(check, CheckArgs(list=True), package="medical") == 0
     assert "kvasir-seg" in capsys.readouterr().out
 
@@ -328,12 +388,30 @@ def test_specs_of_data_sets_stay_inside(folder_set: Path, tmp_path: Path, call) 
     assert call(args) == 1
 
 
-def test_the_preset_says_that_the_choice_is_ours(tmp_path: Path, call) -> None:
+def test_the_preset_says_that_the_choice_is_ours_and_what_it_lacks(tmp_path: Path, call, capsys) -> None:
     pytest.importorskip("matplotlib")
-    from medical.presets import ZIM5, ZIM5_NOTE
+    args = Args(data=str(tmp_path), preset="zim5", models="m", out=str(tmp_path / "o"), no_surfaces=True)
+    (tmp_path / "us_muscle").mkdir()
+    assert call(args) == 2
+    said = capsys.readouterr().err
+    assert all(name in said for name in ("hip_xray", "Dataset_BUSI_with_GT", "Task09_Spleen", "choice of data sets"))
+    assert "us_muscle" not in said
 
-    assert len(ZIM5) == 5 and "not known" in ZIM5_NOTE
-    assert call(Args(data=str(tmp_path), preset="zim5", models="m", out=str(tmp_path / "o"))) == 1
+
+def test_a_preset_s_report_repeats_it(tmp_path: Path, call, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    from medical.presets import ZIM5
+
+    monkeypatch.setattr("medical.presets.ZIM5", ZIM5[:1])
+    for i in range(2):
+        ids = np.zeros((20, 24), np.uint8)
+        ids[3:9, 4 + i : 12], ids[12:17, 10:20] = 1, 2
+        save(tmp_path / "hip_xray/images" / f"{i}.png", ids * 90)
+        save(tmp_path / "hip_xray/labels" / f"{i}.png", ids)
+    out = tmp_path / "o"
+    assert call(Args(data=str(tmp_path), preset="zim5", models="m", out=str(out), no_surfaces=True)) == 0
+    assert "is not known" in (out / "report.html").read_text() and "is not known" in (out / "report.json").read_text()
+    assert {row["label"] for row in table(out / "cases.csv")} == {"ilium"}
 
 
 def test_help_takes_little_and_says_what_this_is_for() -> None:
