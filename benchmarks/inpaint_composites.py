@@ -25,15 +25,28 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import uniform_filter
 
+from inpaint import load_inpainter
+from inpaint.crops import fill_by_crops
 from inpaint.evaluation.cli import CompositesArgs
 from inpaint.evaluation.cli import main as evaluate
-from zim_plugins.core import read_alpha, read_image
+from inpaint.evaluation.composites import Recipe, make_composite
+from inpaint.evaluation.methods import run_methods
+from inpaint.evaluation.metrics import regions_of
+from zim_plugins.core import Prompt, load_predictor, read_alpha, read_image, write_image
 from zim_plugins.training.library import CLICK_BENCHMARK_IDS
+from zim_plugins.training.prompting import tight_box
 
 SAMPLES = ("astronaut", "chelsea", "coffee", "coins", "rocket")
 BASELINES = ("alpha", "hard", "hard15")
 CAPTURED_PX = 640
+SHOWN = (
+    ("am2k_04.webp", "remove-anything_boat.jpg"),
+    ("p3m_22fc0130.webp", "remove-anything_dog.jpg"),
+    ("layerdiffuse_curls.webp", "fill-anything_sample3.jpeg"),
+)
+DETAIL_PX, TILE_PX = 130, 150
 
 
 def main() -> None:
@@ -42,9 +55,14 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--part", action="append", choices=("cutouts", "captured", "own", "choose"))
+    parser.add_argument("--per-cutout", type=int, default=2, help="backgrounds for each cut-out, cutouts and captured")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--picture", type=Path, help="draw the docs' table of pictures instead, of free content only")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if args.picture:
+        draw(args.data, args.picture)
+        return
     record = {
         "what": "object removal on composites: methods on the same matte; fills as each part says",
         "date": time.strftime("%Y-%m-%d"),
@@ -52,14 +70,14 @@ def main() -> None:
         "parts": {},
     }
     for part in args.part or ("cutouts", "captured", "own", "choose"):
-        evaluate(settings(part, args.data, args.work))
+        evaluate(settings(part, args.data, args.work, args.per_cutout))
         record["parts"][part] = summary(args.work / part / "report.json", args.work / part / "rows.csv")
         print(json.dumps(record["parts"][part]["margins"], indent=1))
     if args.out:
         args.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def settings(part: str, data: Path, work: Path) -> CompositesArgs:
+def settings(part: str, data: Path, work: Path, per_cutout: int) -> CompositesArgs:
     photographs = sorted((data / "segmentation/bsds500").rglob("images/*.jpg"))
     backgrounds = [str(p) for p in photographs if p.stem in CLICK_BENCHMARK_IDS]
     backgrounds += [str(p) for p in sorted((data / "inpaint/photos").glob("*.jp*g"))]
@@ -69,7 +87,7 @@ def settings(part: str, data: Path, work: Path) -> CompositesArgs:
         out=work / part,
         cutouts=(str(cutouts),),
         backgrounds=tuple(backgrounds),
-        per_cutout=2 if part in ("cutouts", "captured") else 1,
+        per_cutout=per_cutout if part in ("cutouts", "captured") else 1,
         half={"captured": "both", "choose": "choose"}.get(part, "report"),
         mattes="truth,zim_tiny,grabcut" if part == "cutouts" else "truth,zim_tiny",
         fills="own" if part == "own" else "shared",
@@ -98,6 +116,41 @@ def captured(data: Path, work: Path) -> Path:
         box = Image.fromarray((opacity > 0.02).astype(np.uint8)).getbbox()
         Image.fromarray(rgba).crop(box).save(target)
     return folder
+
+
+def draw(data: Path, target: Path) -> None:
+    """Details: picture, matte, the baselines, ours, truth; of each composite with the true matte, then zim_tiny's."""
+    inpainter, predictor = load_inpainter("patchmatch"), load_predictor("zim_tiny", device="cpu")
+
+    def fill(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+        return fill_by_crops(image, hole, inpainter.fill, max_side_px=inpainter.work_side_px or max(hole.shape))
+
+    rows = []
+    for cutout, background in SHOWN:
+        background = background if background.startswith("sample:") else str(data / "inpaint/photos" / background)
+        recipe = Recipe(
+            f"{cutout}--{Path(background).stem}", str(data / "matting/cutouts" / cutout), background, "report"
+        )
+        case = make_composite(recipe)
+        predictor.set_image(case.image)
+        found = predictor.predict(Prompt(box=tight_box(case.alpha > 0.5))).alpha
+        ys, xs = busiest_window(regions_of(case.alpha).ring)
+        for alpha in (case.alpha, found):
+            results = run_methods(case.image, alpha, ("alpha", "hard", "hard15", "ours"), fill, "shared")
+            matte = np.repeat(np.rint(alpha * 255).astype(np.uint8)[..., None], 3, axis=2)
+            tiles = [case.image, matte, *(result for result, _ in results.values()), case.clean]
+            small = [Image.fromarray(t[ys, xs]).resize((TILE_PX, TILE_PX), Image.Resampling.BICUBIC) for t in tiles]
+            padded = [np.pad(np.asarray(t), ((0, 3), (0, 3), (0, 0)), constant_values=255) for t in small]
+            rows.append(np.concatenate(padded, axis=1))
+    write_image(target, np.concatenate(rows), quality=74)
+
+
+def busiest_window(ring: np.ndarray) -> tuple[slice, slice]:
+    """The square of `DETAIL_PX` that holds most of the ring."""
+    share = uniform_filter(ring.astype(np.float32), DETAIL_PX, mode="constant")
+    half = DETAIL_PX // 2
+    y, x = np.unravel_index(int(share[half:-half, half:-half].argmax()), tuple(s - 2 * half for s in share.shape))
+    return slice(y, y + DETAIL_PX), slice(x, x + DETAIL_PX)
 
 
 def summary(report_file: Path, rows_file: Path) -> dict:

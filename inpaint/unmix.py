@@ -90,9 +90,8 @@ def trust_in_unmixing(
         Weight of the un-mixed background in [0, 1]; 1 where alpha is 0.
     """
     clear = np.clip(1.0 - alpha / np.float32(CLEAR_ALPHA), 0.0, 1.0)
-    scene = _local_mean(picture, clear, FAR_PX)
-    variety = _local_variance(picture, clear, FAR_PX)
-    motley = _local_variance(picture, (alpha > SOLID_ALPHA).astype(np.float32), MIDDLE_PX)
+    scene, variety = _local_moments(picture, clear, FAR_PX)
+    _, motley = _local_moments(picture, (alpha > SOLID_ALPHA).astype(np.float32), MIDDLE_PX)
     contrast = ((foreground - scene) ** 2).mean(axis=2)
     partly = np.minimum(1.0, 4.0 * alpha)
     error = (
@@ -136,12 +135,13 @@ def strangeness(
     return (strays / (usual + np.float32(SEEN))).max(axis=-1)
 
 
-def _local_variance(
+def _local_moments(
     values: Float32[np.ndarray, "h w 3"], weight: Float32[np.ndarray, "h w"], side_px: int
-) -> Float32[np.ndarray, "h w"]:
-    """Weighted variance in a square window, mean over the channels."""
-    spread = _local_mean(values**2, weight, side_px) - _local_mean(values, weight, side_px) ** 2
-    return np.maximum(0.0, spread).mean(axis=2)
+) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
+    """Weighted mean in a square window, and the variance about it, mean over the channels."""
+    mean = _local_mean(values, weight, side_px)
+    spread = _local_mean(values**2, weight, side_px) - mean**2
+    return mean, np.maximum(0.0, spread).mean(axis=2)
 
 
 def _unit_range(picture: UInt[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
