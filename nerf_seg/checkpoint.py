@@ -13,7 +13,7 @@ from torch import Tensor
 from zim_plugins.core import CheckpointError
 
 if TYPE_CHECKING:
-    from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+    from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig, DataparserOutputs
     from nerfstudio.engine.trainer import TrainerConfig
     from nerfstudio.models.nerfacto import NerfactoModel, NerfactoModelConfig
 
@@ -89,6 +89,18 @@ def find_nerf(config_path: Path) -> TrainedNerf:
         _require_tcnn(checkpoints[-1])
     config.pipeline.model.implementation = implementation
     return TrainedNerf(config_path, config, checkpoints[-1], state)
+
+
+def parsed(dataparser: "DataParserConfig", split: str) -> "DataparserOutputs":
+    """Cameras and file names of one split of a capture.
+
+    Raises:
+        CheckpointError: the capture is not where its path says; relative paths count from the working folder.
+    """
+    data = dataparser.data  # pyright: ignore[reportAttributeAccessIssue]
+    if not data.exists():
+        raise CheckpointError(f"there is no capture {data}: give --data DIR, or start where the NeRF was trained")
+    return dataparser.setup().get_dataparser_outputs(split=split)
 
 
 def check_capture(nerf: TrainedNerf, outputs: "DataparserOutputs") -> None:

@@ -9,16 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
 
 from zim_plugins.core import estimate_foreground, write_image
 
 from .contact_sheet import contact_sheet
+from .object_cloud import EmptyObject, ViewSurface, object_cloud, write_cloud
+from .object_mesh import object_mesh, write_mesh
 from .rendering import edited_picture
 from .scene import boxed
+from .video import write_video
 from .whole_files import write_whole
 
 if TYPE_CHECKING:
+    from nerfstudio.cameras.cameras import Cameras
+
     from .pipeline import Sa3dZimPipeline
     from .view import View
 
@@ -51,8 +58,13 @@ class RunOutputs:
             write_image(self.folder / "contact_sheet.png", contact_sheet(segmenter.sheet(self.pipeline.source)))
         with self._timed("grid"):
             self.write_grid()
-        with self._timed("renders"):
-            self.write_renders()
+        if self.pipeline.sa3d.is_empty():
+            logger.warning("the object is empty: no renders, point cloud or mesh are written; see report.json")
+        else:
+            with self._timed("renders"):
+                self.write_renders()
+            with self._timed("geometry"):
+                self.write_geometry()
         self.write_report()
 
     def write_mattes(self) -> None:
@@ -98,6 +110,41 @@ class RunOutputs:
         picture, opacity = edited_picture(nerf, grid, reference, "object")
         write_image(self.folder / "object_only.png", np.dstack([picture, np.uint8(255 * opacity + 0.5)]))
         write_image(self.folder / "removed.png", edited_picture(nerf, grid, reference, "rest")[0])
+        frames = pipeline.config.video_frames
+        if frames < 2:
+            return
+        cameras = flight(pipeline.scene.views["train"].dataset.cameras, frames)
+        for name, keep in (("object_only", "object"), ("removed", "rest")):
+            pictures = (on_white(*edited_picture(nerf, grid, cameras[i : i + 1], keep)) for i in range(len(cameras)))
+            write_video(self.folder / name, pictures, fps=FRAMES_PER_SECOND)
+
+    def write_geometry(self) -> None:
+        """object_pointcloud.ply and object_mesh.ply, in the coordinates that nerfstudio trains in."""
+        pipeline = self.pipeline
+        grid, nerf = pipeline.sa3d.grid, pipeline.sa3d.nerf
+        cloud = object_cloud(self.surfaces())
+        write_cloud(self.folder / "object_pointcloud.ply", cloud)
+
+        def density(places: Tensor) -> Tensor:
+            return nerf.field.density_fn(places[:, None])[:, 0, 0]
+
+        try:
+            write_mesh(self.folder / "object_mesh.ply", object_mesh(grid, density, cloud=cloud))
+        except EmptyObject as empty:
+            logger.warning("no mesh is written: %s", empty)
+
+    def surfaces(self) -> Iterator[ViewSurface]:
+        """What each training view tells about the object's surface."""
+        pipeline = self.pipeline
+        for index in range(len(pipeline.source.names)):
+            view = pipeline.source.view(index)
+            origin = pipeline.scene.views["train"].camera(index).camera_to_worlds[0, :3, 3]
+            yield ViewSurface(
+                ends=pipeline.sa3d.grid.object_ends(view.samples).cpu().numpy(),
+                origin=origin.cpu().numpy(),
+                alpha=pipeline.sa3d.grid.render(view.samples).ravel(),
+                colours=view.image.reshape(-1, 3),
+            )
 
     def write_report(self) -> None:
         """report.json: the NeRF, the options, every visit, and seconds by stage."""
@@ -115,6 +162,23 @@ class RunOutputs:
         start_s = time.perf_counter()
         yield
         self.seconds[stage] = time.perf_counter() - start_s
+
+
+def flight(cameras: "Cameras", frames: int) -> "Cameras":
+    """A path of that many frames, at most, past training cameras from all over the capture."""
+    from nerfstudio.cameras.camera_paths import get_interpolated_camera_path
+
+    count = min(KEY_VIEWS, len(cameras), frames)
+    keys = cameras[torch.linspace(0, len(cameras) - 1, count).round().long()]
+    path = get_interpolated_camera_path(keys.to("cpu"), max(frames // max(count - 1, 1), 1), order_poses=True)
+    path.height, path.width = (size[:1].expand(len(path), 1).clone() for size in (keys.height, keys.width))
+    return path
+
+
+def on_white(colours: UInt8[np.ndarray, "h w 3"], opacity: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture that was rendered without its surroundings, on white."""
+    share = opacity[..., None]
+    return np.round(colours * share + 255 * (1 - share)).astype(np.uint8)
 
 
 def overlay(image: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:

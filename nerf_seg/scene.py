@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from . import obstacles
-from .checkpoint import check_capture, find_nerf, load_nerf
+from .checkpoint import check_capture, find_nerf, load_nerf, parsed
 from .mask_grid import Domain, MaskGrid
 from .rendering import view_samples
 from .view import View, ViewCache, ViewSamples, ViewSource
@@ -147,8 +147,7 @@ def open_scene(config: Path, device: str = "auto", samples_per_ray: int = SAMPLE
     manager: Any = trained.config.pipeline.datamanager
     if manager.data is not None:
         manager.dataparser.data = manager.data
-    parser = manager.dataparser.setup()
-    outputs = {split: parser.get_dataparser_outputs(split=split) for split in ("train", "test")}
+    outputs = {split: parsed(manager.dataparser, split) for split in ("train", "test")}
     check_capture(trained, outputs["train"])
     train, held_out = (InputDataset(outputs[split], manager.camera_res_scale_factor) for split in ("train", "test"))
     nerf = trained.model_config.setup(scene_box=train.scene_box, num_train_data=len(train), metadata=train.metadata)

@@ -13,12 +13,13 @@ import torch
 import yaml
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.utils import writer
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from zim_plugins.core import Predictor, ZimError
 
 from .adoption import adopt, data_path, train_nerf
-from .checkpoint import TrainedNerf, find_nerf
+from .checkpoint import TrainedNerf, find_nerf, parsed
 from .outputs import RunOutputs
 from .pipeline import Sa3dZimPipeline
 from .predictors import build_matter
@@ -132,6 +133,8 @@ class Sa3dZimTrainer(Trainer):
             self.pipeline.refine()
             self._save_progress()
             RunOutputs(self.pipeline, self.base_dir).write()
+        # nerfstudio's log fails where there was no step at all, as in a run that was killed while writing.
+        writer.put_scalar("Visits", self.pipeline.segmenter.done, self.step)  # pyright: ignore[reportArgumentType]
         super()._after_train()
 
     def _load_checkpoint(self) -> None:
@@ -146,7 +149,7 @@ class Sa3dZimTrainer(Trainer):
         manager = options.datamanager
         if manager.data is not None:
             manager.dataparser.data = manager.data
-        outputs = manager.dataparser.setup().get_dataparser_outputs(split="train")
+        outputs = parsed(manager.dataparser, "train")
         reference = reference_prompt(
             view=options.reference_view,
             points=options.points,
