@@ -1,6 +1,7 @@
 """`zim-nvos`: one prompt in one view, scored on other views of the scene."""
 
 import logging
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -83,11 +84,11 @@ def main(args: Args) -> int:
     options = ModelOptions(**plan.model_options)
 
     def open_scene(config: Path) -> Any:
-        from zim_plugins.core import resolve_device
-
         from ..scene import open_scene
 
-        return open_scene(config, resolve_device(args.device))
+        if not args.debug:  # what nerfstudio and torch have to settle
+            warnings.filterwarnings("ignore", module=r"nerfstudio\.")
+        return open_scene(config, args.device)
 
     total = len(plan.tasks) * len(plan.models) * len(plan.seeds)
     # disable=None: a bar on a terminal only.
