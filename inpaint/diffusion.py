@@ -1,25 +1,18 @@
 """Diffusion: holes filled by a diffusers inpainting pipeline, by a text or without one, under hard or soft masks."""
 
 import inspect
-import json
-import logging
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 from jaxtyping import Bool, Float32, UInt8
 
-from zim_plugins.core import CheckpointError, MissingExtra, UnsupportedPrompt, ZimError, resolve_device
+from zim_plugins.core import UnsupportedPrompt, ZimError, resolve_device
 
 from .inpainter import FillSettings, paste, refuse_a_full_hole
-from .weights import DIFFUSION_MODELS
+from .pretrained import load_pipeline
 
-logger = logging.getLogger(__name__)
-
-FLUX_FILL = "FluxFillPipeline"
-"""The one inpainting pipeline that AutoPipelineForInpainting does not know."""
 XL_STRENGTH = 0.99
 """Stable Diffusion XL's inpainting model was trained to see a little of what is in the hole (its card)."""
 DEFAULT_SIDE_PX = 1024
@@ -64,7 +57,7 @@ class DiffusionInpainter:
             MissingExtra: diffusers or transformers is not installed.
             ValueError: the device is not here.
         """
-        return cls(_load_pipeline(name, resolve_device(device)), name=name, settings=settings)
+        return cls(load_pipeline(name, resolve_device(device)), name=name, settings=settings)
 
     def with_settings(self, settings: FillSettings) -> "DiffusionInpainter":
         """The same pipeline with other settings."""
@@ -156,40 +149,6 @@ class DiffusionInpainter:
             latents = encode(self.pipeline, pixels)
         small = shrink_map(change, (latents.shape[2], latents.shape[3])).to(latents.device)
         return Differential(latents, small, torch.Generator("cpu").manual_seed(self.settings.seed + 1))
-
-
-def is_diffusion_name(name: str) -> bool:
-    """Whether a name is one of `DIFFUSION_MODELS`, or a folder that holds a diffusers pipeline."""
-    return name in DIFFUSION_MODELS or Path(name, "model_index.json").is_file()
-
-
-def _load_pipeline(name: str, device: str) -> Any:
-    try:
-        import torch
-        import transformers  # noqa: F401  # diffusers stands in for what it misses, and fails late
-        from diffusers import AutoPipelineForInpainting, DiffusionPipeline  # pyright: ignore[reportPrivateImportUsage]
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise MissingExtra("diffusers with transformers", "diffusion") from error
-    known = DIFFUSION_MODELS.get(name)
-    try:
-        folder = snapshot_download(known.repo, local_files_only=True) if known else name
-        kind = json.loads(Path(folder, "model_index.json").read_text())["_class_name"]
-        loader = DiffusionPipeline if kind == FLUX_FILL else AutoPipelineForInpainting
-        half = torch.bfloat16 if kind == FLUX_FILL else torch.float16
-        dtype = half if device.startswith("cuda") else torch.float32
-        pipeline = loader.from_pretrained(folder, local_files_only=True, dtype=dtype)
-    except (OSError, ValueError, KeyError) as error:
-        source = f"{name} ({known.repo}, licence: {known.licence})" if known else name
-        remedy = (
-            f"fetch it with `zim-inpaint --download {name}`" if known else "it must hold a whole diffusers pipeline"
-        )
-        raise CheckpointError(f"no inpainting pipeline could be loaded from {source}: {remedy}. {error}") from error
-    logger.info("%s: %s%s", name, kind, f", licence: {known.licence}" if known else "")
-    if kind == FLUX_FILL and device.startswith("cuda"):
-        pipeline.enable_model_cpu_offload(device=device)  # 12 billion parameters
-        return pipeline
-    return pipeline.to(device)
 
 
 def _trained_side_px(pipeline: Any) -> int:

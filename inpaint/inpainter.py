@@ -194,7 +194,7 @@ def choose_backend(name: str = "auto") -> tuple[str, str]:
 
 
 def _follows_text(name: str) -> bool:
-    from .diffusion import is_diffusion_name
+    from .pretrained import is_diffusion_name
 
     return name.startswith(("http://", "https://")) or is_diffusion_name(name)
 
