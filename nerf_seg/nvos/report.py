@@ -11,10 +11,15 @@ from zim_plugins.evaluation.tables import PUBLISHED_MARK, Table, short_name
 
 from ..whole_files import write_whole
 from . import published
+from .datasets import NVOS_VIEWS
 from .metrics import DEFINITIONS, SCORES
 from .places import PROTOCOLS
 
 Row = dict[str, Any]
+PUBLISHED_NOTE = (
+    f" Rows marked {PUBLISHED_MARK} were read in others' notes on the papers ({published.SOURCE}), not measured here; "
+    "protocols differ from paper to paper."
+)
 COLUMNS: tuple[str, ...] = ("task", "model", "seed", "protocol", *SCORES, "clicks", "visits", "reference", "failure")
 
 
@@ -55,43 +60,46 @@ def build_report(rows: Sequence[Row], faults: Mapping[str, str], provenance: dic
 
 
 def build_tables(report: Mapping[str, Any]) -> list[Table]:
-    """The table of means, with published rows for NVOS, and one of the tasks."""
-    dataset, protocol = (report["provenance"]["dataset"][key] for key in ("name", "protocol"))
+    """Means over tasks, and the tasks one by one; for NVOS with published rows below ours."""
+    return [_table_of_means(report), _table_of_tasks(report)]
+
+
+def _table_of_means(report: Mapping[str, Any]) -> Table:
+    dataset = report["provenance"]["dataset"]
     header = ("Method", "Protocol", "mIoU ↑", "mAcc ↑", "boundary IoU ↑", "Tasks", "Seeds")
-    rows, marks = [], []
+    rows, marks, note = [], [], "In %; +- is the standard deviation over seeds."
     for model, found in report["models"].items():
         means = found["mean"]
-        cells = [_cell(means[score]) for score in SCORES]
         count = f"{means['tasks']} of {found['tasks_asked']}"
-        rows.append((short_name(model), protocol, *cells, count, str(means["seeds"])))
+        cells = (_cell(means[score]) for score in SCORES)
+        rows.append((short_name(model), dataset["protocol"], *cells, count, str(means["seeds"])))
         marks.append(False)
-    note = "In %; +- is the standard deviation over seeds."
-    if dataset == "nvos":
-        for entry in published.NVOS:
-            said = "; ".join(word for word in (entry.kind, entry.note) if word)
-            name = f"{entry.method} ({PUBLISHED_MARK}, {published.SOURCE}{'; ' + said if said else ''})"
-            cells = [f"{v:.1f}" if v is not None else "" for v in (entry.iou, entry.accuracy, entry.boundary_iou)]
-            rows.append((name, "its own", *cells, "", ""))
-            marks.append(True)
-        note += (
-            f" Rows marked {PUBLISHED_MARK} were read in others' notes on the papers ({published.SOURCE}) and not "
-            "measured here; protocols differ from paper to paper, and they are means over all tasks."
-        )
-    tables = [Table(f"{dataset}, protocol {protocol}: means", header, tuple(rows), tuple(marks), note)]
-    tasks = [
+        if dataset["name"] == "nvos" and means["tasks"] < len(NVOS_VIEWS):
+            note += f" {short_name(model)}: {means['tasks']} of NVOS's {len(NVOS_VIEWS)} tasks, no mean to compare."
+    for entry in published.NVOS if dataset["name"] == "nvos" else ():
+        said = "; ".join(word for word in (PUBLISHED_MARK, published.SOURCE, entry.kind, entry.note) if word)
+        cells = (f"{v:.1f}" if v is not None else "" for v in (entry.iou, entry.accuracy, entry.boundary_iou))
+        rows.append((f"{entry.method} ({said})", "its own", *cells, "", ""))
+        marks.append(True)
+    if any(marks):
+        note += PUBLISHED_NOTE
+    return Table(f"{dataset['name']}, protocol {dataset['protocol']}: means", header, tuple(rows), tuple(marks), note)
+
+
+def _table_of_tasks(report: Mapping[str, Any]) -> Table:
+    dataset = report["provenance"]["dataset"]
+    rows = [
         (task, short_name(model), *(_cell(scores[score]) for score in SCORES), str(scores["seeds"]))
         for model, found in report["models"].items()
         for task, scores in found["tasks"].items()
     ]
+    marks = [False] * len(rows)
+    for task, (iou, accuracy) in published.VCAR_TASKS.items() if dataset["name"] == "nvos" else ():
+        rows.append((task, f"VCAR ({PUBLISHED_MARK}, {published.SOURCE})", f"{iou:.1f}", f"{accuracy:.1f}", "", ""))
+        marks.append(True)
     header = ("Task", "Method", "IoU ↑", "Acc ↑", "boundary IoU ↑", "Seeds")
-    marks = [False] * len(tasks)
-    if dataset == "nvos":
-        for task, (iou, accuracy) in published.VCAR_TASKS.items():
-            name = f"VCAR ({PUBLISHED_MARK}, {published.SOURCE})"
-            tasks.append((task, name, f"{iou:.1f}", f"{accuracy:.1f}", "", ""))
-            marks.append(True)
-    tables.append(Table(f"{dataset}, protocol {protocol}: tasks", header, tuple(tasks), tuple(marks), note))
-    return tables
+    note = "In %; +- is the standard deviation over seeds." + PUBLISHED_NOTE * any(marks)
+    return Table(f"{dataset['name']}, protocol {dataset['protocol']}: tasks", header, tuple(rows), tuple(marks), note)
 
 
 def rows_as_csv(rows: Sequence[Row]) -> str:
