@@ -79,7 +79,15 @@ class FillSettings:
     strength: float | None = None
     """How far a diffusion model leaves what is in the hole, in (0, 1]: 1 starts from noise."""
     guidance: float | None = None
-    """Weight of the prompt (classifier-free guidance)."""
+    """Weight of the prompt (classifier-free guidance), at least 0."""
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps are at least 1, got {self.steps}")
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise ValueError(f"the strength is in (0, 1], got {self.strength:g}")
+        if self.guidance is not None and not self.guidance >= 0:
+            raise ValueError(f"the guidance is at least 0, got {self.guidance:g}")
 
 
 @runtime_checkable

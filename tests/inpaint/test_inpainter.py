@@ -3,11 +3,12 @@
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from inpaint.inpainter import Inpainter, as_guided, choose_backend, load_inpainter
+from inpaint.inpainter import FillSettings, Inpainter, as_guided, choose_backend, load_inpainter
 from tests.inpaint.tiny_models import save_lama
 from zim_plugins.core import MissingExtra, UnsupportedPrompt
 
@@ -142,3 +143,19 @@ def test_a_missing_package_is_named_with_its_remedy(
     with pytest.raises(ImportError, match=remedy) as raised:
         load_inpainter(name, device="cpu")
     assert name == "lama-cleaner" or isinstance(raised.value, MissingExtra)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [({"steps": 0}, "steps"), ({"strength": 0.0}, r"\(0, 1\]"), ({"strength": 1.1}, "1.1"), ({"guidance": -1.0}, "-1")],
+)
+def test_settings_out_of_range_are_refused(given: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        FillSettings(**given)
+
+
+def test_settings_that_a_filler_cannot_follow_are_refused() -> None:
+    pytest.importorskip("cv2")
+    load_inpainter("cv2", settings=FillSettings(seed=3))  # it knows no chance
+    with pytest.raises(UnsupportedPrompt, match="cv2 takes no negative_prompt, steps"):
+        load_inpainter("cv2", settings=FillSettings(negative_prompt="fog", steps=3))
