@@ -77,7 +77,7 @@ def _table_of_means(report: Mapping[str, Any]) -> Table:
         if dataset["name"] == "nvos" and means["tasks"] < len(NVOS_VIEWS):
             note += f" {short_name(model)}: {means['tasks']} of NVOS's {len(NVOS_VIEWS)} tasks, no mean to compare."
     for entry in published.NVOS if dataset["name"] == "nvos" else ():
-        said = "; ".join(word for word in (PUBLISHED_MARK, published.SOURCE, entry.kind, entry.note) if word)
+        said = "; ".join(w for w in (f"{PUBLISHED_MARK}, {published.SOURCE}", entry.kind, entry.note) if w)
         cells = (f"{v:.1f}" if v is not None else "" for v in (entry.iou, entry.accuracy, entry.boundary_iou))
         rows.append((f"{entry.method} ({said})", "its own", *cells, "", ""))
         marks.append(True)
