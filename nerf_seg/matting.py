@@ -34,7 +34,7 @@ def candidate_alphas(
         prompt: in pixels of the view.
         multimask: add all candidates of the model, where it has several.
     """
-    show(predictor, view)
+    show(predictor, view.name, view.image)
     prediction = predictor.predict(prompt)
     alphas = prediction.alphas[np.argsort(-prediction.scores, kind="stable")]
     if multimask and isinstance(predictor, ImagePredictor):
@@ -60,7 +60,7 @@ def matte_through_gate(
         alpha_3d: the 3D matte as the view sees it, in [0, 1].
         prompt: where the object is, see `self_prompt`.
     """
-    show(predictor, view)
+    show(predictor, view.name, view.image)
     guided = Prompt(points=prompt.points, labels=prompt.labels, box=prompt.box, alpha=alpha_3d)
     try:
         alpha = predictor.predict(guided).alpha
@@ -71,11 +71,11 @@ def matte_through_gate(
     return without_residue(alpha) * gate
 
 
-def show(predictor: Predictor, view: View) -> None:
-    """Set the view's picture; an oracle is told its name."""
+def show(predictor: Predictor, name: str, image: UInt8[np.ndarray, "h w 3"]) -> None:
+    """Set a view's picture; an oracle is told the view's name."""
     if isinstance(predictor, OraclePredictor):
-        predictor.name_view(view.name)
-    predictor.set_image(view.image)
+        predictor.name_view(name)
+    predictor.set_image(image)
 
 
 class OraclePredictor:

@@ -6,7 +6,6 @@ disk, and every object segmented in the scene uses them again.
 
 import hashlib
 import logging
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+
+from .whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -112,23 +113,16 @@ class ViewCache:
 
 
 def _write_view(path: Path, view: View) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     samples = view.samples.to("cpu")
-    temporary = path.with_name(f".{path.name}-{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            np.savez(
-                stream,
-                name=np.array(view.name),
-                image=view.image,
-                positions=_to_steps(samples.positions),
-                weights=_to_steps(samples.weights),
-                accumulation=samples.accumulation.numpy(),
-                depth=samples.depth.numpy(),
-            )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    arrays = {
+        "name": np.array(view.name),
+        "image": view.image,
+        "positions": _to_steps(samples.positions),
+        "weights": _to_steps(samples.weights),
+        "accumulation": samples.accumulation.numpy(),
+        "depth": samples.depth.numpy(),
+    }
+    write_whole(path, lambda stream: np.savez(stream, **arrays))
 
 
 def _read_view(path: Path, name: str) -> View:

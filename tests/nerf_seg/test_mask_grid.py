@@ -10,7 +10,7 @@ from tests.nerf_seg.analytic import AnalyticScene, fill
 
 
 def test_domains_are_inverted() -> None:
-    world = torch.randn(200, 3) * torch.tensor([0.3, 3.0, 30.0])
+    world = (torch.rand(200, 3) - 0.5) * torch.tensor([0.8, 8.0, 160.0])
     for domain in (Domain.contraction(), Domain.box((-90, -90, -90), (90, 95, 100))):
         unit = domain.to_unit(world)
         assert ((unit >= 0) & (unit <= 1)).all()
