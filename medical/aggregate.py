@@ -58,7 +58,8 @@ class Contrast:
         """One sentence, and no winner where there is none to name."""
         low, high = self.outcome.interval
         head = (
-            f"{self.dataset}, {describe_prompt(self.prompt, self.n_clicks)} (n = {self.outcome.n}): "
+            f"{self.dataset}{', volumes' if self.level == 'volume' else ''}, "
+            f"{describe_prompt(self.prompt, self.n_clicks)} (n = {self.outcome.n}): "
             f"{self.first} {self.means[0]:.3f}, {self.second} {self.means[1]:.3f}, "
             f"difference {self.outcome.difference:+.3f}"
         )

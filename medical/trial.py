@@ -19,8 +19,6 @@ THRESHOLD = 0.5
 """Opacity above which a matte's pixel counts as predicted."""
 PROPAGATED = "+propagated"
 """Ends the name of a prompt that was given on one frame only."""
-BOX_MARGIN_PX = 2
-"""Room round the neighbour's mask when it becomes the box of the next frame."""
 MAX_HELD_VALUES = 100_000_000
 """Pixels of mattes that are held at once: a frame of many objects is gone through in parts."""
 LEAST_CONTINUITY = 0.3
@@ -119,7 +117,8 @@ class Trial:
                 targets.append(target)
         if not targets:
             return
-        self.model.show(self.scan.frames[frame])
+        again = self.scan.is_volume and self.config.volumes == "both"  # propagation comes back to it
+        self.model.show(self.scan.frames[frame], key=frame if again else None)
         static = [p for p in self.config.prompts if p != CLICKS]
         boxes = [p for p in static if p in ("mode3", "mode4", "mode5")]
         held = len(static) + self.config.max_clicks
@@ -288,7 +287,7 @@ class Trial:
         for step in (1, -1):
             mask, frame = first, target.frame + step
             while 0 <= frame < frames and mask.any():
-                following = self._mask_on(frame, Pointing(boxes=(_widened(tight_box(mask), mask.shape),)))
+                following = self._mask_on(frame, Pointing(boxes=(tight_box(mask),)))
                 united = np.count_nonzero(mask | following)
                 if np.count_nonzero(mask & following) < LEAST_CONTINUITY * united:
                     break
@@ -360,9 +359,3 @@ def _chosen(answer: dict[str, Answer], candidate: str, reference: np.ndarray) ->
     masks = several.alphas > THRESHOLD
     shared, united = (masks & reference).sum((1, 2)), (masks | reference).sum((1, 2))
     return masks[int((shared / np.maximum(united, 1)).argmax())]
-
-
-def _widened(box: tuple[int, int, int, int], size: tuple[int, ...]) -> tuple[int, int, int, int]:
-    x1, y1, x2, y2 = box
-    room = BOX_MARGIN_PX
-    return max(0, x1 - room), max(0, y1 - room), min(size[1] - 1, x2 + room), min(size[0] - 1, y2 + room)
