@@ -10,6 +10,7 @@ import torch
 from zim_plugins.core.backends.zim_torch import ZimTorchBackend
 from zim_plugins.core.everything import (
     EverythingConfig,
+    level_boxes,
     matte_everything,
     point_grid,
     stability,
@@ -104,9 +105,9 @@ def test_filters_refuse_what_they_name(image):
 def test_stability_of_known_mattes():
     hard = disk(SIZE, (80, 80), 30, 1e-6)
     ramp = np.tile(np.linspace(0, 1, 1001, dtype=np.float32), (3, 1))
-    assert stability(hard[None], offset=0.1)[0] == 1.0
-    assert stability(ramp[None], offset=0.1)[0] == pytest.approx(0.4 / 0.6, abs=2e-3)
-    assert stability(np.zeros((1, 4, 4), np.float32), offset=0.1)[0] == 0.0
+    assert stability(hard[None], low=0.4, high=0.6)[0] == 1.0
+    assert stability(ramp[None], low=0.4, high=0.6)[0] == pytest.approx(0.4 / 0.6, abs=2e-3)
+    assert stability(np.zeros((1, 4, 4), np.float32), low=0.4, high=0.6)[0] == 0.0
 
 
 def test_suppression_is_greedy_suppression(rng):
@@ -141,10 +142,28 @@ def test_box_and_stability_are_sams(segment_anything, rng):
     boxes = [support_box(alpha, 0.5) for alpha in logits.sigmoid().numpy()]
     theirs = batched_mask_to_box(logits > 0) + torch.tensor([0, 0, 1, 1])  # SAM's far edges are the last pixels
     assert [list(b) for b in boxes] == theirs.tolist()
-    offset = 0.1
-    cut = np.log(0.6 / 0.4)  # the logit of one half plus the offset
-    ours = stability(logits.sigmoid().numpy(), offset=offset)
-    np.testing.assert_allclose(ours, calculate_stability_score(logits, 0.0, cut), atol=1e-6)
+    theirs = calculate_stability_score(logits, 0.0, 1.0)
+    np.testing.assert_allclose(stability(logits.numpy(), low=-1.0, high=1.0), theirs, atol=1e-6)
+    opacities = stability(logits.sigmoid().numpy(), low=0.5 - 0.2310586, high=0.5 + 0.2310586)
+    np.testing.assert_allclose(opacities, theirs, atol=1e-3)
+
+
+def test_boxes_of_small_maps_are_those_of_the_enlarged_maps(rng):
+    smooth = torch.nn.functional.interpolate(
+        torch.from_numpy(rng.normal(size=(40, 1, 4, 5))).float(), (24, 30), mode="bicubic"
+    )
+    smooth[0] -= 10  # nothing is above the level
+    maps = smooth[:, 0].numpy() - 0.5
+    enlarged = torch.nn.functional.interpolate(smooth, (480, 600), mode="bilinear", align_corners=False)
+    large = enlarged[:, 0].numpy() - 0.5
+    expected = [support_box(alpha, 0.0) for alpha in large]
+    found = level_boxes(maps, 0.0)
+    assert any(box is None for box in expected)
+    for box, ours in zip(expected, found, strict=True):
+        if box is None:
+            assert np.isnan(ours).all()
+        else:
+            np.testing.assert_allclose(ours * [600, 480, 600, 480], box, atol=3)  # a cell has 20 px
 
 
 @pytest.mark.parametrize("changes", [{"points_per_side": 0}, {"points_per_batch": 0}, {"stability_offset": 0.5}])
@@ -154,13 +173,15 @@ def test_senseless_settings_are_refused(changes):
 
 
 def test_finds_what_sams_generator_finds(segment_anything, public_sam):
-    """The same random SAM answers with the same masks and scores; stability needs logits, which hard masks lack."""
+    """The same random SAM answers with the same masks, scores and, but for the enlargement, stabilities."""
     torch.manual_seed(1)
     encoder = ViTConfig(dim=32, depth=2, heads=2, global_blocks=(1,), frame_px=256)
     ours = Zim(replace(sam_config("vit_b"), encoder=encoder, frame_px=256, mlp_dim=64)).eval()
     with torch.no_grad():
         for parameter in ours.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
+        for layer in (ours.mask_decoder.output_upscaling[0], ours.mask_decoder.output_upscaling[3]):
+            layer.weight.copy_(layer.weight.mean((2, 3), keepdim=True))  # masks of cells, not of noise within them
     theirs = public_sam(encoder, mlp_dim=64)
     theirs.load_state_dict(ours.state_dict(), strict=True)
     ys, xs = np.mgrid[:192, :256] / 256
@@ -168,10 +189,14 @@ def test_finds_what_sams_generator_finds(segment_anything, public_sam):
     found = segment_anything.SamAutomaticMaskGenerator(
         theirs, points_per_side=4, pred_iou_thresh=-1e9, stability_score_thresh=-1.0, box_nms_thresh=1.0
     ).generate(image)
-    config = EverythingConfig(points_per_side=4, min_score=-1e9, min_stability=0.0, max_box_iou=1.0)
+    found = [record for record in found if record["area"] > 0]
+    config = EverythingConfig(
+        points_per_side=4, min_score=-1e9, min_stability=0.0, stability_offset=0.2310586, max_box_iou=1.0
+    )
     objects = matte_everything(ImagePredictor(ZimTorchBackend(ours, name="random")), image, config)
     assert len(objects) == len(found) > 40  # random masks have boxes alike: none is suppressed here
     for one, record in zip(objects, sorted(found, key=lambda r: -r["predicted_iou"]), strict=True):
         assert one.score == pytest.approx(record["predicted_iou"], abs=1e-4)
         assert (one.full() != record["segmentation"]).mean() < 1e-3
         assert np.allclose(one.point, record["point_coords"][0])
+        assert one.stability == pytest.approx(record["stability_score"], abs=0.05)

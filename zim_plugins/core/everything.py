@@ -1,7 +1,8 @@
 """Mattes of everything in a picture: a grid of clicks, the good answers kept, one per object.
 
-After SAM's automatic mask generator (Kirillov et al. 2023), without its crops. Memory stays bounded: candidates are
-ranked on a reduced picture and only their boxes are remembered; opacities at full size exist for the survivors of one
+After SAM's automatic mask generator (Kirillov et al. 2023), without its crops. Candidates are ranked as the decoder
+gives them, at its own stride: SAM's generator enlarges every one to the picture first, which costs more than the rest.
+Memory stays bounded: of a candidate only the box is remembered; opacities at full size exist for the survivors of one
 batch at a time, and are kept cropped.
 """
 
@@ -12,10 +13,9 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
-from zim_plugins.core.prediction import Prediction
 from zim_plugins.core.predictor import ImagePredictor, Predictor
 from zim_plugins.core.prompt import Prompt
-from zim_plugins.core.transforms import image_to_frame, support_box
+from zim_plugins.core.transforms import image_to_frame, logits_to_alphas, support_box, within_picture
 
 _T = TypeVar("_T")
 
@@ -40,13 +40,13 @@ class EverythingConfig:
     min_stability: float = 0.9
     """Least IoU between the mattes cut above and below one half (`stability`)."""
     stability_offset: float = 0.1
-    """How far above and below, in opacity."""
+    """How far above and below, in opacity; SAM's offset of one logit is 0.2311, the sigmoid of 1 less one half."""
     max_box_iou: float = 0.7
     """Of two objects whose boxes overlap more than this, the better scored stays."""
     min_area: float = 0.0
     """Least area of the matte, as a share of the picture."""
     ranking_px: int = 1024
-    """Longest side of the reduced picture on which candidates are ranked [px]."""
+    """Longest side of the reduced picture on which candidates are ranked [px], where the predictor has no logits."""
     multimask: bool = True
     """Consider all candidates of an ambiguous click, where the predictor offers them; they are not zoomed. One
     candidate per click is rendered with the predictor's zoom."""
@@ -100,6 +100,7 @@ class _Candidate:
     score: float
     stability: float
     box: Float[np.ndarray, " 4"]
+    """As shares of width and height."""
 
 
 def matte_everything(
@@ -117,21 +118,21 @@ def matte_everything(
     """
     config = config or EverythingConfig()
     size = (image.shape[0], image.shape[1])
-    reduced = image if max(size) <= config.ranking_px else image_to_frame(image, config.ranking_px)
-    predictor.set_image(reduced)
-    candidates = list(_rank(predictor, (reduced.shape[0], reduced.shape[1]), config))
+    if isinstance(predictor, ImagePredictor) or max(size) <= config.ranking_px:
+        predictor.set_image(image)
+        candidates = list(_rank(predictor, size, size, config))
+    else:
+        reduced = image_to_frame(image, config.ranking_px)
+        predictor.set_image(reduced)
+        candidates = list(_rank(predictor, (reduced.shape[0], reduced.shape[1]), size, config))
+        predictor.set_image(image)
     boxes = np.array([c.box for c in candidates]).reshape(-1, 4)
     kept = suppress(boxes, np.array([c.score for c in candidates]), max_iou=config.max_box_iou)
-    survivors = [candidates[i] for i in kept]
-    if reduced.shape != image.shape:
-        predictor.set_image(image)
     objects: list[ObjectMatte] = []
-    for batch in _batches(survivors, config.points_per_batch, size):
-        prompts = [Prompt.from_point(c.point[0] * size[1], c.point[1] * size[0]) for c in batch]
-        for candidate, prompt, prediction in zip(batch, prompts, _ask(predictor, prompts, config), strict=True):
-            alpha = prediction.alphas[candidate.index]
+    for batch in _batches([candidates[i] for i in kept], config.points_per_batch, size):
+        for candidate, alpha in zip(batch, _render(predictor, batch, size, config), strict=True):
             extent = support_box(alpha, FAINT)
-            if extent is None or prompt.points is None:
+            if extent is None:
                 continue
             x1, y1, x2, y2 = extent.astype(int).tolist()
             objects.append(
@@ -141,7 +142,7 @@ def matte_everything(
                     size=size,
                     score=candidate.score,
                     stability=candidate.stability,
-                    point=(float(prompt.points[0, 0]), float(prompt.points[0, 1])),
+                    point=_point(candidate, size),
                 )
             )
     return objects
@@ -153,13 +154,13 @@ def point_grid(points_per_side: int) -> Float[np.ndarray, "n 2"]:
     return np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2)
 
 
-def stability(alphas: Float32[np.ndarray, "c h w"], *, offset: float) -> Float[np.ndarray, " c"]:
-    """IoU between each matte cut at one half plus and minus `offset`: 1 for a hard edge, less for an unsure matte.
+def stability(maps: Float32[np.ndarray, "c h w"], *, low: float, high: float) -> Float[np.ndarray, " c"]:
+    """IoU between each map cut at two levels: 1 for a hard edge, less for an unsure matte, 0 for an empty one.
 
-    SAM's stability score with opacities in the place of logits, as in ZIM's release; 0 for an empty matte.
+    SAM's stability score, of opacities or of logits.
     """
-    inner = (alphas > 0.5 + offset).sum((1, 2), dtype=np.float64)
-    outer = (alphas > 0.5 - offset).sum((1, 2), dtype=np.float64)
+    inner = (maps > high).sum((1, 2), dtype=np.float64)
+    outer = (maps > low).sum((1, 2), dtype=np.float64)
     return np.divide(inner, outer, out=np.zeros_like(inner), where=outer > 0)
 
 
@@ -186,29 +187,87 @@ def suppress(
     return np.array(kept, dtype=np.int64)
 
 
-def _rank(predictor: Predictor, size: tuple[int, int], config: EverythingConfig) -> Iterator[_Candidate]:
-    """Candidates of all clicks that pass the filters, on the picture that is set, of `size` (H, W) [px]."""
-    height, width = size
-    least_px = max(1.0, config.min_area * height * width)
-    for batch in _batches(list(point_grid(config.points_per_side)), config.points_per_batch, size):
-        prompts = [Prompt.from_point(x * width, y * height) for x, y in batch]
-        for (x, y), prediction in zip(batch, _ask(predictor, prompts, config), strict=True):
-            stabilities = stability(prediction.alphas, offset=config.stability_offset)
-            for index, (alpha, score) in enumerate(zip(prediction.alphas, prediction.scores, strict=True)):
-                box = support_box(alpha, 0.5)
-                if (
-                    box is not None
-                    and score >= config.min_score
-                    and stabilities[index] >= config.min_stability
-                    and (alpha > 0.5).sum() >= least_px
-                ):
-                    yield _Candidate((float(x), float(y)), index, float(score), float(stabilities[index]), box)
+def level_boxes(maps: Float32[np.ndarray, "c h w"], level: float) -> Float[np.ndarray, "c 4"]:
+    """X1 Y1 X2 Y2 round what lies above a level, as shares of width and height; NaN where nothing does.
+
+    Between the outermost cell above and its neighbour below, the edge is where their largest values, joined by a
+    line, cross the level: what enlarging the map would show.
+    """
+    edges = [_crossings(maps.max(axis), level) for axis in (1, 2)]
+    (x1, x2), (y1, y2) = edges
+    return np.stack([x1, y1, x2, y2], axis=1)
 
 
-def _ask(predictor: Predictor, prompts: Sequence[Prompt], config: EverythingConfig) -> list[Prediction]:
-    if isinstance(predictor, ImagePredictor):
-        return predictor.predict_many(prompts, multimask=config.multimask)
-    return predictor.predict_many(prompts)
+def _crossings(
+    profiles: Float32[np.ndarray, "c n"], level: float
+) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
+    """First and last crossing of a level, as shares of the profile's length; NaN where there is none."""
+    length = profiles.shape[1]
+    above = profiles > level
+    rows = np.arange(len(profiles))
+    firsts = []
+    for values, high in ((profiles, above), (profiles[:, ::-1], above[:, ::-1])):
+        at = high.argmax(1)
+        inner, outer = values[rows, at].astype(np.float64), values[rows, np.maximum(at - 1, 0)].astype(np.float64)
+        back = np.divide(inner - level, inner - outer, out=np.full(len(at), 0.5), where=inner > outer)
+        firsts.append(np.where(above.any(1), np.where(at == 0, 0.0, (at + 0.5 - back) / length), np.nan))
+    return firsts[0], 1 - firsts[1]
+
+
+def _rank(
+    predictor: Predictor, set_size: tuple[int, int], size: tuple[int, int], config: EverythingConfig
+) -> Iterator[_Candidate]:
+    """Candidates of all clicks that pass the filters.
+
+    Args:
+        predictor: the picture is set in it, at `set_size` (H, W) [px].
+        set_size: of the picture that is set.
+        size: of the picture that is asked about.
+        config: what passes.
+    """
+    levels = np.array([0.5 - config.stability_offset, 0.5, 0.5 + config.stability_offset])
+    by_logits = isinstance(predictor, ImagePredictor)
+    if by_logits:
+        levels = np.log(levels / (1 - levels))
+    low, middle, high = levels.tolist()
+    for batch in _batches(list(point_grid(config.points_per_side)), config.points_per_batch, set_size):
+        prompts = [Prompt.from_point(x * set_size[1], y * set_size[0]) for x, y in batch]
+        if by_logits:
+            answers, scores = predictor.predict_logits(prompts, multimask=config.multimask)
+            answers = within_picture(answers, size, predictor.backend.frame_px)
+        else:
+            predictions = predictor.predict_many(prompts)
+            answers, scores = (np.stack([p.alphas for p in predictions]), np.stack([p.scores for p in predictions]))
+        rows, columns = np.nonzero(scores >= config.min_score)
+        maps = answers[rows, columns]
+        shares = (maps > middle).mean((1, 2))
+        stabilities = stability(maps, low=low, high=high)
+        passed = (stabilities >= config.min_stability) & (shares >= config.min_area) & (shares > 0)
+        boxes = level_boxes(maps[passed], middle)
+        for row, column, stable, box in zip(rows[passed], columns[passed], stabilities[passed], boxes, strict=True):
+            x, y = batch[row]
+            yield _Candidate((float(x), float(y)), int(column), float(scores[row, column]), float(stable), box)
+
+
+def _render(
+    predictor: Predictor, batch: Sequence[_Candidate], size: tuple[int, int], config: EverythingConfig
+) -> Iterator[Float32[np.ndarray, "h w"]]:
+    """The candidates' mattes at the size of the picture."""
+    prompts = [Prompt.from_point(*_point(candidate, size)) for candidate in batch]
+    if isinstance(predictor, ImagePredictor) and config.multimask:
+        backend = predictor.backend
+        logits, _ = predictor.predict_logits(prompts, multimask=True)
+        for candidate, answers in zip(batch, logits, strict=True):
+            chosen = answers[candidate.index][None]
+            yield logits_to_alphas(chosen, size, backend.frame_px, backend.activation)[0]
+    else:
+        for candidate, prediction in zip(batch, predictor.predict_many(prompts), strict=True):
+            yield prediction.alphas[candidate.index]
+
+
+def _point(candidate: _Candidate, size: tuple[int, int]) -> tuple[float, float]:
+    """The candidate's click, XY [px]."""
+    return candidate.point[0] * size[1], candidate.point[1] * size[0]
 
 
 def _batches(items: Sequence[_T], length: int, size: tuple[int, int]) -> Iterator[Sequence[_T]]:

@@ -95,14 +95,10 @@ class ImagePredictor:
 
     def predict_many(self, prompts: Sequence[Prompt], *, multimask: bool = False) -> list[Prediction]:
         """Matte what each prompt points at; see `predict`."""
-        if self._image is None:
-            raise ValueError("no picture is set: call set_image(image) first")
         if not prompts:
             return []
-        size = self._image.shape[0], self._image.shape[1]
-        for prompt in prompts:
-            prompt.check_inside(size)
-            self._check_supported(prompt)
+        size = self._checked(prompts)
+        assert self._image is not None
         predictions = self._decode(self._embedding, prompts, size, multimask)
         if multimask:
             return predictions
@@ -114,6 +110,27 @@ class ImagePredictor:
                 for p, q in zip(prompts, predictions, strict=True)
             ]
         return predictions
+
+    def predict_logits(
+        self, prompts: Sequence[Prompt], *, multimask: bool = False
+    ) -> tuple[Float32[np.ndarray, "b c s s"], Float32[np.ndarray, "b c"]]:
+        """Answers as the decoder gives them: for choosing among many before any is enlarged to the picture.
+
+        Returns:
+            Logits over the padded frame at the decoder's own stride, without zoom and refinement, and scores.
+        """
+        framed = [prompt_to_frame(p, self._checked(prompts), self.backend.frame_px) for p in prompts]
+        return self.backend.decode(self._embedding, framed, multimask=multimask)
+
+    def _checked(self, prompts: Sequence[Prompt]) -> tuple[int, int]:
+        """Size (H, W) of the picture, on which all prompts can be served."""
+        if self._image is None:
+            raise ValueError("no picture is set: call set_image(image) first")
+        size = self._image.shape[0], self._image.shape[1]
+        for prompt in prompts:
+            prompt.check_inside(size)
+            self._check_supported(prompt)
+        return size
 
     def _check_supported(self, prompt: Prompt) -> None:
         backend = self.backend

@@ -91,6 +91,14 @@ def logits_to_alphas(
     return x.sigmoid_().numpy()
 
 
+def within_picture(
+    maps: Float32[np.ndarray, "*b s s"], size: tuple[int, int], frame_px: int
+) -> Float32[np.ndarray, "*b t u"]:
+    """Maps over the padded frame without the cells that lie wholly in its padding; `size` (H, W) is the picture's."""
+    height, width = (-(-side * maps.shape[-1] // frame_px) for side in frame_size(size, frame_px))
+    return maps[..., :height, :width]
+
+
 def support_box(alpha: Float32[np.ndarray, "h w"], threshold: float) -> Float[np.ndarray, " 4"] | None:
     """X1 Y1 X2 Y2 [px] round the pixels above the threshold, outer edges; None where there is none."""
     found = alpha > threshold

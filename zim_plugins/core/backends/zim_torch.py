@@ -12,8 +12,9 @@ from zim_plugins.core.modeling.zim import ImageFeatures, Zim
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.tokens import prompt_tokens
 
-MAX_BATCH_PIXELS = 8 * 1024**2
-"""Frame pixels of the prompts decoded at once, at most: bounds the memory of a whole picture's grid of clicks."""
+BATCH_PIXELS = {"cpu": 4 * 1024**2}
+"""Frame pixels of the prompts decoded at once: on a CPU what its cache holds of them, elsewhere bounded by memory."""
+OTHER_BATCH_PIXELS = 32 * 1024**2
 
 
 class ZimTorchBackend:
@@ -54,7 +55,7 @@ class ZimTorchBackend:
     def encode(self, image: UInt8[np.ndarray, "h w 3"]) -> ImageFeatures:
         """Encode an RGB picture whose longest side is the frame's; the features stay on the device."""
         pixels = torch.from_numpy(image.copy()).to(self.device).permute(2, 0, 1)[None].float()
-        return self._encode(self.zim.normalise(pixels))
+        return self.zim.prepare(self._encode(self.zim.normalise(pixels)))
 
     @torch.inference_mode()
     def decode(
@@ -71,7 +72,7 @@ class ZimTorchBackend:
             groups.setdefault((len(labels), prompt.alpha is not None), []).append(i)
         kept = slice(0, 1) if not multimask else slice(1 if self.activation == "step" else 0, None)
         answers: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0), np.empty(0))] * len(prompts)
-        step = max(1, MAX_BATCH_PIXELS // self.frame_px**2)
+        step = max(1, BATCH_PIXELS.get(self.device.type, OTHER_BATCH_PIXELS) // self.frame_px**2)
         for (_, has_alpha), members in groups.items():
             for start in range(0, len(members), step):
                 batch = members[start : start + step]

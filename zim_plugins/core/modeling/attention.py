@@ -32,13 +32,16 @@ class Attention(nn.Module):
 
     def forward(
         self,
-        q: Float[Tensor, "b n c"],
-        k: Float[Tensor, "b m c"],
-        v: Float[Tensor, "b m c"],
+        q: Float[Tensor, "_ n c"],
+        k: Float[Tensor, "_ m c"],
+        v: Float[Tensor, "_ m c"],
         key_mask: Float[Tensor, "b m"] | None = None,
         query_mask: Float[Tensor, "b n"] | None = None,
     ) -> Float[Tensor, "b n c"]:
-        """Attend; masks lie in [0, 1]: 0 hides a key, a query's mask only flattens its logits."""
+        """Attend; masks lie in [0, 1]: 0 hides a key, a query's mask only flattens its logits.
+
+        Queries, or keys and values, may be one for the whole batch: they are projected once.
+        """
         q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
         bias = None
         if key_mask is not None:
@@ -47,6 +50,12 @@ class Attention(nn.Module):
             bias = torch.where(mask > 0, 0.0, HIDDEN).to(k.dtype)[:, None, None, :]
         if query_mask is not None:
             q = q * query_mask.to(q.dtype)[..., None]
+        if k.shape[0] < q.shape[0]:
+            k = k.expand(q.shape[0], -1, -1)
+        if v.shape[0] < q.shape[0]:
+            v = v.expand(q.shape[0], -1, -1)
+        if q.shape[0] < k.shape[0]:
+            q = q.expand(k.shape[0], -1, -1)
         out = F.scaled_dot_product_attention(self._split(q), self._split(k), self._split(v), attn_mask=bias)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 

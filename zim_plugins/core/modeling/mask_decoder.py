@@ -70,10 +70,10 @@ class MaskDecoder(nn.Module):
     def forward(
         self,
         image_embedding: Float[Tensor, "_ c g g"],
-        details: Sequence[Float[Tensor, "_ _ _ _"]],
+        projected: Sequence[Float[Tensor, "_ _ _ _"]],
         image_pe: Float[Tensor, "1 c g g"],
         sparse: Float[Tensor, "b n c"],
-        dense: Float[Tensor, "b c g g"],
+        dense: Float[Tensor, "_ c g g"],
         mask: Float[Tensor, "b g g"] | None = None,
         drawn: Float[Tensor, "b p m m"] | None = None,
     ) -> tuple[Float[Tensor, "b 4 s s"], Float[Tensor, "b 4"]]:
@@ -94,7 +94,7 @@ class MaskDecoder(nn.Module):
         if self.pixel_decoder is None:
             upscaled = self.output_upscaling(embedding)
         else:
-            upscaled = self.pixel_decoder(embedding, details, drawn)
+            upscaled = self.pixel_decoder(embedding, projected, drawn)
         hyper = [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)]
         logits = torch.einsum("bkc,bchw->bkhw", torch.stack(hyper, dim=1), upscaled)
         return logits, self.iou_prediction_head(tokens[:, 0])

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -46,7 +46,9 @@ class DetailStem(nn.Module):
 class HierarchicalPixelDecoder(nn.Module):
     """From stride 16 to stride 2: bilinear doubling, concatenation with details, 3x3 convolution, three times.
 
-    `prompt_channels` features of the drawn prompts are concatenated at stride 4 in a model that has them.
+    `prompt_channels` features of the drawn prompts are concatenated at stride 4 in a model that has them. A convolution
+    of a concatenation is the sum of the convolutions of its parts: what the details add is the same for every prompt
+    and made once (`project`), and nothing is concatenated.
     """
 
     def __init__(
@@ -58,33 +60,44 @@ class HierarchicalPixelDecoder(nn.Module):
         prompt_channels: int = 0,
     ) -> None:
         super().__init__()
-        inputs = (
-            dim + detail_channels[2],
-            channels[0] + detail_channels[1] + prompt_channels,
-            channels[1] + detail_channels[0],
+        self.parts = (
+            (dim, detail_channels[2], 0),
+            (channels[0], detail_channels[1], prompt_channels),
+            (channels[1], detail_channels[0], 0),
         )
         self.fuse = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, c, 3, padding=1, bias=False), *norm_act(c, norm))
-            for a, c in zip(inputs, channels, strict=True)
+            nn.Sequential(nn.Conv2d(sum(widths), c, 3, padding=1, bias=False), *norm_act(c, norm))
+            for widths, c in zip(self.parts, channels, strict=True)
         )
+
+    def project(self, details: Sequence[Float[Tensor, "_ _ _ _"]]) -> list[Float[Tensor, "_ _ _ _"]]:
+        """What the details, strides 2, 4 and 8, add to the convolutions at strides 8, 4 and 2."""
+        return [self._convolve(step, 1, detail) for step, detail in enumerate(reversed(details))]
 
     def forward(
         self,
         embedding: Float[Tensor, "b c g g"],
-        details: Sequence[Float[Tensor, "_ _ _ _"]],
+        projected: Sequence[Float[Tensor, "_ _ _ _"]],
         drawn: Float[Tensor, "b p m m"] | None = None,
     ) -> Float[Tensor, "b 32 s s"]:
         """Decode.
 
         Args:
             embedding: stride 16, one per prompt.
-            details: features at strides 2, 4 and 8; one per picture or one per prompt.
+            projected: of the details, as `project` answers; one per picture or one per prompt.
             drawn: features of the drawn prompts at stride 4, if the model was built for them.
         """
         x = embedding
-        for step, (fuse, detail) in enumerate(zip(self.fuse, reversed(details), strict=True)):
-            parts = [upsample(x, (detail.shape[-2], detail.shape[-1])), detail.expand(x.shape[0], -1, -1, -1)]
+        for step, (fuse, detail) in enumerate(zip(self.fuse, projected, strict=True)):
+            x = self._convolve(step, 0, upsample(x, (detail.shape[-2], detail.shape[-1]))).add_(detail)
             if drawn is not None and step == 1:
-                parts.append(drawn)
-            x = fuse(torch.cat(parts, dim=1))
+                x = x.add_(self._convolve(step, 2, drawn))
+            for norm_or_act in list(fuse.children())[1:]:
+                x = norm_or_act(x)
         return x
+
+    def _convolve(self, step: int, part: int, x: Float[Tensor, "b _ s s"]) -> Float[Tensor, "b _ s s"]:
+        """The convolution of one part of what is concatenated: embedding, details, drawn prompts."""
+        start = sum(self.parts[step][:part])
+        weight = self.fuse[step].get_parameter("0.weight")[:, start : start + self.parts[step][part]]
+        return F.conv2d(x, weight, padding=1)

@@ -39,7 +39,7 @@ def attend(
         rel_h: summand for each row of keys.
         rel_w: summand for each column of keys.
     """
-    if torch.onnx.is_in_onnx_export():
+    if torch.onnx.is_in_onnx_export() or q.device.type == "meta":  # who counts operations counts the formula's
         return attend_plainly(q, k, v, rel_h, rel_w)
     if q.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
         return attend_in_pieces(q, k, v, rel_h, rel_w)

@@ -31,7 +31,7 @@ class TwoWayAttentionBlock(nn.Module):
     def forward(
         self,
         queries: Float[Tensor, "b n c"],
-        keys: Float[Tensor, "b m c"],
+        keys: Float[Tensor, "_ m c"],
         query_pe: Float[Tensor, "b n c"],
         key_pe: Float[Tensor, "1 m c"],
         mask: Float[Tensor, "b m"] | None,
@@ -65,7 +65,7 @@ class TwoWayTransformer(nn.Module):
 
     def forward(
         self,
-        image_embedding: Float[Tensor, "b c h w"],
+        image_embedding: Float[Tensor, "_ c h w"],
         image_pe: Float[Tensor, "1 c h w"],
         point_embedding: Float[Tensor, "b n c"],
         mask: Float[Tensor, "b h w"] | None = None,
@@ -73,7 +73,7 @@ class TwoWayTransformer(nn.Module):
         """Answer with the tokens and the picture's tokens after both looked at each other.
 
         Args:
-            image_embedding: the encoded picture, prompts' dense embedding added.
+            image_embedding: the encoded picture, prompts' dense embedding added; one for all prompts, or one each.
             image_pe: position encoding of its cells.
             point_embedding: output tokens and prompt tokens.
             mask: where tokens may look, in [0, 1]; 0 hides.

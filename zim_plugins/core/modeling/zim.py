@@ -69,11 +69,14 @@ class ImageFeatures(NamedTuple):
     """Stride 16."""
     details: list[Float[Tensor, "b _ _ _"]]
     """Strides 2, 4 and 8; empty with SAM's own pixel decoder."""
+    projected: list[Float[Tensor, "b _ _ _"]] | None = None
+    """What the details add to the pixel decoder, where `Zim.prepare` made it."""
 
     def repeated(self, times: int) -> "ImageFeatures":
         """Every picture `times` times in a row: for several prompts on each picture of a batch."""
         rows = torch.arange(len(self.embedding), device=self.embedding.device).repeat_interleave(times)
-        return ImageFeatures(self.embedding[rows], [d[rows] for d in self.details])
+        projected = None if self.projected is None else [p[rows] for p in self.projected]
+        return ImageFeatures(self.embedding[rows], [d[rows] for d in self.details], projected)
 
 
 class Zim(nn.Module):
@@ -131,6 +134,15 @@ class Zim(nn.Module):
         details = self.detail_stem(x) if self.config.pixel_decoder == "hierarchical" else []
         return ImageFeatures(self.image_encoder(x), details)
 
+    def prepare(self, features: ImageFeatures) -> ImageFeatures:
+        """Do once what decoding would do for every call: the details are replaced by what they add."""
+        pixel_decoder = self.mask_decoder.pixel_decoder
+        return (
+            features
+            if pixel_decoder is None
+            else features._replace(details=[], projected=pixel_decoder.project(features.details))
+        )
+
     def decode(
         self,
         features: ImageFeatures,
@@ -142,7 +154,7 @@ class Zim(nn.Module):
         """Decode one prompt per row; `features` hold one picture for all of them, or one each.
 
         Args:
-            features: what `encode` returned.
+            features: what `encode` or `prepare` returned.
             coords: XY of clicks and box corners in frame pixels.
             labels: 1 foreground, 0 background, 2 and 3 a box's corners, -1 padding.
             alpha: coarse mattes in [0, 1] over the frame; a row of negative values has none.
@@ -165,10 +177,11 @@ class Zim(nn.Module):
             if alpha is not None:
                 small = nn.functional.avg_pool2d(alpha.float(), 4).clamp(1e-3, 1 - 1e-3)
                 logits = torch.logit(small).to(dtype)
-            dense = self.prompt_encoder.dense(logits, coords.shape[0], grid)
+            dense = self.prompt_encoder.dense(logits, 1, grid)  # that of no mask is alike for all
         image_pe = self.prompt_encoder.pe_layer.grid(grid, grid).to(dtype)
+        projected = self.prepare(features).projected if features.projected is None else features.projected
         logits, iou = self.mask_decoder(
-            features.embedding, features.details, image_pe, sparse, dense.to(dtype), mask, drawn
+            features.embedding, projected or [], image_pe, sparse, dense.to(dtype), mask, drawn
         )
         return logits, iou
 
