@@ -4,6 +4,8 @@ Levin and Fried, "Differential Diffusion: Giving Each Pixel Its Strength" (2023,
 latent diffusion pipeline. Polarity here: 1 paints anew, 0 keeps (the maps of the paper's code say the opposite).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +13,9 @@ from jaxtyping import Float32
 
 if TYPE_CHECKING:
     import torch
+
+MEMORYLESS = ("DDIMScheduler", "EulerDiscreteScheduler")
+"""Schedulers whose steps depend on nothing but the latents before them."""
 
 
 class Differential:
@@ -45,6 +50,20 @@ class Differential:
         own = pipeline.scheduler.add_noise(self._latents, self._noise, following[:1])
         held = self._change <= 1 - (step + 1) / steps
         return {"latents": torch.where(held, own.to(tensors["latents"].dtype), tensors["latents"])}
+
+
+@contextmanager
+def memoryless(pipeline: Any) -> Iterator[None]:
+    """Let Euler's method stand in for a scheduler that remembers earlier steps, in which other latents were held."""
+    from diffusers import EulerDiscreteScheduler  # pyright: ignore[reportPrivateImportUsage]
+
+    usual = pipeline.scheduler
+    if type(usual).__name__ not in MEMORYLESS:
+        pipeline.scheduler = EulerDiscreteScheduler.from_config(usual.config)
+    try:
+        yield
+    finally:
+        pipeline.scheduler = usual
 
 
 def encode(pipeline: Any, pixels: "torch.Tensor") -> "torch.Tensor":

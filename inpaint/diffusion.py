@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from jaxtyping import Bool, Float32, UInt8
 
 from zim_plugins.core import UnsupportedPrompt, ZimError, resolve_device
 
+from .differential import Differential, encode, memoryless, shrink_map
 from .inpainter import FillSettings, paste, refuse_a_full_hole
 from .pretrained import load_pipeline
 
@@ -98,7 +100,7 @@ class DiffusionInpainter:
         arguments = self._arguments()
         if is_soft:
             arguments["callback_on_step_end"] = self._differential(image, change)
-        with torch.inference_mode():
+        with memoryless(self.pipeline) if is_soft else nullcontext(), torch.inference_mode():
             answer = self.pipeline(
                 prompt=prompt,
                 image=PIL.Image.fromarray(image),
@@ -136,8 +138,6 @@ class DiffusionInpainter:
             StableDiffusionInpaintPipeline,  # pyright: ignore[reportPrivateImportUsage]
             StableDiffusionXLInpaintPipeline,  # pyright: ignore[reportPrivateImportUsage]
         )
-
-        from .differential import Differential, encode, shrink_map
 
         if not isinstance(self.pipeline, StableDiffusionInpaintPipeline | StableDiffusionXLInpaintPipeline):
             raise UnsupportedPrompt(

@@ -135,15 +135,22 @@ def test_a_soft_map_changes_what_a_hard_one_does_not(
     assert np.array_equal(ours[~hole], image[~hole])
 
 
-def test_half_a_change_is_half_the_strength(folders: dict[str, Path], image: np.ndarray) -> None:
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerDiscreteScheduler", "PNDMScheduler"])
+def test_half_a_change_is_half_the_strength(folders: dict[str, Path], image: np.ndarray, scheduler: str) -> None:
     """The paper's own reading of the map, against diffusers' image-to-image pipeline from the same noise."""
-    from diffusers import StableDiffusionImg2ImgPipeline
+    import diffusers
 
     inpainter = load(folders["sd"], FillSettings(steps=8))
+    usual = getattr(diffusers, scheduler).from_config(inpainter.pipeline.scheduler.config, skip_prk_steps=True)
+    inpainter.pipeline.scheduler = usual
     everything = np.ones(image.shape[:2], bool)
     half = np.full(image.shape[:2], 0.5, np.float32)
     ours = inpainter.fill_guided(image, everything, prompt="a cat", change=half)
-    pipeline = StableDiffusionImg2ImgPipeline(**inpainter.pipeline.components, requires_safety_checker=False)
+    assert inpainter.pipeline.scheduler is usual
+    parts = dict(inpainter.pipeline.components)
+    if scheduler == "PNDMScheduler":  # which remembers, so that Euler's method stands in
+        parts["scheduler"] = diffusers.EulerDiscreteScheduler.from_config(usual.config)
+    pipeline = diffusers.StableDiffusionImg2ImgPipeline(**parts, requires_safety_checker=False)
     pipeline.set_progress_bar_config(disable=True)
     with torch.inference_mode():
         latents = encode(pipeline, torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1)
