@@ -1,6 +1,7 @@
 """The pipeline of a run: options, the object's reference prompt, and one visit to a view at each step."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,14 +12,15 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from zim_plugins.core import Predictor
 
-from .checkpoint import TrainedNerf, check_capture, load_nerf
+from .checkpoint import TrainedNerf, check_capture, find_nerf, load_nerf
 from .datamanager import Sa3dZimDataManager, Sa3dZimDataManagerConfig
 from .model import Sa3dZimModel, Sa3dZimModelConfig
-from .predictors import reference_alpha
-from .reference import ReferencePrompt
+from .predictors import build_matter, reference_alpha
+from .reference import ReferencePrompt, reference_prompt
 from .scene import CACHE_FOLDER, BoxedViews, Scene, domain_around, photograph
 from .segmenter import Segmenter, SegmenterConfig
 from .view import View, ViewSource
+from .viewer import ClickPanel
 
 
 @dataclass
@@ -81,9 +83,10 @@ class Sa3dZimPipeline(VanillaPipeline):
     scene: Scene
     source: ViewSource
 
-    def __init__(self, config: Sa3dZimPipelineConfig, device: str, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, config: Sa3dZimPipelineConfig, device: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, device, *args, **kwargs)
         self.rendering_s = 0.0
+        self.clicks = ClickPanel(self)
 
     @property
     def sa3d(self) -> Sa3dZimModel:
@@ -138,6 +141,26 @@ class Sa3dZimPipeline(VanillaPipeline):
         self.rendering_s += time.perf_counter() - start_s
         return view
 
+    def segment_again(self, progress: Callable[[str], None]) -> dict[str, Any]:
+        """Segment another object with the options as they are now, from the viewer; answers with the report.
+
+        Raises:
+            ZimError, ValueError: the NeRF's run is gone, or the prompt does not work.
+        """
+        reference = read_reference(self.config)
+        if self.config.nerf_config is None:
+            raise ValueError("this run does not say which NeRF it stands on")
+        if not hasattr(self, "scene"):
+            self.open_field(find_nerf(self.config.nerf_config))
+        predictor = build_matter(self.config.matter, str(self.device))
+        self.sa3d.grid.sums.zero_()
+        self.start(reference, predictor)
+        for visit in range(len(self.segmenter.order)):
+            progress(f"visit {visit + 1} of {len(self.segmenter.order)}")
+            self.segmenter.visit(self.next_view())
+        self.refine()
+        return self.segmenter.report()
+
     def refine(self) -> None:
         """Refine the grid after the last visit."""
         start_s = time.perf_counter()
@@ -151,6 +174,24 @@ class Sa3dZimPipeline(VanillaPipeline):
         CONSOLE.log(f"{record.view}: soft IoU {_shown(record.soft_iou)}, {verdict}")
         loss = torch.tensor(0.0 if record.soft_iou is None else 1 - record.soft_iou)
         return {}, {"soft_iou_loss": loss}, {"accepted": float(record.accepted)}
+
+
+def read_reference(options: Sa3dZimPipelineConfig) -> ReferencePrompt:
+    """The reference prompt that the options describe.
+
+    Raises:
+        ValueError: nothing, or something malformed, was given.
+    """
+    return reference_prompt(
+        view=options.reference_view,
+        points=options.points,
+        negative_points=options.neg_points,
+        box=options.box,
+        positive_scribble=options.scribbles_pos,
+        negative_scribble=options.scribbles_neg,
+        mask=options.mask,
+        prompt_file=options.prompt_file,
+    )
 
 
 def _shown(value: float | None) -> str:

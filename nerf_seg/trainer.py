@@ -21,9 +21,9 @@ from zim_plugins.core import Predictor, ZimError
 from .adoption import adopt, data_path, train_nerf
 from .checkpoint import TrainedNerf, find_nerf, parsed
 from .outputs import RunOutputs
-from .pipeline import Sa3dZimPipeline
+from .pipeline import Sa3dZimPipeline, read_reference
 from .predictors import build_matter
-from .reference import ReferencePrompt, reference_prompt
+from .reference import ReferencePrompt
 from .rendering import picture_size
 from .whole_files import write_whole
 
@@ -102,6 +102,11 @@ class Sa3dZimTrainer(Trainer):
         self._saved_at = time.monotonic()
         return Optimizers({}, {})
 
+    def train(self) -> None:
+        """As nerfstudio's, whose log needs a step even where none is left to make: after a kill during the outputs."""
+        writer.GLOBAL_BUFFER.update(step=self.step, max_iter=len(self.pipeline.segmenter.order))
+        super().train()
+
     def train_iteration(self, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, Any]]:
         """Visit one view."""
         with _told_in_one_line():
@@ -133,8 +138,6 @@ class Sa3dZimTrainer(Trainer):
             self.pipeline.refine()
             self._save_progress()
             RunOutputs(self.pipeline, self.base_dir).write()
-        # nerfstudio's log fails where there was no step at all, as in a run that was killed while writing.
-        writer.put_scalar("Visits", self.pipeline.segmenter.done, self.step)  # pyright: ignore[reportArgumentType]
         super()._after_train()
 
     def _load_checkpoint(self) -> None:
@@ -150,16 +153,7 @@ class Sa3dZimTrainer(Trainer):
         if manager.data is not None:
             manager.dataparser.data = manager.data
         outputs = parsed(manager.dataparser, "train")
-        reference = reference_prompt(
-            view=options.reference_view,
-            points=options.points,
-            negative_points=options.neg_points,
-            box=options.box,
-            positive_scribble=options.scribbles_pos,
-            negative_scribble=options.scribbles_neg,
-            mask=options.mask,
-            prompt_file=options.prompt_file,
-        )
+        reference = read_reference(options)
         index = reference.index([path.name for path in outputs.image_filenames])
         reference.check(picture_size(outputs.cameras[index : index + 1]))
         return reference

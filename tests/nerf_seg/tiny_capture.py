@@ -1,4 +1,4 @@
-"""A capture small enough to train in seconds: a ball in front of a textured surrounding, with exact alphas."""
+"""A capture small enough to train in seconds: a ball on white, with exact alphas."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 
 from zim_plugins.core import write_image
 
-SIZE, VIEWS, HELD_OUT = 32, 8, 2
+SIZE, VIEWS, HELD_OUT = 32, 12, 2
 FOCAL_PX, DISTANCE, RADIUS = 40.0, 3.0, 0.7
 
 
@@ -16,7 +16,7 @@ def write_capture(folder: Path) -> Path:
     names = [f"view_{index:02d}.png" for index in range(VIEWS + HELD_OUT)]
     frames = []
     for index, name in enumerate(names):
-        c2w = _look_at_centre(0.45 * index, 0.2 + 0.25 * (index % 3))
+        c2w = _look_at_centre(2 * np.pi * index / len(names), 0.2 + 0.25 * (index % 3))
         picture, alpha = _trace(c2w)
         write_image(folder / "images" / name, picture)
         write_image(folder / "alphas" / name, alpha)
@@ -41,7 +41,7 @@ def _look_at_centre(azimuth: float, elevation: float) -> np.ndarray:
 
 
 def _trace(c2w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colours and alpha of a ball of checkered red on smooth surroundings, 4x4 rays a pixel."""
+    """Colours and alpha of a checkered ball, 4x4 rays a pixel."""
     fine = 4 * SIZE
     x, y = np.meshgrid(np.arange(fine) + 0.5 - fine / 2, np.arange(fine) + 0.5 - fine / 2)
     rays = np.stack([x / (4 * FOCAL_PX), -y / (4 * FOCAL_PX), -np.ones_like(x)], axis=-1) @ c2w[:3, :3].T
@@ -52,7 +52,6 @@ def _trace(c2w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     points = c2w[:3, 3] + (along - np.sqrt(np.maximum(inside, 0)))[..., None] * rays
     checks = (np.floor(points * 4).sum(axis=-1) % 2)[..., None]
     ball = np.array([0.9, 0.2, 0.1]) * (0.6 + 0.4 * checks)
-    around = 0.5 + 0.4 * np.sin(rays @ np.array([[5.0, 1.0, 0.0], [0.0, 4.0, 3.0], [2.0, 0.0, 6.0]]))
-    picture = np.where(hit[..., None], ball, around * [0.3, 0.8, 1.0])
+    picture = np.where(hit[..., None], ball, 1.0)
     blocks = picture.reshape(SIZE, 4, SIZE, 4, 3).mean(axis=(1, 3)), hit.reshape(SIZE, 4, SIZE, 4).mean(axis=(1, 3))
     return blocks[0].astype(np.float32), blocks[1].astype(np.float32)

@@ -1,0 +1,210 @@
+"""A miniature of the whole path: train a field, segment the ball in it, evaluate, render and export."""
+
+import copy
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from zim_plugins.core import read_alpha
+
+pytest.importorskip("nerfstudio", reason="nerfstudio is not installed: pip install 'zim-plugins[nerf]'")
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny_capture import SIZE, VIEWS, write_capture
+
+# nerfstudio and its dependencies warn of much that is theirs.
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A working folder with the capture; nerfstudio writes relative to where it runs."""
+    path = tmp_path_factory.mktemp("nerf")
+    write_capture(path / "capture")
+    before, threads = Path.cwd(), torch.get_num_threads()
+    os.chdir(path)
+    torch.set_num_threads(1)
+    yield path
+    os.chdir(before)
+    torch.set_num_threads(threads)
+
+
+def train(config: Any, folder: Path, name: str) -> Path:
+    """Run `ns-train` in this process and answer with the run's folder."""
+    from nerfstudio.scripts.train import main
+    from nerfstudio.utils import writer
+
+    writer.EVENT_WRITERS.clear()
+    writer.GLOBAL_BUFFER.clear()
+    config = copy.deepcopy(config)
+    config.output_dir, config.experiment_name, config.timestamp = folder / "runs", "tiny", name
+    config.machine.device_type = "cpu"
+    main(config)
+    return config.get_base_dir()
+
+
+@pytest.fixture(scope="module")
+def nerf(folder: Path) -> Path:
+    """config.yml of a small field, trained for a few seconds."""
+    from nerf_seg.config import nerfacto_light
+
+    config: Any = copy.deepcopy(nerfacto_light.config)
+    config.max_num_iterations = 200
+    config.pipeline.datamanager.data = folder / "capture"
+    config.pipeline.datamanager.train_num_rays_per_batch = 512
+    model = config.pipeline.model
+    model.num_levels, model.log2_hashmap_size, model.max_res = 5, 13, 256
+    model.num_proposal_samples_per_ray, model.num_nerf_samples_per_ray = (24, 16), 16
+    model.proposal_weights_anneal_max_num_iters, model.proposal_warmup = 50, 100
+    # Few small views leave open what lies where: with these the ball can only be where it is.
+    model.disable_scene_contraction, model.proposal_initial_sampler = True, "uniform"
+    model.near_plane, model.far_plane, model.background_color = 0.5, 1.6, "white"
+    return train(config, folder, "nerf") / "config.yml"
+
+
+@pytest.fixture(scope="module")
+def options(folder: Path, nerf: Path) -> Any:
+    """Options of a run with one click in the first view, and the true mattes as the 2D model."""
+    from nerf_seg.config import sa3d_zim
+
+    config: Any = copy.deepcopy(sa3d_zim.config)
+    config.pipeline.nerf_config = nerf
+    config.pipeline.points = f"{SIZE // 2},{SIZE // 2}"
+    config.pipeline.matter = f"oracle:{folder / 'capture' / 'alphas'}"
+    config.pipeline.datamanager.truth_alphas = folder / "capture" / "alphas"
+    config.pipeline.model.resolution = 48
+    config.pipeline.video_frames = 2
+    config.pipeline.sweeps = 2
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, options: Any) -> Path:
+    return train(options, folder, "whole")
+
+
+def test_the_run_is_as_long_as_its_views(run: Path) -> None:
+    report = json.loads((run / "report.json").read_text())
+    assert [checkpoint.name for checkpoint in (run / "nerfstudio_models").iterdir()] == [
+        f"step-{2 * VIEWS - 1:09d}.ckpt"
+    ]
+    assert len(report["visits"]) == 2 * VIEWS and report["accepted"] == VIEWS
+    assert {"rendering", "matting", "prompting", "accumulation"} <= set(report["seconds"])
+
+
+def test_the_matte_of_every_view_is_written(run: Path, folder: Path) -> None:
+    truths = sorted((folder / "capture" / "alphas").iterdir())
+    assert sorted(path.name for path in (run / "alpha").iterdir()) == [path.name for path in truths]
+    for path in truths:
+        alpha, truth = read_alpha(run / "alpha" / path.name) > 0.5, read_alpha(path) > 0.5
+        assert (alpha & truth).sum() / (alpha | truth).sum() > 0.8, path.name
+    assert len(list((run / "rgba").iterdir())) == len(list((run / "matte").iterdir())) == VIEWS
+
+
+def test_objects_are_exported_by_the_run_itself(run: Path) -> None:
+    import open3d
+
+    cloud = open3d.io.read_point_cloud(str(run / "object_pointcloud.ply"))
+    assert len(cloud.points) > 200
+    assert np.ptp(np.asarray(cloud.points), axis=0).max() < 0.8  # the ball is 0.48 wide where nerfstudio trains
+    assert any(run.glob("object_only.mp4")) or any(run.glob("object_only.gif"))
+    with np.load(run / "mask_grid.npz") as grid:
+        assert grid["sums"].shape == (48, 48, 48, 2)
+
+
+def test_ns_eval_scores_the_matte(run: Path, folder: Path) -> None:
+    from nerfstudio.scripts.eval import ComputePSNR
+
+    ComputePSNR(load_config=run / "config.yml", output_path=folder / "scores.json").main()
+    scores = json.loads((folder / "scores.json").read_text())["results"]
+    assert scores["iou"] > 0.8 and scores["mae"] < 60 and scores["psnr"] > 15
+    assert {"acc", "boundary_iou", "sad"} <= set(scores) and "lpips" not in scores
+
+
+def test_ns_render_cuts_the_object_out(run: Path, folder: Path) -> None:
+    from nerfstudio.scripts.render import DatasetRender
+
+    renders = folder / "renders"
+    names = ["rgba", "object_alpha"]
+    DatasetRender(
+        run / "config.yml", output_path=renders, split="test", rendered_output_names=names, image_format="png"
+    ).main()
+    cut_out = next((renders / "test" / "rgba").iterdir())
+    alpha, truth = read_alpha(cut_out), read_alpha(folder / "capture" / "alphas" / f"{cut_out.stem}.png")
+    assert np.abs(alpha - truth).mean() < 0.06
+
+
+def test_ns_export_keeps_to_the_object_and_stops_where_there_is_none(run: Path, folder: Path) -> None:
+    import open3d
+    from nerfstudio.exporter.exporter_utils import generate_point_cloud
+    from nerfstudio.scripts.exporter import ExportPointCloud
+    from nerfstudio.utils.eval_utils import eval_setup
+
+    from zim_plugins.core import ZimError
+
+    options = {"num_points": 500, "normal_method": "open3d", "num_rays_per_batch": 1024}
+    ExportPointCloud(run / "config.yml", folder / "exported", **options).main()
+    cloud = open3d.io.read_point_cloud(str(folder / "exported" / "point_cloud.ply"))
+    assert len(cloud.points) >= 400 and np.ptp(np.asarray(cloud.points), axis=0).max() < 0.8
+    _, pipeline, _, _ = eval_setup(run / "config.yml")
+    pipeline.model.grid.sums.zero_()
+    with pytest.raises(ZimError, match="empty"):
+        generate_point_cloud(pipeline, num_points=10)
+
+
+def test_a_killed_run_continues_to_the_same_grid(
+    run: Path, folder: Path, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nerf_seg import trainer
+    from nerf_seg.pipeline import Sa3dZimPipeline
+
+    visit: Callable[..., Any] = Sa3dZimPipeline.get_train_loss_dict
+
+    def die(self: Any, step: int) -> Any:
+        if step == VIEWS + 3:
+            raise KeyboardInterrupt
+        return visit(self, step)
+
+    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(Sa3dZimPipeline, "get_train_loss_dict", die)
+    killed = train(options, folder, "killed")
+    assert (killed / "progress.pt").exists() and not (killed / "nerfstudio_models").exists()
+    monkeypatch.setattr(Sa3dZimPipeline, "get_train_loss_dict", visit)
+    assert train(options, folder, "killed") == killed
+    with np.load(killed / "mask_grid.npz") as continued, np.load(run / "mask_grid.npz") as whole:
+        assert np.array_equal(continued["sums"], whole["sums"])
+    assert not (killed / "progress.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reference_view": "view_77.png"}, "no view is called 'view_77.png'"),
+        ({"points": "99,3"}, "99"),
+        ({"points": "0.02,0.02"}, "empty matte"),
+        ({"points": None}, "no prompt"),
+        ({"nerf_config": Path("nowhere/config.yml")}, "there is no nowhere/config.yml"),
+        ({"matter": "oracle:nowhere"}, "there is no folder nowhere"),
+        ({"matter": "zim_huge"}, "zim_huge"),
+    ],
+)
+def test_what_cannot_work_is_told_in_one_line_before_any_rendering(
+    folder: Path, nerf: Path, options: Any, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str
+) -> None:
+    from nerf_seg import scene
+
+    config = copy.deepcopy(options)
+    for option, value in change.items():
+        setattr(config.pipeline, option, value)
+    monkeypatch.setattr(scene, "view_samples", lambda *_: pytest.fail("a view was rendered"))
+    monkeypatch.setattr(scene, "CACHE_FOLDER", "unused")
+    with pytest.raises(SystemExit, match=message):
+        train(config, folder, "refused")
+    assert not (folder / "runs" / "tiny" / "sa3d-zim" / "refused" / "config.yml").exists()
