@@ -32,17 +32,17 @@ def nerf_name(task: Task, protocol: str) -> str:
 
 
 def find_nerf(nerfs: Path, task: Task, protocol: str, capture: Path | None) -> Path:
-    """The newest config.yml of a NeRF below NERFS/NAME.
+    """The newest config.yml below NERFS/NAME of a NeRF that has a checkpoint.
 
     Raises:
         MissingNerf: there is none.
     """
     name = nerf_name(task, protocol)
-    found = [path for path in (nerfs / name).rglob("config.yml") if _OWN_METHOD not in path.parts]
+    runs = [path for path in (nerfs / name).rglob("config.yml") if _OWN_METHOD not in path.parts]
+    found = [path for path in runs if any(path.parent.rglob("*.ckpt"))]
     if not found:
-        raise MissingNerf(
-            f"{nerfs / name} holds no config.yml of a NeRF; {train_command(nerfs, task, protocol, capture)}"
-        )
+        command = train_command(nerfs, task, protocol, capture)
+        raise MissingNerf(f"{nerfs / name} holds no config.yml of a NeRF with a checkpoint; {command}")
     return max(found, key=lambda path: (path.stat().st_mtime, str(path)))
 
 

@@ -85,6 +85,7 @@ def write_nerf(folder: Path) -> Path:
     config = folder / "nerfacto" / "2026-01-01_000000" / "config.yml"
     config.parent.mkdir(parents=True)
     config.write_text("analytic")
+    (config.parent / "step-000000001.ckpt").write_bytes(b"")
     return config
 
 

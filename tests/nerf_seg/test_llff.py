@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tests.nerf_seg.test_poses_bounds import COUNT, FOCAL, HEIGHT, WIDTH, write_
 pytest.importorskip("nerfstudio")
 
 import torch
+import yaml
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what nerfstudio's own dependencies deprecate
@@ -112,6 +114,12 @@ def test_same_as_nerfstudio_data_on_fern(test_data):
         np.testing.assert_allclose(a.cameras.cx, b.cameras.cx)
         assert a.dataparser_scale == pytest.approx(b.dataparser_scale)
         np.testing.assert_allclose(a.dataparser_transform, b.dataparser_transform, atol=1e-6)
+
+
+def test_config_comes_back_from_config_yml():
+    """As nerfstudio writes and reads its runs' options."""
+    config = LLFFDataParserConfig(data=Path("fern"), eval_mode="names", eval_names=("IMG_4027",), downscale_factor=8)
+    assert yaml.load(yaml.dump(config), Loader=yaml.Loader) == config
 
 
 def test_registered_and_import_adds_nothing():

@@ -69,9 +69,17 @@ class TestNerfs:
             config = tmp_path / place / "config.yml"
             config.parent.mkdir(parents=True)
             config.write_text("")
+            (config.parent / "nerfstudio_models").mkdir()
+            (config.parent / "nerfstudio_models" / "step-000000009.ckpt").write_bytes(b"")
             os.utime(config, (i, i))
         assert find_nerf(tmp_path, FERN, "sa3d", None) == tmp_path / "fern/nerfacto-light/2/config.yml"
         assert find_nerf(tmp_path, FERN, "strict", None) == tmp_path / "fern_strict/nerfacto/4/config.yml"
+
+    def test_a_run_that_is_not_finished_is_passed_over(self, tmp_path):
+        (tmp_path / "fern/nerfacto/1").mkdir(parents=True)
+        (tmp_path / "fern/nerfacto/1/config.yml").write_text("")
+        with pytest.raises(MissingNerf, match=r"no config\.yml of a NeRF with a checkpoint; train it: ns-train"):
+            find_nerf(tmp_path, FERN, "sa3d", None)
 
     def test_a_missing_one_tells_the_command(self, tmp_path, capture):
         np.save(capture / "poses_bounds.npy", poses(64))

@@ -105,7 +105,7 @@ def test_sa3d_s_estimator(root, opened):
 def test_strict_hides_the_target(root, opened):
     args = args_of(root, protocol="strict", seeds=1)
     assert run(main, args, package="nerf_seg") == 1
-    assert "fern_strict holds no config.yml" in report_of(root)["failures"][0]["message"]
+    assert "fern_strict holds no config.yml of a NeRF" in report_of(root)["failures"][0]["message"]
 
     write_nerf(root / "nerfs" / "fern_strict")
     assert run(main, args, package="nerf_seg") == 1
