@@ -4,6 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .diffusers_pipeline import ZimInpaintOutput as ZimInpaintOutput
+    from .diffusers_pipeline import ZimInpaintPipeline as ZimInpaintPipeline
     from .filling import Filling as Filling
     from .filling import fill as fill
     from .inpainter import FillSettings as FillSettings
@@ -25,6 +27,8 @@ _HOME = {
     "Inpainter": ".inpainter",
     "Removal": ".removal",
     "Replacement": ".replacement",
+    "ZimInpaintOutput": ".diffusers_pipeline",
+    "ZimInpaintPipeline": ".diffusers_pipeline",
     "cutout": ".replacement",
     "fill": ".filling",
     "load_inpainter": ".inpainter",
@@ -40,6 +44,8 @@ __all__ = [
     "Inpainter",
     "Removal",
     "Replacement",
+    "ZimInpaintOutput",
+    "ZimInpaintPipeline",
     "cutout",
     "fill",
     "load_inpainter",

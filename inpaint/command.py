@@ -4,10 +4,9 @@ import dataclasses
 import io
 import logging
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +17,10 @@ from .arguments import CutoutArgs, FillArgs, HoleArgs, PainterArgs, RemoveArgs, 
 from .orders import Order, parse_object, read_list, read_objects
 
 if TYPE_CHECKING:
-    from zim_plugins.core import Image, ImagePredictor, Original, Raster
+    from zim_plugins.core import Image, ImagePredictor, Prompt
 
-    from .inpainter import Inpainter
+    from .inpainter import FillSettings, Inpainter
+    from .tasks import Pictures
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,6 @@ OUTPUTS = {
 
 Orders = dict[str, Order]
 """By picture."""
-Pictures = dict[str, "np.ndarray | Raster"]
 
 
 def main(args: TaskArgs) -> int:
@@ -109,13 +108,16 @@ def make_work(args: TaskArgs, orders: Orders) -> Work:
     def act(predictor: "ImagePredictor | None", image: "Image", files: dict[str, Path]) -> dict[str, object]:
         from zim_plugins.core import Original
 
+        from .matte import matte_of
+        from .tasks import act_on
+
         assert isinstance(image, Original)
         order = orders[image.name]
         try:
             target = order.target(image)
         except ValueError as error:
             raise _as_misuse(error) from error
-        said, pictures = _DOERS[type(args)](args, order, image, target, predictor, painter)
+        said, pictures = act_on(args, order, image, matte_of(image.rgb, target, predictor), painter)
         for warning in said["warnings"]:
             logger.warning("%s: %s", image.name, warning)
         return {"prompt": order.to_json(), **said, **_hand_over(files, pictures)}
@@ -129,102 +131,7 @@ def make_work(args: TaskArgs, orders: Orders) -> Work:
     )
 
 
-Said = dict[str, Any]
-Doer = Callable[..., tuple[Said, Pictures]]
-
-
-def _remove(args: RemoveArgs, order: Order, image: "Original", target: Any, predictor: Any, painter: Any) -> Any:
-    from .matte import matte_of
-    from .removal import remove
-
-    alpha = matte_of(image.rgb, target, predictor)
-    inpainter = painter()
-    removal = remove(
-        image.colours(), alpha, inpainter=inpainter, tau=args.tau, grow_px=args.grow, unmix=not args.no_unmix
-    )
-    said = {"backend": inpainter.name, "unmix": not args.no_unmix, **_about_hole(removal)}
-    return said, _repainted(image, removal, "removed")
-
-
-def _fill(args: FillArgs, order: Order, image: "Original", target: Any, predictor: Any, painter: Any) -> Any:
-    from .filling import fill
-    from .inpainter import as_guided
-    from .matte import matte_of
-
-    alpha = matte_of(image.rgb, target, predictor)
-    inpainter = as_guided(painter())
-    filling = fill(
-        image.colours(),
-        alpha,
-        order.prompt or "",
-        inpainter=inpainter,
-        tau=args.tau,
-        grow_px=args.grow,
-        feather_px=args.feather,
-    )
-    said = {"backend": inpainter.name, "text": order.prompt, **_about_hole(filling)}
-    return said, _repainted(image, filling, "filled")
-
-
-def _replace(args: ReplaceArgs, order: Order, image: "Original", target: Any, predictor: Any, painter: Any) -> Any:
-    from zim_plugins.core import Raster
-
-    from .backgrounds import read_background
-    from .inpainter import as_guided
-    from .matte import matte_of
-    from .replacement import replace
-
-    alpha = _within(image, matte_of(image.rgb, target, predictor))
-    colours, metadata = image.in_rgb()
-    said: Said = {"backend": None}
-    if order.background is not None:
-        behind = image.from_srgb(read_background(order.background))
-        replacement = replace(colours, alpha, behind)
-        said["background"] = order.background
-    else:
-        inpainter = as_guided(painter())
-        replacement = replace(colours, alpha, prompt=order.prompt or "", inpainter=inpainter)
-        said |= {"backend": inpainter.name, "text": order.prompt}
-    result = Raster(replacement.image, "RGB", metadata)
-    return {**said, "warnings": list(replacement.warnings)}, {"alpha": alpha, "replaced": result}
-
-
-def _cutout(args: CutoutArgs, order: Order, image: "Original", target: Any, predictor: Any, painter: Any) -> Any:
-    from zim_plugins.core import Raster
-
-    from .matte import matte_of
-    from .replacement import cutout
-
-    colours, metadata = image.in_rgb()
-    made = cutout(colours, _within(image, matte_of(image.rgb, target, predictor)))
-    result = Raster(made.rgba, "RGBA", metadata)
-    return {"warnings": list(made.warnings)}, {"alpha": made.alpha, "cutout": result}
-
-
-_DOERS: dict[type[TaskArgs], Doer] = {
-    RemoveArgs: _remove,
-    FillArgs: _fill,
-    ReplaceArgs: _replace,
-    CutoutArgs: _cutout,
-}
-
-
-def _about_hole(result: Any) -> Said:
-    return {"hole_share": round(float(result.hole.mean()), 5), "warnings": list(result.warnings)}
-
-
-def _repainted(image: "Original", result: Any, kind: str) -> Pictures:
-    hole = result.hole.astype(np.uint8) * np.uint8(255)
-    return {"alpha": result.alpha, "hole": hole, kind: image.repainted(result.image, result.hole)}
-
-
-def _within(image: "Original", alpha: np.ndarray) -> np.ndarray:
-    """The matte within the picture's own opacity."""
-    opacity = image.opacity()
-    return alpha if opacity is None else alpha * opacity
-
-
-def _hand_over(files: dict[str, Path], pictures: Pictures) -> Said:
+def _hand_over(files: dict[str, Path], pictures: "Pictures") -> dict[str, object]:
     """Write the files, or the result to standard output; answer with what the record says of them."""
     from zim_plugins.core import write_raster
 
@@ -247,7 +154,7 @@ def _there(path: Path) -> Path:
     return tiff if tiff.exists() and not path.exists() else path
 
 
-def _prompts_of(args: TaskArgs) -> "tuple[Any, ...]":
+def _prompts_of(args: TaskArgs) -> "tuple[Prompt, ...]":
     from zim_plugins.core import parse_prompt
 
     named = [parse_prompt(args.point, args.box)] if args.point or args.box is not None else []
@@ -279,6 +186,7 @@ def _check(args: TaskArgs, sources: list[str], orders: Orders) -> None:
         from .inpainter import choose_backend
 
         choose_backend(args.backend)
+        _settings(args)
 
 
 def _check_background(source: str, order: Order) -> None:
@@ -290,7 +198,7 @@ def _check_background(source: str, order: Order) -> None:
         parse_background(order.background)
 
 
-def _settings(args: PainterArgs) -> Any:
+def _settings(args: PainterArgs) -> "FillSettings":
     from .inpainter import FillSettings
 
     return FillSettings(

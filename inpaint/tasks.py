@@ -1,0 +1,99 @@
+"""The tasks, each on one picture: from its matte to its results, in the picture's own mode and depth."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from zim_plugins.core import Original, Raster
+
+from .arguments import CutoutArgs, FillArgs, RemoveArgs, ReplaceArgs, TaskArgs
+from .backgrounds import read_background
+from .filling import fill
+from .inpainter import Inpainter
+from .orders import Order
+from .removal import Removal, remove
+from .replacement import cutout, replace
+
+Said = dict[str, Any]
+"""What a record says of a result."""
+Pictures = dict[str, np.ndarray | Raster]
+"""By kind of file; the last one is the result."""
+Painter = Callable[[], Inpainter]
+"""Gives the filler, which it loads at its first call."""
+Alpha = Float32[np.ndarray, "h w"]
+
+
+def act_on(args: TaskArgs, order: Order, image: Original, alpha: Alpha, painter: Painter) -> tuple[Said, Pictures]:
+    """Do what the arguments' kind says.
+
+    Args:
+        args: of one of the tasks.
+        order: what shall take the objects' place.
+        image: the picture.
+        alpha: the objects' matte in [0, 1].
+        painter: gives the filler.
+    """
+    if isinstance(args, RemoveArgs):
+        return _remove(args, image, alpha, painter())
+    if isinstance(args, FillArgs):
+        return _fill(args, order, image, alpha, painter())
+    if isinstance(args, ReplaceArgs):
+        return _replace(order, image, _within(image, alpha), painter)
+    assert isinstance(args, CutoutArgs)
+    return _cutout(image, _within(image, alpha))
+
+
+def _remove(args: RemoveArgs, image: Original, alpha: Alpha, inpainter: Inpainter) -> tuple[Said, Pictures]:
+    unmix = not args.no_unmix
+    removal = remove(image.colours(), alpha, inpainter=inpainter, tau=args.tau, grow_px=args.grow, unmix=unmix)
+    return {"backend": inpainter.name, "unmix": unmix, **_about(removal)}, _repainted(image, removal, "removed")
+
+
+def _fill(args: FillArgs, order: Order, image: Original, alpha: Alpha, inpainter: Inpainter) -> tuple[Said, Pictures]:
+    filling = fill(
+        image.colours(),
+        alpha,
+        order.prompt or "",
+        inpainter=inpainter,
+        tau=args.tau,
+        grow_px=args.grow,
+        feather_px=args.feather,
+    )
+    said = {"backend": inpainter.name, "text": order.prompt, **_about(filling)}
+    return said, _repainted(image, filling, "filled")
+
+
+def _replace(order: Order, image: Original, alpha: Alpha, painter: Painter) -> tuple[Said, Pictures]:
+    colours, metadata = image.in_rgb()
+    if order.background is not None:
+        replacement = replace(colours, alpha, image.from_srgb(read_background(order.background)))
+        said: Said = {"backend": None, "background": order.background}
+    else:
+        inpainter = painter()
+        replacement = replace(colours, alpha, prompt=order.prompt or "", inpainter=inpainter)
+        said = {"backend": inpainter.name, "text": order.prompt}
+    said["warnings"] = list(replacement.warnings)
+    return said, {"alpha": alpha, "replaced": Raster(replacement.image, "RGB", metadata)}
+
+
+def _cutout(image: Original, alpha: Alpha) -> tuple[Said, Pictures]:
+    colours, metadata = image.in_rgb()
+    made = cutout(colours, alpha)
+    return {"warnings": list(made.warnings)}, {"alpha": alpha, "cutout": Raster(made.rgba, "RGBA", metadata)}
+
+
+def _about(result: Removal) -> Said:
+    return {"hole_share": round(float(result.hole.mean()), 5), "warnings": list(result.warnings)}
+
+
+def _repainted(image: Original, result: Removal, kind: str) -> Pictures:
+    hole = result.hole.astype(np.uint8) * np.uint8(255)
+    return {"alpha": result.alpha, "hole": hole, kind: image.repainted(result.image, result.hole)}
+
+
+def _within(image: Original, alpha: Alpha) -> Alpha:
+    """The matte within the picture's own opacity."""
+    opacity = image.opacity()
+    return alpha if opacity is None else alpha * opacity

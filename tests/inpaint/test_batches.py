@@ -1,0 +1,105 @@
+"""Batches: processes that agree, runs that are interrupted or killed, runs that go on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+pytest.importorskip("patchmatch")
+
+COMMAND = [sys.executable, "-W", "error::UserWarning", "-c", "from inpaint.cli import entrypoint; entrypoint()"]
+
+
+@pytest.fixture
+def pictures(scene, tmp_path: Path) -> Path:
+    """A list of six pictures with masks, and one that is broken."""
+    rows = []
+    for number in range(6):
+        PIL.Image.fromarray(np.roll(scene.image, 3 * number, axis=1)).save(tmp_path / f"{number}.png")
+        alpha = np.roll(scene.alpha, 3 * number, axis=1)
+        PIL.Image.fromarray((alpha * 255 + 0.5).astype(np.uint8)).save(tmp_path / f"m{number}.png")
+        rows.append({"image": f"{number}.png", "mask": f"m{number}.png"})
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    rows.insert(1, {"image": "broken.png", "mask": "m0.png"})
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def start(pictures: Path, out: str, *options: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [*COMMAND, "--list", str(pictures), "--out", str(pictures.parent / out), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files but hidden ones; each is a whole picture."""
+    found = {path.name: path.read_bytes() for path in folder.glob("*") if path.name[0] != "."}
+    for name in found:
+        with PIL.Image.open(folder / name) as picture:
+            picture.load()
+    return found
+
+
+def wait_for_files(folder: Path, process: subprocess.Popen) -> None:
+    limit_s = time.monotonic() + 120
+    while len(list(folder.glob("*_removed.png"))) < 2:
+        assert process.poll() is None and time.monotonic() < limit_s
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does_and_say_it_in_the_same_order(pictures) -> None:
+    told = {}
+    for jobs in ("1", "2"):
+        process = start(pictures, jobs, "--jobs", jobs, "--json")
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 1, err
+        assert "broken.png is not a picture" in err and "1 of 7 pictures failed" in err
+        records = [json.loads(line) for line in out.splitlines()]
+        for record in records:
+            record.pop("seconds", None)
+            record["files"] = [Path(path).name for path in record.get("files", {}).values()]
+        told[jobs] = records
+    assert told["1"] == told["2"]
+    one, two = (contents(pictures.parent / jobs) for jobs in ("1", "2"))
+    assert len(one) == 18 and one == two
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_interrupted_runs_leave_whole_files_and_go_on(jobs, pictures) -> None:
+    out = pictures.parent / "out"
+    process = start(pictures, "out", "--jobs", jobs)
+    wait_for_files(out, process)
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: to all processes of the terminal
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err
+    assert not list(out.glob(".*")), "temporary files are left"
+    before = contents(out)
+    assert before and len(before) % 3 == 0  # no picture has a part of its results
+    process = start(pictures, "out", "--no-overwrite")
+    assert process.communicate(timeout=300) and process.returncode == 1
+    after = contents(out)
+    assert len(after) == 18 and all(after[name] == content for name, content in before.items())
+
+
+@pytest.mark.slow
+def test_killed_runs_leave_whole_files_and_no_worker(pictures) -> None:
+    out = pictures.parent / "out"
+    process = start(pictures, "out", "--jobs", "2")
+    wait_for_files(out, process)
+    process.kill()
+    process.communicate(timeout=60)  # returns once the workers too have let go of the pipes
+    contents(out)
