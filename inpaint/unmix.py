@@ -87,7 +87,8 @@ def trust_in_unmixing(
         foreground: RGB in [0, 1].
 
     Returns:
-        Weight of the un-mixed background in [0, 1]; 1 where alpha is 0.
+        Weight of the un-mixed background in [0, 1]. Where alpha is 0 it is 1: a soft matte that reaches 0 says that the
+        object ends there. A hard mask does not say so: there it is 0, and what its hole was grown by is filled.
     """
     clear = np.clip(1.0 - alpha / np.float32(CLEAR_ALPHA), 0.0, 1.0)
     scene, variety = _local_moments(picture, clear, FAR_PX)
@@ -99,7 +100,15 @@ def trust_in_unmixing(
     ) / np.maximum(1.0 - alpha, np.float32(1e-2)) ** 2
     of_fill = FILL_ERROR * variety + np.float32(1e-5)
     trust = np.where(alpha < OPAQUE_ALPHA, of_fill / (of_fill + error), 0.0)
-    return np.where(alpha <= 0.0, 1.0, trust).astype(np.float32)
+    return np.where(alpha <= 0.0, 0.0 if is_hard(alpha) else 1.0, trust).astype(np.float32)
+
+
+def is_hard(alpha: Float32[np.ndarray, "h w"]) -> bool:
+    """Tell a mask from a matte: more of its edge leaps from opaque to clear than has opacities in between."""
+    from scipy.ndimage import maximum_filter
+
+    leaps = (alpha <= 0.0) & (maximum_filter(alpha, 3) >= OPAQUE_ALPHA)
+    return int(leaps.sum()) > int(((alpha > 0.0) & (alpha < OPAQUE_ALPHA)).sum())
 
 
 def strangeness(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from inpaint.hole import matte_hole
-from inpaint.unmix import OPAQUE_ALPHA, recover_fringe, trust_in_unmixing
+from inpaint.unmix import OPAQUE_ALPHA, is_hard, recover_fringe, trust_in_unmixing
 from zim_plugins.core import composite
 
 
@@ -95,3 +95,12 @@ def test_trust_falls_with_opacity_and_grows_with_the_variety_of_the_scene(rng: n
     assert before_plain[0] == 1 and before_plain[-1] == 0
     assert (np.diff(before_busy) < 0.02).all()
     assert (before_busy[35:60] > before_plain[35:60]).all()
+
+
+def test_what_a_hard_masks_hole_was_grown_by_is_filled(scene) -> None:
+    """A mask knows no fringe: beyond its edge the object may go on, so nothing there is kept."""
+    mask = (scene.alpha > 0.5).astype(np.float32)
+    hole = matte_hole(mask, grow_px=4)
+    fill = flat_fill(scene, hole)
+    assert is_hard(mask) and not is_hard(scene.alpha)
+    assert np.array_equal(recover_fringe(scene.image, mask, hole, fill), fill)
