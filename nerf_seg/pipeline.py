@@ -1,7 +1,7 @@
 """The pipeline of a run: options, the object's reference prompt, and one visit to a view at each step."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,7 @@ import torch
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from zim_plugins.core import Predictor
+from zim_plugins.core import Predictor, read_image
 
 from .checkpoint import TrainedNerf, check_capture, find_nerf, load_nerf
 from .datamanager import Sa3dZimDataManager, Sa3dZimDataManagerConfig
@@ -19,6 +19,7 @@ from .predictors import build_matter, reference_alpha
 from .reference import ReferencePrompt, reference_prompt
 from .scene import CACHE_FOLDER, BoxedViews, Scene, domain_around, photograph
 from .segmenter import Segmenter, SegmenterConfig
+from .text import box_of_text
 from .view import View, ViewSource
 from .viewer import ClickPanel
 
@@ -147,7 +148,7 @@ class Sa3dZimPipeline(VanillaPipeline):
         Raises:
             ZimError, ValueError: the NeRF's run is gone, or the prompt does not work.
         """
-        reference = read_reference(self.config)
+        reference = read_reference(self.config, self.datamanager.train_dataset.image_filenames)
         if self.config.nerf_config is None:
             raise ValueError("this run does not say which NeRF it stands on")
         if not hasattr(self, "scene"):
@@ -176,12 +177,22 @@ class Sa3dZimPipeline(VanillaPipeline):
         return {}, {"soft_iou_loss": loss}, {"accepted": float(record.accepted)}
 
 
-def read_reference(options: Sa3dZimPipelineConfig) -> ReferencePrompt:
+def read_reference(options: Sa3dZimPipelineConfig, pictures: Sequence[Path]) -> ReferencePrompt:
     """The reference prompt that the options describe.
 
+    Args:
+        options: of the pipeline.
+        pictures: the training pictures, in capture order.
+
     Raises:
-        ValueError: nothing, or something malformed, was given.
+        ZimError, ValueError: nothing, or something malformed, was given; or a text finds nothing.
     """
+    if options.text is not None:
+        if any((options.points, options.box, options.scribbles_pos, options.mask, options.prompt_file)):
+            raise ValueError(f"--pipeline.text {options.text!r} is a prompt of its own: leave the others out")
+        place = ReferencePrompt(view=options.reference_view, box=(0, 0, 1, 1)).index([path.name for path in pictures])
+        box = box_of_text(options.text, read_image(pictures[place]).rgb, options.text_model)
+        return ReferencePrompt(view=pictures[place].name, box=box)
     return reference_prompt(
         view=options.reference_view,
         points=options.points,

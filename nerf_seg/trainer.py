@@ -153,7 +153,7 @@ class Sa3dZimTrainer(Trainer):
         if manager.data is not None:
             manager.dataparser.data = manager.data
         outputs = parsed(manager.dataparser, "train")
-        reference = read_reference(options)
+        reference = read_reference(options, outputs.image_filenames)
         index = reference.index([path.name for path in outputs.image_filenames])
         reference.check(picture_size(outputs.cameras[index : index + 1]))
         return reference
