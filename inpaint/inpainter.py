@@ -107,11 +107,12 @@ def adjusted(inpainter: Inpainter, settings: FillSettings) -> Inpainter:
     """
     if isinstance(inpainter, AdjustableInpainter):
         return inpainter.with_settings(settings)
-    _refuse_settings(inpainter, settings)
+    refuse_settings(inpainter, settings)
     return inpainter
 
 
-def _refuse_settings(inpainter: Inpainter, settings: FillSettings) -> None:
+def refuse_settings(inpainter: Inpainter, settings: FillSettings) -> None:
+    """Raises: UnsupportedPrompt for settings, other than a seed, that only a diffusion model could follow."""
     names = [field.name for field in fields(settings) if field.name != "seed"]
     if given := [name for name in names if getattr(settings, name) not in (None, "")]:
         raise UnsupportedPrompt(
@@ -179,7 +180,7 @@ def load_inpainter(name: str = "auto", *, device: str = "auto", settings: FillSe
     chosen, reason = choose_backend(name)
     inpainter = _make(chosen, device, settings or FillSettings())
     if settings is not None and not isinstance(inpainter, AdjustableInpainter):
-        _refuse_settings(inpainter, settings)
+        refuse_settings(inpainter, settings)
     _log.info("filling with %s: %s", chosen, reason)
     return inpainter
 

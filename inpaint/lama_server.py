@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32, UInt8
 
 from zim_plugins.core import UnsupportedPrompt, ZimError
 
-from .inpainter import FillSettings, paste, refuse_a_full_hole
+from .inpainter import FillSettings, paste, refuse_a_full_hole, refuse_settings
 
 START = (
     "start one with `lama-cleaner --model lama --device cpu --port 8080` or `iopaint start --model lama --port 8080`"
@@ -51,6 +51,7 @@ class ServerInpainter:
 
     Raises:
         ServerError: nothing answers there, or it is neither of the two.
+        UnsupportedPrompt: settings for a diffusion model, and the server runs none.
     """
 
     work_side_px: int | None = 1024
@@ -58,14 +59,18 @@ class ServerInpainter:
     def __init__(self, url: str, *, settings: FillSettings | None = None, timeout_s: float = FILL_TIMEOUT_S) -> None:
         self.name = url
         self._url = url.rstrip("/")
-        self._settings = settings or FillSettings()
         self._timeout_s = timeout_s
         self.is_iopaint, self.model, self.takes_text = self._ask()
+        self._settings = settings or FillSettings()
+        if not self.takes_text:
+            refuse_settings(self, self._settings)
 
     def with_settings(self, settings: FillSettings) -> "ServerInpainter":
         """The same server, asked with other settings."""
         other = copy.copy(self)
         other._settings = settings
+        if not self.takes_text:
+            refuse_settings(self, settings)
         return other
 
     def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
@@ -85,7 +90,7 @@ class ServerInpainter:
         if not self.takes_text:
             raise UnsupportedPrompt(
                 f"the server at {self._url} runs {self.model}, which takes no text: start it with a diffusion model "
-                "(lama-cleaner --model sd1.5, iopaint start --model runwayml/stable-diffusion-inpainting)"
+                "(lama-cleaner --model sd1.5, iopaint start --model stable-diffusion-v1-5/stable-diffusion-inpainting)"
             )
         if change is not None:
             raise UnsupportedPrompt("a server takes hard masks only: for a soft map use a local diffusion model")

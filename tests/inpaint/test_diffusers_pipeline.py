@@ -12,7 +12,7 @@ pytest.importorskip("transformers", reason="pip install 'zim-plugins[diffusion]'
 
 import torch
 
-from inpaint.diffusers_pipeline import ZimInpaintPipeline
+from inpaint import ZimInpaintPipeline
 from inpaint.inpainter import Inpainter, load_inpainter
 from tests.inpaint.tiny_models import save_stable_diffusion
 from zim_plugins.core import UnsupportedPrompt

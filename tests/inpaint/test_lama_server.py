@@ -173,6 +173,10 @@ def test_a_text_for_a_model_that_takes_none_is_refused(
 ) -> None:
     with pytest.raises(UnsupportedPrompt, match=r"runs lama.*--model"):
         ServerInpainter(fake[1]).fill_guided(image, hole, prompt="a cat")
+    with pytest.raises(UnsupportedPrompt, match="takes no steps"):
+        ServerInpainter(fake[1], settings=FillSettings(steps=3))
+    with pytest.raises(UnsupportedPrompt, match="takes no strength"):
+        ServerInpainter(fake[1]).with_settings(FillSettings(strength=0.5))
 
 
 @pytest.mark.parametrize(
