@@ -1,6 +1,7 @@
 """Real diffusers pipelines with tiny random weights, saved to disk and loaded offline: what they paint is noise."""
 
 import socket
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,15 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
-def load(folder: Path, settings: FillSettings = STEPS) -> DiffusionInpainter:
-    inpainter = load_inpainter(str(folder), device="cpu", settings=settings)
+@cache
+def loaded(folder: Path) -> DiffusionInpainter:
+    inpainter = load_inpainter(str(folder), device="cpu")
     assert isinstance(inpainter, DiffusionInpainter)
     return inpainter
+
+
+def load(folder: Path, settings: FillSettings = STEPS) -> DiffusionInpainter:
+    return loaded(folder).with_settings(settings)
 
 
 @pytest.fixture
@@ -136,13 +142,15 @@ def test_a_soft_map_changes_what_a_hard_one_does_not(
 
 
 @pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerDiscreteScheduler", "PNDMScheduler"])
-def test_half_a_change_is_half_the_strength(folders: dict[str, Path], image: np.ndarray, scheduler: str) -> None:
+def test_half_a_change_is_half_the_strength(
+    folders: dict[str, Path], image: np.ndarray, scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The paper's own reading of the map, against diffusers' image-to-image pipeline from the same noise."""
     import diffusers
 
     inpainter = load(folders["sd"], FillSettings(steps=8))
     usual = getattr(diffusers, scheduler).from_config(inpainter.pipeline.scheduler.config, skip_prk_steps=True)
-    inpainter.pipeline.scheduler = usual
+    monkeypatch.setattr(inpainter.pipeline, "scheduler", usual)
     everything = np.ones(image.shape[:2], bool)
     half = np.full(image.shape[:2], 0.5, np.float32)
     ours = inpainter.fill_guided(image, everything, prompt="a cat", change=half)
