@@ -12,6 +12,8 @@ from tyro.conf import arg
 from zim_plugins.commands.session import DONE, FAILED, CommandArgs, Misuse, run
 
 if TYPE_CHECKING:
+    from ..scene import Scene
+    from .datasets import Task
     from .run import Plan
 
 logger = logging.getLogger(__name__)
@@ -83,7 +85,7 @@ def main(args: Args) -> int:
     plan = _plan(args, tasks, models)
     options = ModelOptions(**plan.model_options)
 
-    def open_scene(config: Path) -> Any:
+    def open_scene(config: Path) -> "Scene":
         from ..scene import open_scene
 
         if not args.debug:  # what nerfstudio and torch have to settle
@@ -115,7 +117,7 @@ def _checked_models(args: Args) -> list[str]:
     return models
 
 
-def _plan(args: Args, tasks: "list[Any]", models: list[str]) -> "Plan":
+def _plan(args: Args, tasks: "list[Task]", models: list[str]) -> "Plan":
     from zim_plugins.evaluation.models import describe_model
 
     from ..segmenter import SegmenterConfig
