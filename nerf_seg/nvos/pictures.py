@@ -66,7 +66,7 @@ def _overlay(panel: Panel) -> UInt8[np.ndarray, "h w 3"]:
     mixed = opacity * (0.5 * panel.image + 0.5 * np.array(TINT)) + (1 - opacity) * 0.75 * panel.image
     drawn = PIL.Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
     if panel.prompt is not None and panel.prompt.points is not None and panel.prompt.labels is not None:
-        radius_px = max(2.0, drawn.height / 80)
+        radius_px = max(1.0, drawn.height / 80)
         pen = PIL.ImageDraw.Draw(drawn)
         for (x, y), label in zip(panel.prompt.points, panel.prompt.labels, strict=True):
             extent = (x - radius_px, y - radius_px, x + radius_px, y + radius_px)
