@@ -93,6 +93,53 @@ def test_a_damaged_cutout_is_a_row_and_exit_code_1_and_is_tried_again(sources: P
     assert composites(sources, out, filler, "--methods", "ours,hard") == 0
 
 
+MODEL = """
+import numpy as np
+from zim_plugins.core import Prediction
+
+
+class Model:
+    def set_image(self, image):
+        self.size = image.shape[:2]
+
+    def predict(self, prompt):
+        x1, y1, x2, y2 = (int(v) for v in prompt.box)
+        alpha = np.zeros(self.size, np.float32)
+        ANSWER
+        return Prediction(alpha[None], np.ones(1, np.float32))
+
+    def predict_many(self, prompts):
+        return [self.predict(prompt) for prompt in prompts]
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure", "says"),
+    [
+        ("alpha[y1:y2, x1:x2] = 1", None, ""),
+        ("pass", "removal failed", "the matte is empty"),
+        ("alpha[:] = 1", "removal failed", "whole picture"),
+        ("raise ValueError('no luck')", "model failed", "no luck"),
+        ("alpha = np.zeros((4, 4), np.float32)", "model failed", "(4, 4)"),
+    ],
+)
+def test_anybodys_model_is_asked_with_the_tight_box_and_its_failures_are_rows(
+    sources: Path, filler: str, answer: str, failure: str | None, says: str
+) -> None:
+    place = sources / "model.py"
+    place.write_text(MODEL.replace("ANSWER", answer))
+    out = sources / "out"
+    code = composites(sources, out, filler, "--mattes", f"{place}:Model", "--methods", "ours,hard", "--every", 4)
+    report = report_of(out)
+    assert code == (0 if failure is None else 1)
+    if failure is None:
+        assert mean(report, "hard", "iou") > 0.6 and mean(report, "hard", "uncovered") == 0
+        assert report["provenance"]["models"][0]["sha256"]
+    else:
+        assert report["failure_counts"] == {failure: 4} and report["counts"]["scored"] == 0
+        assert says in report["failures"][0]["message"]
+
+
 @pytest.mark.parametrize(
     "words",
     [
