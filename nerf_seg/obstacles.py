@@ -40,7 +40,7 @@ def cleared() -> Iterator[None]:
 
 
 def _allow_numpy_scalars() -> Any:
-    """Allow the four numpy globals that learning-rate schedules leave in nerfstudio's checkpoints.
+    """Allow the numpy numbers that learning-rate schedules leave in nerfstudio's checkpoints.
 
     From torch 2.6 on `torch.load` refuses what is not on its list, and nerfstudio's four calls do not say otherwise
     (nerfstudio issue 3683). The check itself stays switched on: other pickled code is refused as before.
@@ -50,7 +50,7 @@ def _allow_numpy_scalars() -> Any:
         (scalar, "numpy.core.multiarray.scalar"),
         (scalar, "numpy._core.multiarray.scalar"),
         (np.dtype, "numpy.dtype"),
-        type(np.dtype(np.float64)),
+        *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32)),
     ]
     before = torch.serialization.get_safe_globals()
     torch.serialization.add_safe_globals(allowed)

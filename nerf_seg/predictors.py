@@ -1,6 +1,5 @@
 """The 2D model of a run, by the name that its option gives, and its answer to the reference prompt."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +7,8 @@ from jaxtyping import Float32, UInt8
 
 from zim_plugins.core import Predictor, load_predictor
 
-from .matting import OraclePredictor, without_residue
+from .matting import OraclePredictor, show, without_residue
 from .reference import ReferencePrompt
-
-logger = logging.getLogger(__name__)
 
 ORACLE = "oracle:"
 
@@ -52,9 +49,7 @@ def reference_alpha(
     reference.check(size)
     if reference.matte is not None:
         return reference.matte
-    if isinstance(predictor, OraclePredictor):
-        predictor.name_view(name)
-    predictor.set_image(image)
+    show(predictor, name, image)
     alpha = without_residue(predictor.predict(reference.prompt(size)).alpha)
     if alpha.max() <= 0.5:
         raise ValueError(

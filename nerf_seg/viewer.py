@@ -55,8 +55,11 @@ class ClickPanel(nn.Module):
         cameras = pipeline.datamanager.train_dataset.cameras
         point = surface_point(pipeline, click)
         names = [path.name for path in pipeline.datamanager.train_dataset.image_filenames]
-        chosen = options.points or options.neg_points
-        index = names.index(options.reference_view) if chosen else best_camera(cameras, point, click)
+        clicked_before = options.points or options.neg_points
+        index = names.index(options.reference_view) if clicked_before else best_camera(cameras, point, click)
+        if index is None:
+            self.show("no training picture shows the place that was clicked on")
+            return
         pixel = project(cameras[index : index + 1], point)
         if pixel is None:
             self.show(f"{names[index]} does not see that place; forget the clicks to change the view")
@@ -128,15 +131,11 @@ def project(camera: Cameras, point: Tensor) -> tuple[float, float] | None:
     return (x, y) if 0 <= x < width and 0 <= y < height else None
 
 
-def best_camera(cameras: Cameras, point: Tensor, click: ViewerClick) -> int:
-    """The training camera that sees a place from nearest to where the click came from.
-
-    Raises:
-        ValueError: no training camera sees it.
-    """
+def best_camera(cameras: Cameras, point: Tensor, click: ViewerClick) -> int | None:
+    """The training camera that sees a place from nearest to where the click came from; None if no camera sees it."""
     seeing = [index for index in range(len(cameras)) if project(cameras[index : index + 1], point) is not None]
     if not seeing:
-        raise ValueError("no training picture shows the place that was clicked on")
+        return None
     towards = nn.functional.normalize(torch.tensor(click.origin, dtype=torch.float32) - point, dim=0)
     places = cameras.camera_to_worlds[seeing, :3, 3].cpu() - point
     return seeing[int((nn.functional.normalize(places, dim=-1) @ towards).argmax())]
