@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from zim_plugins.commands.ablate import AblateArgs
+from zim_plugins.commands.bench import BenchArgs
 from zim_plugins.commands.convert import ConvertArgs
 from zim_plugins.commands.data import DataArgs
 from zim_plugins.commands.doctor import DoctorArgs
@@ -29,6 +30,7 @@ Command = (
     | Annotated[DataArgs, tyro.conf.subcommand("data")]
     | Annotated[ConvertArgs, tyro.conf.subcommand("convert")]
     | Annotated[ModelsArgs, tyro.conf.subcommand("models")]
+    | Annotated[BenchArgs, tyro.conf.subcommand("bench")]
     | Annotated[DoctorArgs, tyro.conf.subcommand("doctor")]
 )
 """Each command's arguments; its `main` stands beside them."""

@@ -1,0 +1,62 @@
+"""Calls timed in turns, so that what else the machine does falls on all of them alike."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from zim_plugins.bench.machine import peak_mb, reset_peak, synchronise
+
+
+@dataclass
+class Timing:
+    """Runs of one call."""
+
+    seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
+    """Of all threads of the process: what to go by where the machine does other work."""
+    peak_mb: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Medians and spread [s], runs, peak memory [MiB]."""
+        return {
+            "median_s": statistics.median(self.seconds),
+            "least_s": min(self.seconds),
+            "most_s": max(self.seconds),
+            "cpu_median_s": statistics.median(self.cpu_seconds),
+            "runs": len(self.seconds),
+            "peak_memory_mb": round(self.peak_mb, 1),
+        }
+
+
+def alternate(
+    calls: Mapping[str, Callable[[], Any]], device: str, *, budget_s: float, most: int = 15, warm_up: bool = True
+) -> dict[str, Timing]:
+    """Time calls in turns until the budget is spent, each at least once.
+
+    Args:
+        calls: by name.
+        device: where they run; a GPU is waited for before and after each.
+        budget_s: no new round is begun after this time.
+        most: rounds, at most.
+        warm_up: run each once untimed before.
+    """
+    if warm_up:
+        for call in calls.values():
+            call()
+    timings = {name: Timing() for name in calls}
+    begin = time.perf_counter()
+    for _ in range(most):
+        for name, call in calls.items():
+            reset_peak(device)
+            synchronise(device)
+            start, start_cpu = time.perf_counter(), time.process_time()
+            call()
+            synchronise(device)
+            timings[name].cpu_seconds.append(time.process_time() - start_cpu)
+            timings[name].seconds.append(time.perf_counter() - start)
+            timings[name].peak_mb = max(timings[name].peak_mb, peak_mb(device))
+        if time.perf_counter() - begin > budget_s:
+            break
+    return timings
