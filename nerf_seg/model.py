@@ -154,7 +154,7 @@ class Sa3dZimModel(Model):
         return {}
 
     def get_image_metrics_and_images(
-        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+        self, outputs: dict[str, Tensor], batch: dict[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Score one view: psnr and ssim of the field, and the matte where the true one is known.
 

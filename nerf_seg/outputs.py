@@ -1,7 +1,6 @@
 """What a finished run leaves in its folder, beside the checkpoint that ns-eval, ns-render and ns-export read."""
 
 import json
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from zim_plugins.core import estimate_foreground, write_image
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from .pipeline import Sa3dZimPipeline
     from .view import View
-
-logger = logging.getLogger(__name__)
 
 OVERLAY_COLOUR = (255, 90, 25)
 KEY_VIEWS = 6
@@ -59,7 +57,7 @@ class RunOutputs:
         with self._timed("grid"):
             self.write_grid()
         if self.pipeline.sa3d.is_empty():
-            logger.warning("the object is empty: no renders, point cloud or mesh are written; see report.json")
+            CONSOLE.log("the object is empty: no renders, point cloud or mesh are written; see report.json")
         else:
             with self._timed("renders"):
                 self.write_renders()
@@ -122,16 +120,16 @@ class RunOutputs:
         """object_pointcloud.ply and object_mesh.ply, in the coordinates that nerfstudio trains in."""
         pipeline = self.pipeline
         grid, nerf = pipeline.sa3d.grid, pipeline.sa3d.nerf
-        cloud = object_cloud(self.surfaces())
-        write_cloud(self.folder / "object_pointcloud.ply", cloud)
 
         def density(places: Tensor) -> Tensor:
             return nerf.field.density_fn(places[:, None])[:, 0, 0]
 
         try:
+            cloud = object_cloud(self.surfaces())
+            write_cloud(self.folder / "object_pointcloud.ply", cloud)
             write_mesh(self.folder / "object_mesh.ply", object_mesh(grid, density, cloud=cloud))
         except EmptyObject as empty:
-            logger.warning("no mesh is written: %s", empty)
+            CONSOLE.log(f"point cloud or mesh left out: {empty}")
 
     def surfaces(self) -> Iterator[ViewSurface]:
         """What each training view tells about the object's surface."""

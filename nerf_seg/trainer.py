@@ -155,7 +155,9 @@ class Sa3dZimTrainer(Trainer):
         outputs = parsed(manager.dataparser, "train")
         reference = read_reference(options, outputs.image_filenames)
         index = reference.index([path.name for path in outputs.image_filenames])
-        reference.check(picture_size(outputs.cameras[index : index + 1]))
+        camera = outputs.cameras[index : index + 1]
+        camera.rescale_output_resolution(manager.camera_res_scale_factor)
+        reference.check(picture_size(camera))
         return reference
 
     def _fingerprint(self) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from zim_plugins.core import read_alpha
+from zim_plugins.core import Prediction, Prompt, read_alpha
 
 pytest.importorskip("nerfstudio", reason="nerfstudio is not installed: pip install 'zim-plugins[nerf]'")
 
@@ -188,7 +188,6 @@ def test_a_killed_run_continues_to_the_same_grid(
     [
         ({"reference_view": "view_77.png"}, "no view is called 'view_77.png'"),
         ({"points": "99,3"}, "99"),
-        ({"points": "0.02,0.02"}, "empty matte"),
         ({"points": None}, "no prompt"),
         ({"nerf_config": Path("nowhere/config.yml")}, "there is no nowhere/config.yml"),
         ({"matter": "oracle:nowhere"}, "there is no folder nowhere"),
@@ -198,13 +197,60 @@ def test_a_killed_run_continues_to_the_same_grid(
 def test_what_cannot_work_is_told_in_one_line_before_any_rendering(
     folder: Path, nerf: Path, options: Any, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str
 ) -> None:
-    from nerf_seg import scene
+    from nerf_seg import pipeline, scene
 
+    monkeypatch.setattr(pipeline, "CACHE_FOLDER", "never_filled")
     config = copy.deepcopy(options)
     for option, value in change.items():
         setattr(config.pipeline, option, value)
     monkeypatch.setattr(scene, "view_samples", lambda *_: pytest.fail("a view was rendered"))
-    monkeypatch.setattr(scene, "CACHE_FOLDER", "unused")
     with pytest.raises(SystemExit, match=message):
         train(config, folder, "refused")
     assert not (folder / "runs" / "tiny" / "sa3d-zim" / "refused" / "config.yml").exists()
+
+
+def test_an_empty_matte_in_the_reference_view_is_told(
+    folder: Path, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nerf_seg import pipeline, scene, trainer
+
+    class Blind:
+        def set_image(self, image: np.ndarray) -> None:
+            self.size = image.shape[:2]
+
+        def predict(self, prompt: Prompt) -> Prediction:
+            return Prediction(np.zeros((1, *self.size), np.float32), np.ones(1, np.float32))
+
+    monkeypatch.setattr(trainer, "build_matter", lambda *_: Blind())
+    monkeypatch.setattr(scene, "view_samples", lambda *_: pytest.fail("a view was rendered"))
+    monkeypatch.setattr(pipeline, "CACHE_FOLDER", "never_filled")
+    with pytest.raises(SystemExit, match=r"view_00.png yields an empty matte"):
+        train(options, folder, "blind")
+    assert not (folder / "runs" / "tiny" / "sa3d-zim" / "blind" / "config.yml").exists()
+
+
+def test_without_a_nerf_one_is_trained_first(folder: Path, options: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training itself is another process, stubbed here; a finished one is not repeated."""
+    from nerfstudio.configs.method_configs import method_configs
+
+    from nerf_seg import adoption
+
+    asked: list[list[str]] = []
+    monkeypatch.setattr(adoption.subprocess, "run", lambda command, **_: asked.append(command) or Failed())
+    config = copy.deepcopy(options)
+    config.pipeline.nerf_config, config.pipeline.light = None, True
+    config.pipeline.datamanager.data = folder / "capture"
+    with pytest.raises(SystemExit, match="training nerfacto-light failed"):
+        train(config, folder, "alone")
+    field = folder / "runs" / "tiny" / "sa3d-zim" / "alone" / "nerf" / "nerfacto-light"
+    assert asked[0][-3:] == ["nerfacto-light", "--load-config", str(field / "config.yml")]
+    (field / "nerfstudio_models").mkdir()
+    (field / "nerfstudio_models" / "step-000000999.ckpt").touch()
+    assert method_configs["nerfacto-light"].max_num_iterations == 1000
+    with pytest.raises(SystemExit, match="cannot be read"):
+        train(config, folder, "alone")
+    assert len(asked) == 1
+
+
+class Failed:
+    returncode = 1
