@@ -68,7 +68,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     whole_s = rendering_s + first["seconds"]["all"]
     return {
         "what": "seconds by stage of one object in a trained NeRF, and of a second one from the same cache",
-        "nerf": {"config": args.config.name, "method": scene.nerf.config.__class__.__name__, "views": len(views)},
+        "nerf": {"config": args.config.name, "views": len(views)},
         "picture": f"{width}x{height}",
         "samples_per_ray": views[0].samples.weights.shape[1],
         "model": args.matter,
@@ -112,16 +112,17 @@ def segment(
     return {
         "seconds": dict(seconds),
         "visits": len(segmenter.records),
-        "accepted": sum(record.accepted for record in segmenter.records),
+        "accepted_visits": sum(record.accepted for record in segmenter.records),
         "visits_per_s": len(segmenter.records) / seconds["all"],
     }
 
 
 def provenance(device: str) -> dict[str, Any]:
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    here = Path(__file__).parent
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() and device != "cpu" else "no GPU"
     return {
-        "commit": commit,
+        "commit": asked.stdout.strip(),
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {gpu}",
         "versions": {
