@@ -1,10 +1,12 @@
 """What one encoding for all prompts saves: pictures and prompts a second, against encoding anew for each prompt.
 
     python benchmarks/medical.py [--model zim_tiny] [--side 256] [--pictures 8] [--out FILE.json]
+    python benchmarks/medical.py --model vit_b --pictures 1     # a ViT-B of random weights: its speed is that of any
     python benchmarks/medical.py --run DIR [--out FILE.json]    # the figures of a finished zim-medseg run as a record
 
 Per picture: Mazurowski's five modes and nine clicks on one object, through `zim-medseg`'s own trial (surfaces not
-measured), and the same prompts with `set_image` before each. The machine should be idle; torch takes two threads.
+measured; equal prompts answered once), and each of the prompts with `set_image` before it. The machine should be idle;
+torch takes two threads.
 """
 
 import argparse
@@ -30,6 +32,8 @@ from medical.rows import Measure  # noqa: E402
 from medical.scan import Layer, Scan  # noqa: E402
 from medical.trial import Place, Trial, TrialConfig  # noqa: E402
 from zim_plugins.core import ImagePredictor, load_predictor  # noqa: E402
+from zim_plugins.core.backends.zim_torch import ZimTorchBackend  # noqa: E402
+from zim_plugins.core.modeling.zim import ZIM_CONFIGS, Zim  # noqa: E402
 
 CONFIG = TrialConfig(prompts=(*MODES, "clicks"), max_clicks=9, measure=Measure(surfaces=False))
 
@@ -51,7 +55,10 @@ def main() -> None:
 
 def measure(args: argparse.Namespace) -> dict[str, object]:
     torch.set_num_threads(2)
-    predictor = load_predictor(args.model, device="cpu", zoom=False, refine="none")
+    if args.model in ZIM_CONFIGS:
+        predictor = ImagePredictor(ZimTorchBackend(Zim(ZIM_CONFIGS[args.model]), name=f"{args.model}, random weights"))
+    else:
+        predictor = load_predictor(args.model, device="cpu", zoom=False, refine="none")
     scans = [invented_scan(args.side, seed) for seed in range(args.pictures + 1)]
     model = PromptedModel(predictor, name=predictor.name)
     once, anew, prompts = [], [], 0
@@ -65,7 +72,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
     once_s, anew_s = statistics.median(once[1:]), statistics.median(anew[1:])  # the first warms up
     return {
         "what": f"five modes and nine clicks on one object of a {args.side}x{args.side} picture; medians",
-        "model": args.model,
+        "model": predictor.name,
         **provenance(),
         "machine": f"{platform.machine()}, 2 threads, no GPU",
         "versions": {"python": sys.version.split()[0], "torch": torch.__version__},
@@ -79,7 +86,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
 
 
 def record_of_run(folder: Path) -> dict[str, object]:
-    """Mean IoU with its interval by data set, prompt and model, and each comparison's sentence, of `--out` of a run."""
+    """Mean IoU with its interval by data set, prompt and model, and the tested comparisons, of `--out` of a run."""
     report = json.loads((folder / "report.json").read_text())
     means: dict[str, dict[str, object]] = {}
     with (folder / "summary.csv").open(newline="") as stream:
@@ -87,12 +94,14 @@ def record_of_run(folder: Path) -> dict[str, object]:
             if (line["metric"], line["label"], line["level"], line["candidate"]) == ("iou", "all", "slice", "single"):
                 place = means.setdefault(line["dataset"], {"n": int(line["n"])})
                 prompt = line["prompt"] if line["prompt"] != "clicks" else f"{line['n_clicks']} clicks"
-                interval = [float(line[name]) if line[name] else None for name in ("mean", "ci_low", "ci_high")]
-                place[f"{line['model']}, {prompt}"] = [v if v is None else round(v, 4) for v in interval]
+                found = [float(line[name]) if line[name] else None for name in ("mean", "ci_low", "ci_high")]
+                place[f"{line['model']}, {prompt}"] = [v if v is None else round(v, 4) for v in found]
+                if line["n_empty_predictions"] != "0":
+                    place[f"{line['model']}, {prompt}, empty answers"] = int(line["n_empty_predictions"])
     with (folder / "compare.csv").open(newline="") as stream:
-        claims = [line["claim"] for line in csv.DictReader(stream)]
+        claims = [line["claim"] for line in csv.DictReader(stream) if line["p"]]
     return {
-        "what": "IoU [mean, low, high] of alpha > 0.5, prompts from the reference; zim-medseg, no zoom, no refinement",
+        "what": "IoU [mean, low, high] of alpha > 0.5, no interval below n = 6; zim-medseg, no zoom, no refinement",
         "model": ", ".join(report["models"]),
         **provenance(),
         "machine": report["machine"],

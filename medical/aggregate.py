@@ -73,7 +73,7 @@ class Contrast:
 
 def describe_prompt(prompt: str, n_clicks: int) -> str:
     """A prompt's name with its number of clicks."""
-    return f"{n_clicks} clicks" if prompt == CLICKS else prompt
+    return (f"{n_clicks} clicks" if n_clicks != 1 else "1 click") if prompt == CLICKS else prompt
 
 
 def setting_of(row: Row) -> Setting:

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -100,7 +99,7 @@ class Args(CommandArgs):
     write_id_map: Annotated[str | None, arg(metavar="FILE")] = None
     """Write which case is which, readable by you alone."""
     follow_links: bool = False
-    """Read through symbolic links that lead out of the folder."""
+    """Read through symbolic links, wherever they lead."""
     max_pixels: float = 64e6
     """Refuse larger pictures from their header."""
     max_values: float = 536870912
@@ -134,6 +133,8 @@ class CheckArgs(CommandArgs):
     """What the masks of a plain folder hold."""
     volume: Annotated[int | None, arg(metavar="N")] = None
     """Which one of a file of four dimensions."""
+    follow_links: bool = False
+    """Read through symbolic links, wherever they lead."""
 
 
 def main(args: Args) -> int:
@@ -142,7 +143,6 @@ def main(args: Args) -> int:
     from .prompts import read_prompts
     from .run import run as evaluate
 
-    start = time.perf_counter()
     try:
         config = parse_config(args)
         book = read_prompts(Path(args.prompts_from)) if args.prompts_from is not None else None
@@ -154,10 +154,10 @@ def main(args: Args) -> int:
         args.models.split(","), runtime=args.runtime, device=args.device, zoom=args.zoom, refine=args.refine
     )
     tally = evaluate(config, models, book)
-    return report(args, config, tally, time.perf_counter() - start)
+    return report(args, config, tally)
 
 
-def report(args: Args, config: "RunConfig", tally: "Tally", seconds: float) -> int:
+def report(args: Args, config: "RunConfig", tally: "Tally") -> int:
     """Put the parts of a run together; answers with the exit code."""
     from .aggregate import ALL_DATASETS
     from .figures import draw_figures
@@ -177,7 +177,7 @@ def report(args: Args, config: "RunConfig", tally: "Tally", seconds: float) -> i
         return FAILED
     tables = write_tables(config, results)
     note = ZIM5_NOTE if args.preset == "zim5" else ""
-    record = write_record(config, results, tally, seconds=seconds, note=note)
+    record = write_record(config, results, tally, note=note)
     figures = draw_figures(config.out / "figures", tables.summary, tables.curves, results.models)
     overlays = []
     if "overlays" in args.save.split(",") and "mattes" in config.save:
@@ -295,7 +295,8 @@ def check(args: CheckArgs) -> int:
     except ValueError as error:
         raise Misuse(one_line(error)) from error
     reading = replace(ReadingConfig(), volume=args.volume)
-    found, problems = check_folder(root, layout, reading, None if args.labels == "auto" else args.labels)
+    labels = None if args.labels == "auto" else args.labels
+    found, problems = check_folder(root, layout, reading, labels, follow_links=args.follow_links)
     print(f"{layout.name}: {layout.title}")
     if layout.note:
         print(f"note: {layout.note}")
@@ -306,9 +307,9 @@ def check(args: CheckArgs) -> int:
             if said:
                 print(f"{one.where}: {said}")
     good = [one for one in found if not one.fault]
-    labels = sorted({label for one in good for label in one.labels})
-    print(f"{len(good)} of {len(found)} cases can be used, files without a partner: {len(problems)}")
-    print(f"labels: {', '.join(labels) or 'none'}; objects below 100 px: {sum(one.small_objects for one in good)}")
+    named = sorted({label for one in good for label in one.labels})
+    print(f"{len(good)} of {len(found)} cases can be used, files that make no case: {len(problems)}")
+    print(f"labels: {', '.join(named) or 'none'}; objects below 100 px: {sum(one.small_objects for one in good)}")
     return DONE if good and len(good) == len(found) and not problems else FAILED
 
 

@@ -41,7 +41,11 @@ def write_report(
         faults: cases that could not be used.
     """
     most = max((line["n_clicks"] for line in tables.summary), default=0)
-    shown = [line for line in tables.summary if line["prompt"] != CLICKS or line["n_clicks"] in (1, most)]
+    shown = [
+        line for line in tables.summary
+        if line["label"] == ALL_LABELS and (line["prompt"] != CLICKS or line["n_clicks"] in (1, most))
+    ]  # fmt: skip
+    volumes = [line for line in shown if line["level"] == "volume"]
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>zim-medseg</title><style>{STYLE}</style><h1>zim-medseg</h1>",
@@ -50,8 +54,8 @@ def write_report(
         *(_picture(figure) for figure in figures),
         "<p><small>Lines are 95&nbsp;% intervals, drawn from six patients on; pale dots are patients. Where names do "
         "not tell patients, each case counts as one (n).</small></p>",
-        _split(shown, _summary_table),
-        _volume_table(tables.summary),
+        _split([line for line in shown if line["level"] == "slice"], _summary_table),
+        *(["<h3>Volumes, in three dimensions</h3>", _split(volumes, _summary_table)] if volumes else []),
         "<h2>Comparisons</h2><p>Differences of patients' IoU, with 95&nbsp;% bootstrap intervals; Wilcoxon's signed-"
         "rank test, corrected by Holm over data sets and prompts of a pair of models.</p>",
         _split(tables.contrasts, _contrast_list),
@@ -126,9 +130,8 @@ def _data(record: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> str
 def _summary_table(summary: Sequence[Mapping[str, Any]]) -> str:
     found: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
     for line in summary:
-        if line["label"] == ALL_LABELS and line["level"] == "slice":
-            place = tuple(line[n] for n in ("dataset", "prompt", "n_clicks", "candidate", "model"))
-            found.setdefault(place, {})[line["metric"]] = line
+        place = tuple(line[n] for n in ("dataset", "prompt", "n_clicks", "candidate", "model"))
+        found.setdefault(place, {})[line["metric"]] = line
     lines = []
     for (dataset, prompt, n_clicks, candidate, model), metrics in found.items():
         iou = metrics["iou"]
@@ -144,21 +147,6 @@ def _summary_table(summary: Sequence[Mapping[str, Any]]) -> str:
     head = ["data set", "prompt", "model", "IoU [95 %]", "Dice", "HD95 [px]", "HD95 [mm]", "NSD (px)", "NSD (mm)", "n",
             "predictions", "empty"]  # fmt: skip
     return _table(head, lines)
-
-
-def _volume_table(summary: Sequence[Mapping[str, Any]]) -> str:
-    lines = [
-        [line["dataset"], line["prompt"], line["model"], line["metric"], str(line["n"]), f"{line['mean']:.3f}"]
-        for line in summary
-        if line["level"] == "volume"
-        and line["label"] == ALL_LABELS
-        and line["metric"] in ("dice", "iou", "hd95_mm", "nsd_mm")
-    ]
-    return (
-        "<h3>Volumes, in three dimensions</h3>" + _table(["data set", "prompt", "model", "metric", "n", "mean"], lines)
-        if lines
-        else ""
-    )
 
 
 def _noc_table(noc: Sequence[Mapping[str, Any]]) -> str:

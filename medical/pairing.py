@@ -68,15 +68,18 @@ def find_cases(
     """
     if not root.is_dir():
         raise ValueError(f"{root} is no folder")
-    files = list(_walk(root, follow_links))
+    links: list[Problem] = []
+    files = list(_walk(root, follow_links, links))
     if layout.name == "dicom":
-        return _find_dicom(root, files)
+        cases, problems = _find_dicom(root, files)
+        return cases, links + problems
     layout = _with_names(root, layout)
     if labels is not None:
         layout = replace(layout, masks=tuple(
             replace(rule, encoding=labels) if rule.encoding == "auto" else rule for rule in layout.masks
         ))  # fmt: skip
-    return _pair(root, layout, files)
+    cases, problems = _pair(root, layout, files)
+    return cases, links + problems
 
 
 def _pair(root: Path, layout: Layout, files: list[str]) -> tuple[list[CaseFiles], list[Problem]]:
@@ -129,14 +132,19 @@ def _pairing_key(key: str) -> str:
     return re.sub(r"/(?:images|masks|labels|Images|Masks)/", "/", key)
 
 
-def _walk(root: Path, follow_links: bool) -> Iterator[str]:
-    """Paths of the files below a folder, POSIX, sorted, without hidden ones; links are left out unless asked for."""
+def _walk(root: Path, follow_links: bool, links: list[Problem]) -> Iterator[str]:
+    """Paths of the files below a folder, POSIX, sorted, without hidden ones; links go to `links` unless followed."""
     count = 0
     for folder, folders, names in os.walk(root, followlinks=follow_links):
         folders[:] = sorted(f for f in folders if not _HIDDEN.match(f))
-        for name in sorted(names):
+        for name in sorted((*names, *folders)):
             path = Path(folder, name)
-            if _HIDDEN.match(name) or (path.is_symlink() and not follow_links):
+            if _HIDDEN.match(name):
+                continue
+            if path.is_symlink() and not follow_links:
+                links.append(Problem(path.relative_to(root).as_posix(), "is a symbolic link: see --follow-links"))
+                continue
+            if name in folders:
                 continue
             count += 1
             if count > MAX_FILES:

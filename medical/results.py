@@ -139,9 +139,7 @@ def write_tables(config: RunConfig, results: Results) -> Tables:
     return tables
 
 
-def write_record(
-    config: RunConfig, results: Results, tally: Tally, *, seconds: float, note: str = ""
-) -> dict[str, Any]:
+def write_record(config: RunConfig, results: Results, tally: Tally, *, note: str = "") -> dict[str, Any]:
     """Write `report.json`: how the figures came about."""
     record = {
         "schema_version": SCHEMA_VERSION,
@@ -163,7 +161,7 @@ def write_record(
         "models": results.efforts(),
         "refused": {m: sorted({p for c in results.cases for p in c["refused"].get(m, [])}) for m in results.models},
         "cases": asdict(tally),
-        "seconds": round(seconds, 1),
+        "seconds": round(sum(case["seconds"] for case in results.cases), 1),
         "machine": f"{platform.system()} {platform.machine()}",
         "versions": versions(),
     }

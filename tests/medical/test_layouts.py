@@ -147,12 +147,16 @@ def test_missing_partners_and_links_are_told(tmp_path: Path) -> None:
     save(root / "masks/b.png", MASK)
     save(tmp_path / "outside.png", GREY)
     (root / "images/b.png").symlink_to(tmp_path / "outside.png")
+    (root / "images/more").symlink_to(tmp_path, target_is_directory=True)
     cases, problems = find_cases(root, find_layout("folder"))
     assert not cases
     assert [(p.where, p.what) for p in problems] == [
+        ("images/b.png", "is a symbolic link: see --follow-links"),
+        ("images/more", "is a symbolic link: see --follow-links"),
         ("images/a.png", "has no mask"),
         ("masks/b.png", "is a mask without its picture"),
     ]
+    (root / "images/more").unlink()  # a loop
     assert len(find_cases(root, find_layout("folder"), follow_links=True)[0]) == 1
 
 

@@ -384,7 +384,7 @@ def test_check_names_what_is_wrong(folder_set: Path, capsys) -> None:
     assert command(check, CheckArgs(str(folder_set), layout="folder"), package="medical") == 1
     said = capsys.readouterr().out
     assert "images/Doe_Jane_2.png: has no mask" in said and "images/Doe_Jane_3.png: not a picture" in said
-    assert "5 of 6 cases can be used, files without a partner: 1" in said
+    assert "5 of 6 cases can be used, files that make no case: 1" in said
     assert command(check, CheckArgs(list=True), package="medical") == 0
     assert "kvasir-seg" in capsys.readouterr().out
 

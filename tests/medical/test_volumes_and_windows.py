@@ -104,7 +104,7 @@ def test_faults_of_volumes(tmp_path: Path) -> None:
         check_same_space(np.eye(4), np.eye(4) + 0.1)
     with pytest.raises(ScanFault, match="fractions"):
         whole_numbers(np.full((1, 1, 1), 0.5))
-    with pytest.raises(ScanFault, match="1 values are NaN"):
+    with pytest.raises(ScanFault, match="NaN or infinite values: 1"):
         to_grey(np.array([1.0, np.nan]), Window())
 
 
