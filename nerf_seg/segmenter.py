@@ -39,8 +39,8 @@ class SegmenterConfig:
     """Area of the matte over that of the rendering above which a view is rejected."""
     passes: int = 2
     """How often all views are visited; each pass after the first prompts from what the one before it gathered."""
-    prompting: Literal["points", "box"] = "points"
-    """What is shown to the 2D model in views other than the reference."""
+    prompting: Literal["points", "box"] = "box"
+    """What is shown to the 2D model in views other than the reference: the rendering's box, or SA3D's clicks."""
     num_prompts: int = 10
     """Positive clicks per view at most."""
     num_negatives: int = 3

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,9 +44,12 @@ def run(segmenter: Segmenter, scene: AnalyticScene = SCENE) -> Segmenter:
     return segmenter
 
 
+POINTS = SegmenterConfig(prompting="points")
+
+
 @pytest.fixture(scope="module")
 def finished() -> Segmenter:
-    return run(start())
+    return run(start(POINTS))
 
 
 def test_one_click_becomes_the_exact_matte_of_every_view(finished: Segmenter) -> None:
@@ -58,15 +62,16 @@ def test_one_click_becomes_the_exact_matte_of_every_view(finished: Segmenter) ->
 
 def test_matte_is_nearer_to_the_truth_than_sa3d_s_mask() -> None:
     matte = run(start(SegmenterConfig(sweeps=0)))
-    sa3d = run(start(SegmenterConfig(estimator="sa3d", num_negatives=0)))
+    sa3d = run(start(SegmenterConfig(estimator="sa3d", prompting="points", num_negatives=0)))
     masks = sa3d.grid.render(SCENE.view(4).samples)
     assert set(np.unique(masks)) == {0, 1}
     assert mean_error(matte.grid, SCENE) < 0.5 * mean_error(sa3d.grid, SCENE)
 
 
-def test_corrupted_views_are_rejected_and_no_others() -> None:
+@pytest.mark.parametrize("prompting", ["points", "box"])
+def test_corrupted_views_are_rejected_and_no_others(prompting: str) -> None:
     corrupted = {"view_02": "inverse", "view_06": "everything", "view_07": "nothing"}
-    segmenter = run(start(predictor=oracle(**corrupted)))
+    segmenter = run(start(replace(POINTS, prompting=prompting), oracle(**corrupted)))
     rejected = {name.removesuffix(".png"): record for name, record in segmenter.latest.items() if not record.accepted}
     assert rejected.keys() == corrupted.keys()
     assert "times the area" in rejected["view_06"].reason and "below 0.5" in rejected["view_07"].reason
@@ -117,7 +122,7 @@ def test_the_second_pass_counts_alone() -> None:
 @pytest.mark.parametrize("killed_after", [0, 1, 4, 5, 7, 10])
 def test_a_killed_run_continues_exactly(estimator: str, killed_after: int) -> None:
     scene = AnalyticScene(size=(27, 36), count=5)
-    config = SegmenterConfig(estimator=estimator, sweeps=2)
+    config = SegmenterConfig(estimator=estimator, sweeps=2, prompting="points")
     reference = ReferencePrompt(view="view_02", points=((0.5, 0.5, 1),))
     whole = run(start(config, oracle(scene, view_01="inverse"), reference, scene), scene)
     first = start(config, oracle(scene, view_01="inverse"), reference, scene)
@@ -176,7 +181,7 @@ def test_a_reference_that_cannot_work_raises_at_once() -> None:
 
 def test_a_given_matte_is_the_reference_s() -> None:
     reference = ReferencePrompt(view="view_04", matte=SCENE.alpha(4))
-    segmenter = start(SegmenterConfig(prompting="box", passes=1), oracle(view_04="everything"), reference)
+    segmenter = start(SegmenterConfig(passes=1), oracle(view_04="everything"), reference)
     run(segmenter)
     assert mean_error(segmenter.grid, SCENE) < 0.008
     assert segmenter.records[0].prompt == {} and list(segmenter.records[1].prompt) == ["box"]
