@@ -56,8 +56,10 @@ class Args(CommandArgs):
     """Visits of each view."""
     iou_threshold: float = 0.5
     """Views whose matte agrees less with the object so far are rejected."""
+    prompting: Literal["points", "box"] = "box"
+    """What prompts a further view from the object so far: a box, or clicks as in SA3D."""
     num_prompts: Annotated[int, arg(metavar="N")] = 10
-    """Clicks that prompt a view from the object so far, at most."""
+    """Clicks of --prompting points, at most."""
     device: Annotated[str, arg(metavar="DEVICE")] = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     no_zoom: bool = False
@@ -137,6 +139,7 @@ def _plan(args: Args, tasks: "list[Task]", models: list[str]) -> "Plan":
             lamb=args.lamb,
             passes=args.passes,
             iou_threshold=args.iou_threshold,
+            prompting=args.prompting,
             num_prompts=args.num_prompts,
         ),
         model_options={"device": args.device, "zoom": False if args.no_zoom else None, "refine": args.refine},
