@@ -61,7 +61,7 @@ class Sa3dZimPipelineConfig(VanillaPipelineConfig):
     """Model for the mattes: a name or path as in `zim matte --model`, or oracle:DIR for mattes from a folder."""
     num_prompts: int = 10
     """Most clicks that are derived for each further view."""
-    prompting: Literal["points", "box"] = "points"
+    prompting: Literal["points", "box"] = "box"
     """How further views are prompted from the 3D matte so far."""
     iou_threshold: float = 0.5
     """Views whose matte agrees less than this with the 3D matte so far (soft IoU) are left out."""
