@@ -9,7 +9,7 @@ import PIL.Image
 from jaxtyping import Float32, UInt8
 from scipy.ndimage import maximum_filter
 
-from zim_plugins.core import ImagePredictor, Prediction, Predictor, Prompt, UnsupportedPrompt, read_alpha
+from zim_plugins.core import Prediction, Predictor, Prompt, UnsupportedPrompt, read_alpha
 
 from .view import View
 
@@ -23,23 +23,11 @@ GATE_REACH = 0.03
 Corruption = Literal["inverse", "everything", "nothing"]
 
 
-def candidate_alphas(
-    predictor: Predictor, view: View, prompt: Prompt, *, multimask: bool = False
-) -> Float32[np.ndarray, "c h w"]:
-    """Mattes of what the prompt points at, the best-scored first, with residues removed.
-
-    Args:
-        predictor: mattes the view's picture.
-        view: to be matted.
-        prompt: in pixels of the view.
-        multimask: add all candidates of the model, where it has several.
-    """
+def candidate_alphas(predictor: Predictor, view: View, prompt: Prompt) -> Float32[np.ndarray, "c h w"]:
+    """The predictor's mattes of what the prompt points at, the best-scored first, with residues removed."""
     show(predictor, view.name, view.image)
     prediction = predictor.predict(prompt)
-    alphas = prediction.alphas[np.argsort(-prediction.scores, kind="stable")]
-    if multimask and isinstance(predictor, ImagePredictor):
-        alphas = np.concatenate([alphas, predictor.predict(prompt, multimask=True).alphas])
-    return without_residue(alphas)
+    return without_residue(prediction.alphas[np.argsort(-prediction.scores, kind="stable")])
 
 
 def without_residue(alphas: Float32[np.ndarray, "*n"]) -> Float32[np.ndarray, "*n"]:

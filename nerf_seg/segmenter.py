@@ -45,8 +45,6 @@ class SegmenterConfig:
     """Positive clicks per view at most."""
     num_negatives: int = 3
     """Negative clicks per view at most, beside positive ones; 0 in the paper."""
-    multimask: bool = False
-    """Also consider the model's further candidates, and take the one that agrees best with the rendering."""
     sweeps: int = 10
     """matte: sweeps of the refinement at the end; 0 leaves it out."""
 
@@ -271,7 +269,7 @@ class Segmenter:
         if prompt is None:
             return self._record(view, None, None, "the rendering shows no object to prompt for", seconds)
         with _timed(seconds, "matting"):
-            alphas = candidate_alphas(self.predictor, view, prompt, multimask=self.config.multimask)
+            alphas = candidate_alphas(self.predictor, view, prompt)
         with _timed(seconds, "prompting"):
             # SA3D compares masks: there the rendering is one.
             judged = (alphas > 0.5).astype(np.float32) if self.config.estimator == "sa3d" else alphas

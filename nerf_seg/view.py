@@ -107,9 +107,8 @@ class ViewCache:
                 return _read_view(path, name)
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
                 logger.warning("%s is not usable (%s): rendered anew", path, error)
-        view = self.source.view(index)
-        _write_view(path, view)
-        return view
+        _write_view(path, self.source.view(index))
+        return _read_view(path, name)  # the same values as from then on
 
 
 def _write_view(path: Path, view: View) -> None:

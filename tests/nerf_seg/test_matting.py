@@ -44,16 +44,6 @@ def test_candidates_come_best_first() -> None:
     assert alphas.shape == (2, 36, 48) and alphas[0].max() == 1 and alphas[1].max() == pytest.approx(0.2)
 
 
-def test_all_candidates_of_a_model() -> None:
-    from zim_plugins.core import load_predictor
-
-    predictor = load_predictor("zim_tiny")
-    one = candidate_alphas(predictor, SCENE.view(1), Prompt.from_point(24, 18))
-    more = candidate_alphas(predictor, SCENE.view(1), Prompt.from_point(24, 18), multimask=True)
-    assert len(one) == 1 and len(more) > 2
-    np.testing.assert_array_equal(more[0], one[0])
-
-
 def test_oracle_answers_with_what_is_pointed_at() -> None:
     predictor, view, truth = oracle(), SCENE.view(1), SCENE.alpha(1)
     assert isinstance(predictor, Predictor)

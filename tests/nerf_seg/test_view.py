@@ -32,9 +32,12 @@ def counting() -> Counting:
 def test_cache_renders_each_view_once_and_keeps_it_to_sixteen_bits(counting: Counting, tmp_path: Path) -> None:
     first = ViewCache(counting, tmp_path, "a")
     assert isinstance(first, ViewSource)
-    rendered = first.view(1)
+    at_first = first.view(1)
     again = ViewCache(counting, tmp_path, "a").view(1)
     assert counting.rendered == [1]
+    assert torch.equal(at_first.samples.positions, again.samples.positions), "whether rendered or read: the same"
+    assert torch.equal(at_first.samples.weights, again.samples.weights)
+    rendered = counting.scene.view(1)
     assert again.name == rendered.name and np.array_equal(again.image, rendered.image)
     inside = rendered.samples.positions.clamp(0, 1)
     torch.testing.assert_close(again.samples.positions, inside, atol=1 / 65535, rtol=0)
