@@ -15,6 +15,7 @@ from nerf_seg.reference import ReferencePrompt
 from nerf_seg.segmenter import Segmenter, SegmenterConfig
 from nerf_seg.view import View
 from tests.nerf_seg.analytic import AnalyticScene, mean_error
+from zim_plugins.core import Prediction, Prompt
 
 SCENE = AnalyticScene(occluder=True)
 REFERENCE = ReferencePrompt(view="view_04.png", points=((0.5, 0.5, 1),))
@@ -159,6 +160,21 @@ def test_views_come_outwards_from_the_reference_and_in_turn(finished: Segmenter)
         segmenter.refine(SCENE)
     with pytest.raises(ValueError, match="all visits are made"):
         finished.visit(SCENE.view(4))
+
+
+def test_of_several_candidates_the_one_that_agrees_is_taken() -> None:
+    """By score in the reference view, by soft IoU with the rendering from then on."""
+
+    class Confident(OraclePredictor):
+        def predict(self, prompt: Prompt) -> Prediction:
+            truth = super().predict(prompt).alpha
+            wrong_scores_more = 0.9 if self._view != "view_04.png" else 0.1
+            scores = np.array([wrong_scores_more, 0.5], np.float32)
+            return Prediction(np.stack([np.ones_like(truth), truth]), scores)
+
+    predictor = Confident(lambda name: SCENE.alpha(SCENE.names.index(name)))
+    segmenter = run(start(SegmenterConfig(sweeps=0, passes=1), predictor))
+    assert all(record.accepted for record in segmenter.records)
 
 
 def test_a_reference_that_cannot_work_raises_at_once() -> None:
