@@ -57,10 +57,9 @@ def fill(
     alpha = matte_of(image, target, predictor)
     core = hole_of(alpha, tau=tau, grow_px=grow_px)
     hole, change = (core, None) if feather_px <= 0 else _feathered(core, feather_px)
-    result = image.copy()
     side = painter.work_side_px
     paint = partial(painter.fill_guided, prompt=prompt)
-    repaint(result, hole, paint, work_side_px=side, min_side_px=side or 0, change=change)
+    result = repaint(image, hole, paint, work_side_px=side, min_side_px=side or 0, change=change)
     return Filling(result, alpha, hole, warnings_about(alpha, hole))
 
 

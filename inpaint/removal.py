@@ -66,8 +66,7 @@ def remove(
     hole = hole_of(alpha, tau=tau, grow_px=grow_px)
     refuse_a_full_hole(hole)
     inpainter = inpainter or load_inpainter()
-    result = image.copy()
-    repaint(result, hole, inpainter.fill, work_side_px=inpainter.work_side_px)
+    result = repaint(image, hole, inpainter.fill, work_side_px=inpainter.work_side_px)
     if unmix:
         for window, wide in tiles_over(hole & (alpha < 1)):
             recovered = recover_fringe(image[wide], alpha[wide], hole[wide], result[wide])
@@ -84,17 +83,18 @@ def repaint(
     work_side_px: int | None,
     min_side_px: int = 0,
     change: Float32[np.ndarray, "h w"] | None = None,
-) -> None:
-    """Fill the hole, in place, crop by crop.
+) -> Picture:
+    """Fill the hole crop by crop; nothing else differs from the picture.
 
     Args:
-        image: RGB; nothing but the hole is written to.
+        image: RGB.
         hole: True means repaint.
         fill: the filler's method.
         work_side_px: largest side of what the filler sees [px]; None for any.
         min_side_px: crops are widened to it where the picture is large enough [px].
         change: handed to the filler, cropped alike.
     """
+    fills = []
     for x1, y1, x2, y2 in hole_boxes(hole, min_side_px=min_side_px):
         crop = (slice(y1, y2), slice(x1, x2))
         window, painted = fill_crop(
@@ -104,8 +104,12 @@ def repaint(
             max_side_px=work_side_px or max(hole.shape),
             change=None if change is None else change[crop],
         )
+        fills.append((crop, window, painted))
+    result = image.copy()  # only now: a filler needs the memory more
+    for crop, window, painted in fills:
         inside = hole[crop][window]
-        image[crop][window][inside] = to_depth(painted, image.dtype)[inside]
+        result[crop][window][inside] = to_depth(painted, image.dtype)[inside]
+    return result
 
 
 def warnings_about(alpha: Float32[np.ndarray, "h w"], hole: Bool[np.ndarray, "h w"]) -> tuple[str, ...]:

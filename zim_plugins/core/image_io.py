@@ -105,6 +105,8 @@ def read_alpha(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS)
     if isinstance(decoded.pixels, np.ndarray):
         values = to_unit_range(decoded.pixels, name, [])
     else:
+        if decoded.pixels.mode == "L" and not has_alpha(decoded.pixels):
+            return np.asarray(decoded.pixels) / np.float32(255)
         mode = "RGBA" if has_alpha(decoded.pixels) else "RGB"
         values = np.asarray(decoded.pixels.convert(mode), dtype=np.float32) / 255
     colours, alpha = (values[..., :-1], values[..., -1]) if values.shape[2] in (2, 4) else (values, None)
