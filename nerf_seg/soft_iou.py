@@ -47,6 +47,8 @@ class Agreement:
         if self.soft_iou >= iou_threshold:
             return ""
         cause = "the matte takes in what is not the object" if self.inside < 0.7 else "the matte misses the object"
+        if self.area_ratio < 0.01:
+            cause = "the matte is empty"
         return f"soft IoU {self.soft_iou:.2f} is below {iou_threshold:g}: {cause}"
 
 

@@ -56,7 +56,7 @@ def test_what_was_not_observed_is_no_contradiction() -> None:
         (48, (32, 32), "times the area of the rendering"),
         (12, (32, 32), "misses the object"),
         (20, (55, 40), "takes in what is not the object"),
-        (0, (-40, -40), "below 0.5"),
+        (0, (-40, -40), "below 0.5: the matte is empty"),
     ],
 )
 def test_a_rejection_says_why(radius_px: float, centre: tuple[float, float], reason: str) -> None:
