@@ -5,7 +5,7 @@
 Parts, each a run of `zim-inpaint-eval` that resumes in DIR:
 
 - cutouts: `matting/cutouts` of the half kept for reporting, two backgrounds each, one fill for all methods.
-- own: the same, one background each, every method fills its own hole.
+- own: half as many, one background each, every method fills its own hole.
 - captured: the 13 photographs of alphamatting.com, never trained on, as cut-outs: captured alpha, colours by
   pymatting's closed form (an estimator that the methods compared here do not use).
 - coco: the paper's experiment on COCO_MVal, every 32nd picture; no clean pictures, no CLIP weights.
@@ -101,7 +101,8 @@ def settings(part: str, data: Path, work: Path, per_cutout: int) -> CompositesAr
         backgrounds=tuple(backgrounds),
         per_cutout=per_cutout if part in ("cutouts", "captured") else 1,
         half={"captured": "both", "choose": "choose"}.get(part, "report"),
-        mattes="truth,zim_tiny,grabcut" if part == "cutouts" else "truth,zim_tiny",
+        every=2 if part == "own" else 1,
+        mattes="truth,zim_tiny",
         fills="own" if part == "own" else "shared",
         methods="ours,support,alpha,hard,hard15",
     )
