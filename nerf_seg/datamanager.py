@@ -55,8 +55,9 @@ class Sa3dZimDataManager(VanillaDataManager[InputDataset]):
         outputs = self.dataparser.get_dataparser_outputs(split=self.test_split)
         dataset = HeldOutDataset(outputs, scale_factor=self.config.camera_res_scale_factor)
         folder = self.config.truth_alphas
-        for path in dataset.image_filenames if folder is not None else ():
-            if not (folder / f"{path.stem}.png").exists():
-                raise ValueError(f"{folder} holds no {path.stem}.png: each held-out picture needs its true matte")
+        if folder is not None:
+            for path in dataset.image_filenames:
+                if not (folder / f"{path.stem}.png").exists():
+                    raise ValueError(f"{folder} holds no {path.stem}.png: each held-out picture needs its true matte")
         dataset.truth_alphas = folder
         return dataset

@@ -18,7 +18,7 @@ from zim_plugins.core import estimate_foreground, write_image
 from .contact_sheet import contact_sheet
 from .object_cloud import EmptyObject, ViewSurface, object_cloud, write_cloud
 from .object_mesh import object_mesh, write_mesh
-from .rendering import edited_picture
+from .rendering import Kept, edited_picture
 from .scene import boxed
 from .video import write_video
 from .whole_files import write_whole
@@ -112,7 +112,8 @@ class RunOutputs:
         if frames < 2:
             return
         cameras = flight(pipeline.scene.views["train"].dataset.cameras, frames)
-        for name, keep in (("object_only", "object"), ("removed", "rest")):
+        videos: tuple[tuple[str, Kept], ...] = (("object_only", "object"), ("removed", "rest"))
+        for name, keep in videos:
             pictures = (on_white(*edited_picture(nerf, grid, cameras[i : i + 1], keep)) for i in range(len(cameras)))
             write_video(self.folder / name, pictures, fps=FRAMES_PER_SECOND)
 
