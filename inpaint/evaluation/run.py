@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,6 @@ from .scoring import NO_NETWORKS, Networks, draw_removal, score_result
 
 TRUTH = "truth"
 """The name of the true matte, or of the drawn mask, among the mattes."""
-ROWS_FORMAT = 1
-
 Row = dict[str, Any]
 """Of one case, matte, filler and method: these names, scores or a failure, and what else is on the disk."""
 Tick = Callable[[], object]
@@ -56,11 +54,20 @@ class Plan:
         return self.out / "rows" / model_slug(matte) / f"{_slug(case.key)}.json"
 
     def signature(self, matte: str, case: Listed) -> str:
-        """SHA-256 over all that these rows depend on."""
+        """SHA-256 over all that these rows depend on, this package's code included."""
         sizes = [Path(f).stat().st_size if Path(f).is_file() else -1 for f in case.files]
-        asked = [ROWS_FORMAT, matte, self.sha256.get(matte), self.fillers, self.methods, self.fills, self.pictures]
+        asked = [code_sha256(), matte, self.sha256.get(matte), self.fillers, self.methods, self.fills, self.pictures]
         asked += [self.weights, case.key, case.subset, case.category, [Path(f).name for f in case.files], sizes]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
+@cache
+def code_sha256() -> str:
+    """SHA-256 over the package's modules: rows of another version are not mixed with those of this one."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def finished_rows(plan: Plan, matte: str, case: Listed) -> list[Row] | None:

@@ -73,6 +73,16 @@ def test_a_second_run_does_only_what_is_missing_and_its_report_is_byte_identical
     assert report_of(done)["counts"]["rows"] == 14
 
 
+def test_rows_of_other_code_are_not_mixed_in(
+    done: Path, sources: Path, filler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = sorted((done / "rows" / "truth").iterdir())
+    times = [path.stat().st_mtime_ns for path in rows]
+    monkeypatch.setattr("inpaint.evaluation.run.code_sha256", lambda: "another version")
+    assert composites(sources, done, filler) == 0
+    assert all(path.stat().st_mtime_ns != before for path, before in zip(rows, times, strict=True))
+
+
 def test_below_six_cases_nothing_is_tested(sources: Path, filler: str) -> None:
     assert composites(sources, sources / "few", filler, "--every", 2, "--methods", "ours,hard") == 0
     report = report_of(sources / "few")
