@@ -60,11 +60,11 @@ def train_nerf(config: TrainerConfig, folder: Path) -> Path:
     Raises:
         ZimError: the training failed; its own messages are above.
     """
-    from nerfstudio.configs.method_configs import method_configs
+    from nerfstudio.configs.method_configs import all_methods
 
     pipeline: Any = config.pipeline
     method = "nerfacto-light" if pipeline.light else "nerfacto"
-    nerf: Any = copy.deepcopy(method_configs[method])
+    nerf: Any = copy.deepcopy(all_methods[method])
     nerf.output_dir, nerf.experiment_name, nerf.timestamp = folder.parent, folder.name, "."
     nerf.vis, nerf.machine = "tensorboard", copy.deepcopy(config.machine)
     nerf.pipeline.datamanager.dataparser = copy.deepcopy(pipeline.datamanager.dataparser)

@@ -4,7 +4,7 @@ import copy
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +221,9 @@ def test_an_empty_matte_in_the_reference_view_is_told(
         def predict(self, prompt: Prompt) -> Prediction:
             return Prediction(np.zeros((1, *self.size), np.float32), np.ones(1, np.float32))
 
+        def predict_many(self, prompts: Sequence[Prompt]) -> list[Prediction]:
+            return [self.predict(prompt) for prompt in prompts]
+
     monkeypatch.setattr(trainer, "build_matter", lambda *_: Blind())
     monkeypatch.setattr(scene, "view_samples", lambda *_: pytest.fail("a view was rendered"))
     monkeypatch.setattr(pipeline, "CACHE_FOLDER", "never_filled")
@@ -231,7 +234,7 @@ def test_an_empty_matte_in_the_reference_view_is_told(
 
 def test_without_a_nerf_one_is_trained_first(folder: Path, options: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The training itself is another process, stubbed here; a finished one is not repeated."""
-    from nerfstudio.configs.method_configs import method_configs
+    from nerfstudio.configs.method_configs import all_methods
 
     from nerf_seg import adoption
 
@@ -246,7 +249,7 @@ def test_without_a_nerf_one_is_trained_first(folder: Path, options: Any, monkeyp
     assert asked[0][-3:] == ["nerfacto-light", "--load-config", str(field / "config.yml")]
     (field / "nerfstudio_models").mkdir()
     (field / "nerfstudio_models" / "step-000000999.ckpt").touch()
-    assert method_configs["nerfacto-light"].max_num_iterations == 1000
+    assert all_methods["nerfacto-light"].max_num_iterations == 1000
     with pytest.raises(SystemExit, match="cannot be read"):
         train(config, folder, "alone")
     assert len(asked) == 1
