@@ -104,7 +104,7 @@ def test_bf16_scores_as_fp32_does(test_data):
         truth = read_alpha(next((folder / "alpha").glob(f"{path.stem}.*")))
         rgb, truth = read_image(path).rgb[::4, ::4], truth[::4, ::4]
         ys, xs = np.nonzero(truth > 0.5)
-        prompt = Prompt.from_box(xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+        prompt = Prompt.from_box(float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1))
         for dtype, predictor in predictors.items():
             predictor.set_image(np.ascontiguousarray(rgb))
             sad[dtype] += float(np.abs(predictor.predict(prompt).alpha - truth).sum())
