@@ -6,6 +6,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from medical.cli import main
+from tests.conftest import FakePredictor
+from zim_plugins.commands.session import run as command
+
 
 @pytest.fixture
 def medical_data(test_data: Path) -> Path:
@@ -46,3 +50,10 @@ def folder_set(tmp_path: Path, rng: np.random.Generator) -> Path:
         save(root / "images" / f"Doe_Jane_{i}.png", grey)
         save(root / "masks" / f"Doe_Jane_{i}.png", mask.astype(np.uint8) * 255)
     return root
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch):
+    """`zim-medseg` with a fake predictor in place of every checkpoint."""
+    monkeypatch.setattr("zim_plugins.core.load_predictor", lambda *a, **k: FakePredictor(9.0))
+    return lambda args: command(main, args, package="medical")

@@ -1,10 +1,7 @@
 """Whole runs with a predictor that needs no weights: tables, resume, the encoder's count, and no patient anywhere."""
 
-import csv
 import dataclasses
-import gzip
 import json
-import re
 import resource
 import subprocess
 import sys
@@ -16,60 +13,13 @@ import pytest
 
 from medical.cli import Args, CheckArgs, check, main
 from medical.models import FilledBox, GrabCut, PromptedModel
-from medical.prompts import MODES, Pointing
-from medical.rows import Measure
-from medical.run import DatasetSpec, RunConfig, parse_spec, run
-from medical.trial import TrialConfig
+from medical.prompts import Pointing
+from medical.run import DatasetSpec, parse_spec, run
 from tests.conftest import FakePredictor
 from tests.medical.conftest import save
+from tests.medical.whole_runs import CountingBackend, config_of, table
 from zim_plugins.commands.session import run as command
-from zim_plugins.core import ImagePredictor, Prediction, Prompt
-
-SQUARE = np.array([-6, -6, 6, 6])
-OVERLAP_ONLY = Measure(surfaces=False)
-
-
-class CountingBackend:
-    """A backend that answers with the box, or a square round the first click, and counts."""
-
-    name, frame_px, activation = "counted", 64, "step"
-    supports_clicks_and_box = supports_alpha = False
-
-    def __init__(self) -> None:
-        self.encoded = self.decoded = 0
-
-    def encode(self, image: np.ndarray) -> int:
-        self.encoded += 1
-        return self.encoded
-
-    def decode(self, embedding: int, prompts: list, *, multimask: bool) -> tuple[np.ndarray, np.ndarray]:
-        assert embedding == self.encoded, "the frame's own embedding"
-        self.decoded += len(prompts)
-        logits = np.full((len(prompts), 3 if multimask else 1, 64, 64), -5, np.float32)
-        for i, prompt in enumerate(prompts):
-            x1, y1, x2, y2 = prompt.box if prompt.box is not None else np.tile(prompt.points[0], 2) + SQUARE
-            logits[i, :, max(0, int(y1)) : int(y2), max(0, int(x1)) : int(x2)] = 5
-        if multimask:
-            logits[:, 1] = -5
-        return logits, np.tile(np.array([[0.2, 0.9, 0.5][: logits.shape[1]]], np.float32), (len(prompts), 1))
-
-
-def config_of(data: Path, out: Path, *, prompts: tuple[str, ...] = (*MODES, "clicks"), **changes: object) -> RunConfig:
-    trial = TrialConfig(prompts=prompts, max_clicks=4, measure=OVERLAP_ONLY)
-    base = RunConfig(data, out, (DatasetSpec("plain", "folder", ""),), trial)
-    return dataclasses.replace(base, **changes)
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch):
-    """`zim-medseg` with a fake predictor in place of every checkpoint."""
-    monkeypatch.setattr("zim_plugins.core.load_predictor", lambda *a, **k: FakePredictor(9.0))
-    return lambda args: command(main, args, package="medical")
+from zim_plugins.core import ImagePredictor
 
 
 def test_the_encoder_runs_once_for_each_picture(folder_set: Path, tmp_path: Path) -> None:
@@ -210,170 +160,6 @@ def test_baselines(rng: np.random.Generator) -> None:
     assert 0.9 < whole[10:30, 10:30].mean(), "of a box round everything the rim is taken for background"
     tiny = cut.answer([Pointing(boxes=((3, 3, 3, 3),))])[0].alphas[0]
     assert tiny.shape == frame.shape[:2] and tiny.sum() <= 1
-
-
-@pytest.fixture
-def ball(tmp_path: Path) -> Path:
-    """A volume with a bright ball, stored as PSR with slices 2 mm apart, and its labels."""
-    nib = pytest.importorskip("nibabel")
-    from tests.medical.test_volumes_and_windows import affine_of
-
-    ks, js, is_ = np.mgrid[:12, :40, :36]
-    inside = (ks - 6) ** 2 * 4 + (js - 22) ** 2 + (is_ - 15) ** 2 < 81
-    for name, array in (("images", 40 + 100 * inside), ("masks", inside)):
-        folder = tmp_path / "set" / name
-        folder.mkdir(parents=True)
-        header = nib.Nifti1Header()
-        header["descrip"] = b"Doe^John;Time=172102"
-        array = np.ascontiguousarray(array.transpose(2, 0, 1)).astype(np.int16)
-        nib.save(nib.Nifti1Image(array, affine_of("PSR", (1.0, 2.0, 1.0)), header), folder / "a.nii.gz")
-    return tmp_path / "set"
-
-
-@pytest.mark.parametrize("how", ["slices", "propagated", "both"])
-def test_volumes_come_back_in_their_own_space(ball: Path, tmp_path: Path, how: str) -> None:
-    nib = pytest.importorskip("nibabel")
-    config = config_of(ball, tmp_path / "out", prompts=("mode1", "mode5", "clicks"))
-    trial = dataclasses.replace(config.trial, volumes=how)
-    model = PromptedModel(FakePredictor(9.0), name="fake")
-    tally = run(dataclasses.replace(config, trial=trial), [model])
-    assert tally.done == 1
-    part = json.loads((tmp_path / "out/parts/plain/case_0001.json").read_text())
-    volumes = {r["prompt"]: r for r in part["rows"] if r["level"] == "volume"}
-    wanted = {"mode1", "mode5", "clicks"} if how != "propagated" else set()
-    wanted |= {"mode1+propagated", "mode5+propagated"} if how != "slices" else set()
-    assert set(volumes) == wanted
-    reference = nib.load(ball / "masks" / "a.nii.gz")
-    for prompt, row in volumes.items():
-        path = tmp_path / "out/volumes/plain/case_0001" / f"fake_{prompt.replace('+', '_')}.nii.gz"
-        back = nib.load(path)
-        mask = np.asarray(back.dataobj) > 0
-        assert np.array_equal(back.affine, reference.affine) and back.header["descrip"].tobytes().strip(b"\0") == b""
-        assert int((mask & (np.asarray(reference.dataobj) > 0)).sum()) == row["n_both"]
-        assert row["dice"] > (0.75 if prompt == "mode5" else 0.25)
-    if "mode5+propagated" in volumes:
-        assert volumes["mode5+propagated"]["n_pred"] > 1.3 * np.pi * 81, "more frames than the prompted one"
-
-
-@pytest.mark.parametrize("how", ["propagated", "both"])
-def test_propagation_encodes_each_frame_once(ball: Path, tmp_path: Path, how: str) -> None:
-    class AnyOrder(CountingBackend):
-        def decode(self, embedding: int, prompts: list, *, multimask: bool) -> tuple[np.ndarray, np.ndarray]:
-            self.encoded, kept = embedding, self.encoded
-            answer = super().decode(embedding, prompts, multimask=multimask)
-            self.encoded = kept
-            return answer
-
-    shown = []
-
-    class Watched(PromptedModel):
-        def show(self, frame: np.ndarray, key: int | None = None) -> None:
-            shown.append(key)
-            super().show(frame, key)
-
-    backend = AnyOrder()
-    config = config_of(ball, tmp_path / "out", prompts=MODES)
-    trial = dataclasses.replace(config.trial, volumes=how)
-    run(dataclasses.replace(config, trial=trial), [Watched(ImagePredictor(backend), name="counted")])
-    assert None not in shown and 9 <= backend.encoded == len(set(shown)) < len(shown)
-
-
-def test_propagation_follows_an_object_from_one_slice_to_its_ends(ball: Path, tmp_path: Path) -> None:
-    class Bright(FakePredictor):
-        """What is bright inside the box, or all of it for a click."""
-
-        def set_image(self, image: np.ndarray) -> None:
-            super().set_image(image)
-            self.bright = image[..., 0] > 128
-
-        def predict(self, prompt: Prompt) -> Prediction:
-            alpha = np.zeros(self.bright.shape, np.float32)
-            x1, y1, x2, y2 = (0, 0, *alpha.shape[::-1]) if prompt.box is None else map(int, prompt.box)
-            alpha[y1:y2, x1:x2] = self.bright[y1:y2, x1:x2]
-            return Prediction(alpha[None], np.ones(1, np.float32))
-
-    config = config_of(ball, tmp_path / "out", prompts=("mode1", "mode5"))
-    trial = dataclasses.replace(config.trial, volumes="propagated")
-    run(dataclasses.replace(config, trial=trial), [PromptedModel(Bright(), name="bright")])
-    rows = json.loads((tmp_path / "out/parts/plain/case_0001.json").read_text())["rows"]
-    assert [(r["prompt"], r["dice"]) for r in rows] == [("mode1+propagated", 1.0), ("mode5+propagated", 1.0)]
-
-
-def content(path: Path) -> bytes:
-    """What a file holds once it is unpacked."""
-    data = path.read_bytes()
-    if path.suffix == ".png":
-        with PIL.Image.open(path) as picture:
-            assert set(picture.info) <= {"dpi"}, "no text chunks"
-    if path.suffix == ".html":
-        return re.sub(rb"base64,[A-Za-z0-9+/=]+", b"", data)  # its pictures are looked at as files
-    return gzip.decompress(data) if path.suffix == ".gz" else data
-
-
-def said_of_the_patient(path: Path) -> set[str]:
-    """Every name, number, date, text and own UID in a DICOM file's header."""
-    pydicom = pytest.importorskip("pydicom")
-    found: set[str] = set()
-    for element in pydicom.dcmread(path, stop_before_pixels=True).iterall():
-        if element.VR in ("PN", "LO", "SH", "DA", "TM", "ST", "LT", "UT", "UI"):
-            found |= {part.strip() for part in str(element.value).replace("[", "").replace("]", "").split("^")}
-    return {text for text in found if len(text) >= 4 and not text.startswith("1.2.840.10008.")}
-
-
-@pytest.fixture
-def hospital(medical_data: Path, tmp_path: Path) -> Path:
-    """Two CT series with segmentations, as they come from a scanner; the second is cut off in its pixels."""
-    pydicom = pytest.importorskip("pydicom")
-    pytest.importorskip("highdicom")
-    from medical.dicom import read_series
-    from medical.dicom_seg import write_segmentation
-
-    root = tmp_path / "in"
-    root.mkdir()
-    for name in ("ct_image.dcm", "seg_image_ct_binary_single_frame.dcm"):
-        (root / name).write_bytes((medical_data / "clean/dicom" / name).read_bytes())
-    second = pydicom.dcmread(root / "ct_image.dcm")
-    second.SeriesInstanceUID, second.SOPInstanceUID = "1.3.6.1.4.1.5962.99.1", "1.3.6.1.4.1.5962.99.2"
-    second.file_meta.MediaStorageSOPInstanceUID = second.SOPInstanceUID
-    second.PatientName = "Halved^Jane"
-    path = root / "second.dcm"
-    second.save_as(path)
-    space = read_series([path]).space
-    assert space is not None
-    mask = np.zeros((1, 128, 128), bool)
-    mask[0, 40:60, 50:90] = True
-    write_segmentation(root / "second_seg.dcm", [("liver", mask)], space, model="somebody", case_id="x", salt=b"s",
-                       keep_patient=True)  # fmt: skip
-    path.write_bytes(path.read_bytes()[:-9000])
-    return root
-
-
-def test_a_cut_off_series_is_told_and_skipped_and_the_others_are_done(hospital, tmp_path, call, capsys) -> None:
-    pytest.importorskip("matplotlib")
-    args = Args(data=str(hospital), dataset="dicom", models="m", out=str(tmp_path / "out"), no_surfaces=True)
-    assert call(args) == 1
-    (fault,) = [json.loads(line) for line in (tmp_path / "out/errors.jsonl").read_text().splitlines()]
-    assert fault["reason"] == "truncated" and "truncated" in capsys.readouterr().err
-    assert {row["label"] for row in table(tmp_path / "out/cases.csv")} == {"first segment"}
-    assert call(dataclasses.replace(args, out=str(tmp_path / "more"), skip_bad=True)) == 0
-    (hospital / "second_seg.dcm").unlink()
-    (hospital / "second.dcm").unlink()
-    assert call(dataclasses.replace(args, out=str(tmp_path / "whole"))) == 0, "nothing is wrong with the other"
-
-
-def test_nothing_of_a_header_is_found_in_what_is_written_or_logged(hospital, tmp_path, call, capsys) -> None:
-    pytest.importorskip("matplotlib")
-    secrets = said_of_the_patient(hospital / "ct_image.dcm") | said_of_the_patient(hospital / "second.dcm")
-    assert {"CompressedSamples", "1CT1", "20040119", "Halved", "Jane"} <= secrets and len(secrets) > 20
-    out = tmp_path / "out"
-    call(Args(data=str(hospital), dataset="dicom", models="m,box", out=str(out), no_surfaces=True, dicom_seg=True))
-    written = [path for path in out.rglob("*") if path.is_file()]
-    assert {".dcm", ".gz", ".png", ".jpg", ".html", ".csv", ".json", ".jsonl"} <= {path.suffix for path in written}
-    streams = capsys.readouterr()
-    for path in written:
-        found = [text for text in secrets if text.encode() in content(path) or text in path.as_posix()]
-        assert not found, (path, found)
-    assert not [text for text in secrets if text in streams.err + streams.out]
 
 
 def test_check_names_what_is_wrong(folder_set: Path, capsys) -> None:
