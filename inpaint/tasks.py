@@ -1,5 +1,6 @@
 """The tasks, each on one picture: from its matte to its results, in the picture's own mode and depth."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -90,7 +91,12 @@ def _about(result: Removal) -> Said:
 
 def _repainted(image: Original, result: Removal, kind: str) -> Pictures:
     hole = result.hole.astype(np.uint8) * np.uint8(255)
-    return {"alpha": result.alpha, "hole": hole, kind: image.repainted(result.image, result.hole)}
+    raster = image.raster
+    if raster.mode == "RGB" and raster.pixels.dtype == result.image.dtype:
+        own = dataclasses.replace(raster, pixels=result.image)  # equal outside the hole: no need to copy it once more
+    else:
+        own = image.repainted(result.image, result.hole)
+    return {"alpha": result.alpha, "hole": hole, kind: own}
 
 
 def _within(image: Original, alpha: Alpha) -> Alpha:

@@ -10,7 +10,7 @@ from zim_plugins.core import composite, estimate_foreground
 
 from .crops import Window, window_of
 
-TILE_PX = 1536
+TILE_PX = 1024
 """Longest side of a tile [px]; smaller pictures are one tile."""
 OVERLAP_PX = 64
 """How far a tile looks beyond what it answers for [px]."""

@@ -228,7 +228,10 @@ def _encode(array: np.ndarray, file_format: str, quality: int) -> bytes:
     if array.dtype.kind == "f":
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
             raise ImageError(f"floating-point pictures lie in [0, 1], got {array.min():g}..{array.max():g}")
-        array = (array * 255 + 0.5).astype(np.uint8)
+        rounded = np.empty(array.shape, dtype=np.uint8)
+        for top in range(0, len(array), 256):  # in bands: large pictures are large enough once
+            rounded[top : top + 256] = array[top : top + 256] * 255 + 0.5
+        array = rounded
     if array.dtype != np.uint8:
         raise ImageError(f"a picture is uint8, or floating-point in [0, 1], got {array.dtype}")
     buffer = io.BytesIO()
