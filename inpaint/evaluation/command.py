@@ -54,9 +54,9 @@ def evaluate(args: "Args", cases: "Sequence[Listed]", faults: list[dict[str, str
 
 def _plan(args: "Args", networks: "Networks") -> "Plan":
     """What is done; faults of the arguments are told before anything is."""
-    from inpaint.inpainter import choose_backend
     from zim_plugins.evaluation.models import describe_model
 
+    from ..inpainter import choose_backend
     from .methods import METHODS
     from .run import TRUTH, Plan
 

@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from inpaint.hole import matte_hole
-from inpaint.unmix import recover_fringe
+from ..hole import matte_hole
+from ..unmix import recover_fringe
 
 DILATION_PX = 15
 """Side of the square that Inpaint Anything's examples dilate a mask by [px]."""

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32
 
-from inpaint.crops import fill_by_crops
-from inpaint.inpainter import Inpainter, load_inpainter
 from zim_plugins.core import ImageError, Predictor, Prompt, ZimError
 from zim_plugins.data.index import whole_file
 from zim_plugins.evaluation.models import model_slug
 from zim_plugins.evaluation.prompts import object_mask
 from zim_plugins.training.prompting import tight_box
 
+from ..crops import fill_by_crops
+from ..inpainter import Inpainter, load_inpainter
 from .cases import Case, Listed
 from .methods import Fills, run_methods
 from .scoring import NO_NETWORKS, Networks, draw_removal, score_result
