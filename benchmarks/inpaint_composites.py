@@ -84,9 +84,16 @@ def main() -> None:
         if part != "coco":
             found["margins"] = margins(args.work / part / "rows.csv")
         record["parts"][part] = found
-        print(part, json.dumps(found.get("margins", []), indent=1))
+        print(part, json.dumps(found.get("margins", {}), indent=1))
     if args.out:
-        args.out.write_text(json.dumps(record) + "\n")
+        args.out.write_text(json.dumps(described(record)).replace(str(Path.home()), "~") + "\n")
+
+
+def described(record: dict) -> dict:
+    """The record with what all its parts share at the top, as every result has it."""
+    provenance = next(iter(record["parts"].values()))["provenance"]
+    model = {entry["model"]: entry["sha256"] for entry in provenance["models"]}
+    return record | {"commit": provenance["commit"], "model": model, "versions": provenance["versions"]}
 
 
 def settings(part: str, data: Path, work: Path, per_cutout: int) -> CompositesArgs:
@@ -176,10 +183,10 @@ def busiest_window(ring: np.ndarray) -> tuple[slice, slice]:
     return slice(y, y + DETAIL_PX), slice(x, x + DETAIL_PX)
 
 
-def margins(rows_file: Path) -> list[dict]:
-    """By how much ours is ahead of each baseline: on average, at least, and on how many pictures it loses."""
+def margins(rows_file: Path) -> dict[str, dict]:
+    """By how much ours is ahead, by "MATTE, SCORE, BASELINE": on average, at least, and on how many it loses."""
     rows = list(csv.DictReader(rows_file.open()))
-    found = []
+    found = {}
     for matte, score in itertools.product(dict.fromkeys(row["matte"] for row in rows), SCORES):
         values = {(r["method"], r["case"]): float(r[score]) for r in rows if r["matte"] == matte and r[score]}
         cases = [case for method, case in values if method == "ours"]
@@ -187,9 +194,12 @@ def margins(rows_file: Path) -> list[dict]:
             names = (against,) if against in BASELINES else BASELINES
             ahead = np.array([values["ours", c] - max(values[n, c] for n in names) for c in cases])
             if len(ahead):
-                entry = {"matte": matte, "score": score, "against": against, "n": len(ahead)}
-                entry |= {"mean_db": round(float(ahead.mean()), 3), "least_db": round(float(ahead.min()), 3)}
-                found.append(entry | {"worse_by_more_than_0.2_db": int((ahead < -0.2).sum())})
+                found[f"{matte}, {score}, {against}"] = {
+                    "n": len(ahead),
+                    "mean_db": round(float(ahead.mean()), 3),
+                    "least_db": round(float(ahead.min()), 3),
+                    "worse_by_more_than_0.2_db": int((ahead < -0.2).sum()),
+                }
     return found
 
 
