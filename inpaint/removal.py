@@ -46,7 +46,7 @@ def remove(
 
     The result is never composited with alpha, which would leave a ghost of the object's fringe: the whole support of
     the matte is filled, and where the matte is thin the real background is recovered by un-mixing. Both happen on
-    crops: memory grows with the hole, not with the picture.
+    crops and tiles: beyond a few copies of the picture, memory does not grow with it.
 
     Args:
         image: RGB of 8 or 16 bits; fillers see 8, un-mixing all of them.
