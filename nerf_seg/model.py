@@ -34,8 +34,10 @@ class Sa3dZimModelConfig(ModelConfig):
     of the paper, one step of gradient descent a view, a mask where it is positive."""
     resolution: int = 160
     """Vertices along each side of the mask grid."""
-    box: Literal["object", "scene"] = "object"
-    """Whether the grid spans the surroundings of the object in the reference view, or all of contracted space."""
+    box: Literal["auto", "object", "scene"] = "auto"
+    """Whether the grid spans the surroundings of the object in the reference view, or all of contracted space. auto:
+    the object's for matte; the scene for sa3d, whose votes against the object lie in its background: there
+    --pipeline.model.resolution 256 is better."""
     samples_per_ray: int = 12
     """Samples kept of each ray, the heaviest ones."""
     nerf: tyro.conf.Suppress[NerfactoModelConfig | None] = None
@@ -63,6 +65,10 @@ class Sa3dZimModel(Model):
         self.register_buffer("domain", torch.tensor([[-2.0] * 3, [2.0] * 3]))
         self.median_depth = DepthRenderer(method="median")
         self.empty_batches = 0
+
+    def boxed(self) -> bool:
+        """Whether the grid spans the object's surroundings only."""
+        return self.config.box == "object" or (self.config.box == "auto" and self.config.loss == "matte")
 
     def estimator(self) -> Estimator:
         """As chosen by `--pipeline.model.loss`."""

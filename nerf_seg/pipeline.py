@@ -120,7 +120,7 @@ class Sa3dZimPipeline(VanillaPipeline):
         names = self.scene.source.names
         index = reference.index(names)
         alpha = reference_alpha(predictor, reference, names[index], photograph(self.datamanager.train_dataset, index))
-        if self.config.model.box == "object":
+        if self.sa3d.boxed():
             self.sa3d.set_domain(domain_around(self.scene.source.view(index).samples, alpha))
         config = self.config
         options = SegmenterConfig(
