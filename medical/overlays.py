@@ -192,4 +192,4 @@ def _resized_mask(mask: Bool[np.ndarray, "h w"], scale: float) -> Bool[np.ndarra
 def _outline(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     from scipy.ndimage import binary_erosion
 
-    return mask & ~np.asarray(binary_erosion(mask))
+    return mask & np.logical_not(binary_erosion(mask))

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import torch
@@ -90,15 +90,17 @@ class RunOutputs:
     def write_grid(self) -> None:
         """mask_grid.npz: the two sums of every vertex, and the part of contracted space that they lie in."""
         grid = self.pipeline.sa3d.grid
-        path = self.folder / "mask_grid.npz"
-        arrays = {
-            "sums": grid.sums.cpu().numpy(),
-            "lower": np.array(grid.domain.lower),
-            "upper": np.array(grid.domain.upper),
-        }
-        write_whole(
-            path, lambda stream: np.savez_compressed(stream, estimator=np.array(repr(grid.estimator)), **arrays)
-        )
+
+        def write(stream: BinaryIO) -> None:
+            np.savez_compressed(
+                stream,
+                estimator=np.array(repr(grid.estimator)),
+                sums=grid.sums.cpu().numpy(),
+                lower=np.array(grid.domain.lower),
+                upper=np.array(grid.domain.upper),
+            )
+
+        write_whole(self.folder / "mask_grid.npz", write)
 
     def write_renders(self) -> None:
         """object_only.png and removed.png of the reference view, and the same two as fly-through videos."""

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -113,15 +113,19 @@ class ViewCache:
 
 def _write_view(path: Path, view: View) -> None:
     samples = view.samples.to("cpu")
-    arrays = {
-        "name": np.array(view.name),
-        "image": view.image,
-        "positions": _to_steps(samples.positions),
-        "weights": _to_steps(samples.weights),
-        "accumulation": samples.accumulation.numpy(),
-        "depth": samples.depth.numpy(),
-    }
-    write_whole(path, lambda stream: np.savez(stream, **arrays))
+
+    def write(stream: BinaryIO) -> None:
+        np.savez(
+            stream,
+            name=np.array(view.name),
+            image=view.image,
+            positions=_to_steps(samples.positions),
+            weights=_to_steps(samples.weights),
+            accumulation=samples.accumulation.numpy(),
+            depth=samples.depth.numpy(),
+        )
+
+    write_whole(path, write)
 
 
 def _read_view(path: Path, name: str) -> View:

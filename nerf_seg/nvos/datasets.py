@@ -110,7 +110,7 @@ def read_drawn(path: Path) -> Bool[np.ndarray, "h w"]:
     Raises:
         LabelError: it cannot be read.
     """
-    return np.asarray(_open(path).convert("RGB")).any(axis=2)
+    return (np.asarray(_open(path).convert("RGB")) > 0).max(axis=2)
 
 
 def _open(path: Path) -> PIL.Image.Image:
