@@ -20,8 +20,6 @@ CERTAIN_ALPHA = 0.9
 """Positive clicks fall on pixels of at least this share of the rendering's highest opacity."""
 BACKGROUND_ALPHA = 0.05
 """Negative clicks fall on observed pixels below this opacity."""
-BOX_MARGIN = 0.05
-"""Room round the rendering on each side of the box, as a share of the box's side."""
 _TAKEN = -1e5
 
 
@@ -118,11 +116,9 @@ def _centred(rendering: Rendering, area: float) -> Float32[np.ndarray, "h w"]:
 
 
 def _box_of(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, " 4"]:
+    """X1 Y1 X2 Y2 [px], tight: with room, each view would take in a little more than the one before it."""
     rows, columns = np.nonzero(mask)
-    low = np.array([columns.min(), rows.min()], dtype=np.float64)
-    high = np.array([columns.max() + 1, rows.max() + 1], dtype=np.float64)
-    room = BOX_MARGIN * (high - low)
-    return np.r_[np.maximum(low - room, 0), np.minimum(high + room, mask.shape[::-1])]
+    return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], dtype=np.float64)
 
 
 def _min_max(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:

@@ -75,13 +75,13 @@ def test_a_thin_object_still_gets_a_click() -> None:
     assert (prompt.points[:, 1] == 20.5).all()
 
 
-def test_the_box_has_a_little_room_and_stays_in_the_picture() -> None:
+def test_the_box_is_tight() -> None:
     alpha = np.zeros((50, 80), dtype=np.float32)
     alpha[10:30, 20:60] = 1
     alpha[5:45, 70:] = 0.4
     prompt = self_prompt(rendering(alpha), np.ones_like(alpha), prompting="box")
     assert prompt is not None and prompt.points is None and prompt.box is not None
-    assert prompt.box.tolist() == [18, 9, 62, 31]
+    assert prompt.box.tolist() == [20, 10, 60, 30]
     alpha[:] = 1
     prompt = self_prompt(rendering(alpha), np.ones_like(alpha), prompting="box")
     assert prompt is not None and prompt.box is not None and prompt.box.tolist() == [0, 0, 80, 50]
