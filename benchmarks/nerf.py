@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -91,26 +90,17 @@ def segment(
 ) -> dict[str, Any]:
     """One object from rendered views; `views` is what reading them takes."""
     start_s = time.perf_counter()
-    seconds: defaultdict[str, float] = defaultdict(float)
     view = cached.view(reference.index(cached.names))
     alpha = reference_alpha(predictor, reference, view.name, view.image)
     domain = domain_around(view.samples, alpha)
-    seconds["reference"] = time.perf_counter() - start_s
+    seconds = {"reference": time.perf_counter() - start_s}
     source = BoxedViews(cached, domain)
     grid = scene.new_grid(options.build_estimator(), domain=domain)
     segmenter = Segmenter(options, grid, predictor, reference, source.names)
-    for index in segmenter.order:
-        before_s = time.perf_counter()
-        view = source.view(index)
-        seconds["views"] += time.perf_counter() - before_s
-        for stage, spent_s in segmenter.visit(view).seconds.items():
-            seconds[stage] += spent_s
-    before_s = time.perf_counter()
-    segmenter.refine(source)
-    seconds["refinement"] = time.perf_counter() - before_s
+    seconds |= segmenter.run(source)
     seconds["all"] = time.perf_counter() - start_s
     return {
-        "seconds": dict(seconds),
+        "seconds": seconds,
         "visits": len(segmenter.records),
         "accepted_visits": sum(record.accepted for record in segmenter.records),
         "visits_per_s": len(segmenter.records) / seconds["all"],

@@ -4,6 +4,7 @@ Three published ways to click that differ in region, distance and ties; facts of
 are pixel indices: (x, y) is the pixel, whose centre lies at (x + 0.5, y + 0.5).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -77,12 +78,12 @@ class RitmClicker:
         return Click(x + view[1].start, y + view[0].start, bool(label))
 
 
-class _ErrorClicker:
+class _ErrorClicker(ABC):
     """Clicks where `centre` says on the map of all errors (XOR); a pixel may be clicked again."""
 
+    @abstractmethod
     def centre(self, region: Bool[np.ndarray, "h w"]) -> tuple[int, int]:
         """A pixel of the region, x and y."""
-        raise NotImplementedError
 
     def next_click(
         self, reference: Bool[np.ndarray, "h w"], prediction: Bool[np.ndarray, "h w"], clicks: Sequence[Click]

@@ -1,6 +1,7 @@
 """Segmenter: visits views one by one and fills the grid with the object that the reference view names."""
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -156,6 +157,22 @@ class Segmenter:
             self.grid.sums.copy_(self._next_sums)
             self._next_sums = None
         return record
+
+    def run(self, source: ViewSource) -> dict[str, float]:
+        """Make all visits that are left, and refine.
+
+        Returns:
+            Seconds by stage; `views` is what rendering them, or reading them, took.
+        """
+        seconds: defaultdict[str, float] = defaultdict(float)
+        for index in self.order[self.done :]:
+            with _timed(seconds, "views"):
+                view = source.view(index)
+            for stage, spent_s in self.visit(view).seconds.items():
+                seconds[stage] += spent_s
+        with _timed(seconds, "refinement"):
+            self.refine(source)
+        return dict(seconds)
 
     def refine(self, source: ViewSource) -> None:
         """Refine the grid once all visits are made; does nothing where the options leave it out, or it is done."""

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -140,7 +139,7 @@ def segment(plan: Plan, task: Task, scene: OpenScene, predictor: Predictor, mode
     grid = scene.new_grid(plan.segmenter.build_estimator(), domain=domain)
     source = BoxedViews(scene.source, domain)
     segmenter = Segmenter(plan.segmenter, grid, predictor, prompt, source.names)
-    seconds = _visit_all(segmenter, source)
+    seconds = segmenter.run(source)
 
     clicks = prompt.prompt(prompted.samples.size) if prompt.matte is None else None
     panels = [Panel(reference, prompted.image, grid.render(boxed(prompted.samples, domain)), prompt=clicks)]
@@ -168,21 +167,6 @@ def segment(plan: Plan, task: Task, scene: OpenScene, predictor: Predictor, mode
         "rejected": [[r.view, r.pass_index, r.reason] for r in segmenter.records if not r.accepted],
         "seconds": {k: round(v, 3) for k, v in (seconds | {"all": time.perf_counter() - start_s}).items()},
     }
-
-
-def _visit_all(segmenter: Segmenter, source: ViewSource) -> dict[str, float]:
-    """Make all visits and refine; answers with seconds by stage, where `views` is rendering them or reading them."""
-    seconds: defaultdict[str, float] = defaultdict(float)
-    for index in segmenter.order:
-        before_s = time.perf_counter()
-        view = source.view(index)
-        seconds["views"] += time.perf_counter() - before_s
-        for stage, spent_s in segmenter.visit(view).seconds.items():
-            seconds[stage] += spent_s
-    before_s = time.perf_counter()
-    segmenter.refine(source)
-    seconds["refinement"] = time.perf_counter() - before_s
-    return dict(seconds)
 
 
 def check_protocol(plan: Plan, task: Task, names: Sequence[str], reference: str, targets: Sequence[str]) -> None:
