@@ -6,7 +6,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from zim_plugins.core.foreground import composite, estimate_foreground, unmix_background
+from zim_plugins.core import foreground as foreground_module
+from zim_plugins.core.foreground import composite, estimate_foreground, foreground_colours, unmix_background
 
 
 def soft_disk(size: tuple[int, int], radius_px: float, soft_px: float) -> np.ndarray:
@@ -60,6 +61,24 @@ def test_known_smooth_layers_are_found_in_a_soft_edge(rng: np.random.Generator) 
     for estimate, truth in zip(layers, (foreground, background), strict=True):
         untreated = np.abs(composite(foreground, alpha, background) - truth)[edge].mean()
         assert np.abs(estimate - truth)[edge].mean() < untreated / 2
+
+
+@pytest.mark.parametrize("band_pixels", [1, 1300])
+def test_bands_give_the_colours_of_one_piece(band_pixels, rng, monkeypatch) -> None:
+    """A row is a band of its own, or 13 are: nothing but rounding may differ."""
+    image, alpha = rng.random((150, 100, 3), dtype=np.float32), soft_disk((150, 100), 40, 25)
+    whole = estimate_foreground(image, alpha)
+    monkeypatch.setattr(foreground_module, "BAND_PIXELS", band_pixels)
+    for layer, expected in zip(estimate_foreground(image, alpha), whole, strict=True):
+        assert np.abs(layer - expected).max() < 1e-6
+
+
+def test_colours_in_8_bits_are_the_rounded_foreground(rng: np.random.Generator) -> None:
+    image, alpha = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8), soft_disk((60, 80), 20, 9)
+    exact = estimate_foreground(image / np.float32(255), alpha).foreground * np.float32(255)
+    colours = foreground_colours(image, alpha)
+    assert np.abs(colours - exact).max() <= 0.501
+    assert np.array_equal(colours[alpha == 1], image[alpha == 1])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 2), (40, 3)])

@@ -3,6 +3,7 @@ import types
 import numpy as np
 import pytest
 
+from zim_plugins.core import overlay
 from zim_plugins.core.overlay import BOX_COLOUR, draw_objects, draw_overlay
 from zim_plugins.core.prompt import Prompt
 
@@ -18,6 +19,13 @@ def test_tint_follows_the_matte(grey):
     assert (drawn[0, 0] == 90).all()  # 120 dimmed by a quarter
     assert drawn[0, 99].tolist() == [70, 115, 188]  # half 120, half the tint
     assert (np.diff(drawn[0, :, 2].astype(int)) >= 0).all()
+
+
+def test_bands_are_not_seen(rng, monkeypatch):
+    rgb, alpha = rng.integers(0, 256, (50, 30, 3), dtype=np.uint8), rng.random((50, 30), dtype=np.float32)
+    whole = draw_overlay(rgb, alpha)
+    monkeypatch.setattr(overlay, "BAND_ROWS", 7)
+    np.testing.assert_array_equal(draw_overlay(rgb, alpha), whole)
 
 
 def test_box_covers_its_outermost_pixels(grey):

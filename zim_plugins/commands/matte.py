@@ -60,14 +60,16 @@ def main(args: MatteArgs) -> int:
 
 def write_results(image: "Image", alpha: Float32[np.ndarray, "h w"], prompt: "Prompt", files: dict[str, Path]) -> None:
     """Write the matte, the cut-out and the overlay; without `files` the cut-out alone, to standard output."""
-    from zim_plugins.core.foreground import estimate_foreground
+    from zim_plugins.core.foreground import foreground_colours
     from zim_plugins.core.image_io import encode_png
     from zim_plugins.core.overlay import draw_overlay
 
-    foreground = estimate_foreground(image.rgb.astype(np.float32) / 255, alpha).foreground
-    rgba = np.dstack([foreground, alpha])
+    # In 8 bits from here on: floats of a large picture would be what decides the peak of memory.
+    colours = foreground_colours(image.rgb, alpha)
+    opacity = (alpha * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    rgba = np.dstack([colours, opacity])
     if not files:
         sys.stdout.buffer.write(encode_png(rgba))
         sys.stdout.buffer.flush()
         return
-    write_all(files, {"alpha": alpha, "rgba": rgba, "overlay": draw_overlay(image.rgb, alpha, prompt)})
+    write_all(files, {"alpha": opacity, "rgba": rgba, "overlay": draw_overlay(image.rgb, alpha, prompt)})

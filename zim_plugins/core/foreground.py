@@ -4,10 +4,11 @@ A picture obeys I = alpha F + (1 - alpha) B. A matte gives alpha; F and B remain
 neither 0 nor 1. All arrays are display-referred RGB in [0, 1], as in the matting benchmarks.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64, UInt8
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +21,12 @@ REGULARIZATION = 1e-5
 """Weight of the smoothness of F and B where alpha is constant (epsilon_r of the paper)."""
 GRADIENT_WEIGHT = 1.0
 """Weight of their smoothness per unit of alpha's difference between neighbours (omega of the paper)."""
+
+BAND_PIXELS = 1 << 19
+"""Pixels that are solved at once: what bounds the memory."""
+
+Picture = Float32[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"]
+"""RGB in [0, 1], or in [0, 255]."""
 
 
 class Layers(NamedTuple):
@@ -47,24 +54,33 @@ def estimate_foreground(image: Float32[np.ndarray, "h w 3"], alpha: Float32[np.n
     Raises:
         ValueError: picture and matte differ in size, or one of them is not finite.
     """
-    import torch
-
     _check(image, alpha)
-    if image.size == 0:
-        return Layers(image.copy(), image.copy())
-    picture = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-    opacity = torch.from_numpy(np.ascontiguousarray(np.clip(alpha, 0.0, 1.0)))
-    layers = torch.stack([_mean_colour(picture, opacity), _mean_colour(picture, 1.0 - opacity)])
-    layers = layers[:, :, None, None]
-    with torch.inference_mode():
-        for size in _pyramid_sizes((opacity.shape[0], opacity.shape[1])):
-            layers = _resize_nearest(layers, size)
-            sweeps = SMALL_SWEEPS if max(size) <= SMALL_SIDE_PX else LARGE_SWEEPS
-            layers = _relax(layers, _resize_nearest(picture, size), _resize_nearest(opacity, size), sweeps)
-        foreground, background = layers.permute(0, 2, 3, 1).contiguous().numpy()
-    return Layers(
-        np.where((alpha >= 1.0)[..., None], image, foreground), np.where((alpha <= 0.0)[..., None], image, background)
-    )
+    layers = Layers(np.empty_like(image), np.empty_like(image))
+    for rows, (foreground, background) in _solved_bands(image, alpha):
+        opacity = alpha[rows][..., None]
+        layers.foreground[rows] = np.where(opacity >= 1.0, image[rows], foreground)
+        layers.background[rows] = np.where(opacity <= 0.0, image[rows], background)
+    return layers
+
+
+def foreground_colours(
+    image: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The foreground of `estimate_foreground` in 8 bits: no array of floats as large as the picture is made.
+
+    Args:
+        image: RGB in [0, 255].
+        alpha: opacity in [0, 1], at the picture's size.
+
+    Raises:
+        ValueError: as `estimate_foreground`.
+    """
+    _check(image, alpha)
+    colours = np.empty_like(image)
+    for rows, (foreground, _) in _solved_bands(image, alpha):
+        rounded = (foreground * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+        colours[rows] = np.where(alpha[rows][..., None] >= 1.0, image[rows], rounded)
+    return colours
 
 
 def composite(
@@ -101,7 +117,7 @@ def unmix_background(
 def _check(image: np.ndarray, alpha: np.ndarray) -> None:
     if image.shape[:2] != alpha.shape:
         raise ValueError(f"the matte is {alpha.shape}, the picture {image.shape[:2]} (height, width)")
-    if not (np.isfinite(image).all() and np.isfinite(alpha).all()):
+    if not (np.isfinite(alpha).all() and (image.dtype == np.uint8 or np.isfinite(image).all())):
         raise ValueError("picture and matte must be finite: there are NaN or infinite values")
 
 
@@ -112,33 +128,102 @@ def _pyramid_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
     return [(round(height ** (level / n)), round(width ** (level / n))) for level in range(n + 1)]
 
 
-def _mean_colour(picture: "torch.Tensor", weight: "torch.Tensor") -> "torch.Tensor":
-    """Mean RGB (3,) of the pixels whose weight (h, w) exceeds 0.9; if there are none, of all, so weighted."""
-    clear = weight > 0.9
-    if clear.any():
-        return picture[:, clear].mean(dim=1)
-    return (picture * weight).sum(dim=(1, 2)) / weight.sum().clamp_min(1e-6)
-
-
-def _resize_nearest(values: "torch.Tensor", size: tuple[int, int]) -> "torch.Tensor":
-    """Resample the last two axes to `size`, each pixel from the one that holds its top-left corner."""
+def _solved_bands(
+    image: Picture, alpha: Float32[np.ndarray, "h w"]
+) -> "Iterator[tuple[slice, Float32[np.ndarray, '2 r w 3']]]":
+    """Solve all levels; F and B of the finest come as bands of rows, from the top."""
     import torch
 
-    if tuple(values.shape[-2:]) == size:
-        return values
-    rows = torch.arange(size[0]) * values.shape[-2] // size[0]
-    columns = torch.arange(size[1]) * values.shape[-1] // size[1]
-    return values[..., rows[:, None], columns]
+    if image.size == 0:
+        return
+    means = [_mean_colour(image, alpha), _mean_colour(image, alpha, of_background=True)]
+    layers = torch.from_numpy(np.stack(means))[:, :, None, None]
+    *coarse, finest = _pyramid_sizes((alpha.shape[0], alpha.shape[1]))
+    for size in coarse:
+        level = torch.empty(2, 3, *size)
+        for rows, solved in _level_bands(layers, image, alpha, size):
+            level[:, :, rows] = solved
+        layers = level
+    for rows, solved in _level_bands(layers, image, alpha, finest):
+        yield rows, solved.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _relax(layers: "torch.Tensor", picture: "torch.Tensor", opacity: "torch.Tensor", sweeps: int) -> "torch.Tensor":
-    """Run red-black Gauss-Seidel on one level.
+def _level_bands(
+    layers: "torch.Tensor", image: Picture, alpha: Float32[np.ndarray, "h w"], size: tuple[int, int]
+) -> "Iterator[tuple[slice, torch.Tensor]]":
+    """Solve one level, a band of rows at a time.
+
+    A pixel hears of another one row away with every half sweep. A band is therefore solved with so many rows around it
+    that what it answers is what the whole level solved at once would give.
+
+    Args:
+        layers: F and B of the level before, (2, 3, h', w').
+        image: I, at full size.
+        alpha: at full size.
+        size: of the level (H, W) [px].
+    """
+    import torch
+
+    sweeps = SMALL_SWEEPS if max(size) <= SMALL_SIDE_PX else LARGE_SWEEPS
+    around = 2 * sweeps
+    columns = _nearest(slice(0, size[1]), size[1], alpha.shape[1])
+    coarse_columns = _nearest(slice(0, size[1]), size[1], layers.shape[3])
+    for rows in _bands(size):
+        wide = slice(max(0, rows.start - around), min(size[0], rows.stop + around))
+        own, coarse = (_nearest(wide, size[0], n)[:, None] for n in (alpha.shape[0], layers.shape[2]))
+        picture = torch.from_numpy(np.ascontiguousarray(_to_unit(image[own, columns]).transpose(2, 0, 1)))
+        opacity = torch.from_numpy(alpha[own, columns].clip(0.0, 1.0))
+        solved = _relax(layers[..., coarse, coarse_columns], picture, opacity, sweeps, wide.start)
+        yield rows, solved[:, :, rows.start - wide.start : rows.stop - wide.start]
+
+
+def _bands(size: tuple[int, int]) -> list[slice]:
+    """Rows of a picture of `size` (H, W), divided so that a band holds about `BAND_PIXELS`."""
+    step = max(1, BAND_PIXELS // max(1, size[1]))
+    return [slice(top, min(size[0], top + step)) for top in range(0, size[0], step)]
+
+
+def _nearest(wanted: slice, side: int, source_side: int) -> Int64[np.ndarray, " n"]:
+    """Where a side of `side` pixels reads from one of `source_side`: the pixel that holds its own's first corner."""
+    return np.arange(wanted.start, wanted.stop, dtype=np.int64) * source_side // side
+
+
+def _to_unit(colours: Picture) -> Float32[np.ndarray, "h w 3"]:
+    return colours / np.float32(255) if colours.dtype == np.uint8 else colours
+
+
+def _mean_colour(
+    image: Picture, alpha: Float32[np.ndarray, "h w"], *, of_background: bool = False
+) -> Float32[np.ndarray, " 3"]:
+    """Mean RGB in [0, 1] of the pixels whose weight exceeds 0.9; if there are none, of all, so weighted.
+
+    The weight is alpha, or 1 - alpha for the background.
+    """
+    clear_sum, weighted_sum, clear_weight, weight_sum = np.zeros(3), np.zeros(3), 0, 0.0
+    for rows in _bands((alpha.shape[0], alpha.shape[1])):
+        weight = alpha[rows].clip(0.0, 1.0)
+        weight = 1.0 - weight if of_background else weight
+        colours = _to_unit(image[rows])
+        clear = weight > 0.9
+        clear_sum += colours[clear].sum(axis=0, dtype=np.float64)
+        clear_weight += int(clear.sum())
+        weighted_sum += np.einsum("hwc,hw->c", colours, weight, dtype=np.float64)
+        weight_sum += float(weight.sum(dtype=np.float64))
+    mean = clear_sum / clear_weight if clear_weight else weighted_sum / max(weight_sum, 1e-6)
+    return mean.astype(np.float32)
+
+
+def _relax(
+    layers: "torch.Tensor", picture: "torch.Tensor", opacity: "torch.Tensor", sweeps: int, first_row: int
+) -> "torch.Tensor":
+    """Run red-black Gauss-Seidel on rows of one level.
 
     Args:
         layers: F and B, (2, 3, h, w).
         picture: I, (3, h, w).
         opacity: alpha, (h, w).
         sweeps: how often each pixel is solved.
+        first_row: which row of the level the first one is.
     """
     import torch
     from torch.nn.functional import pad
@@ -158,7 +243,7 @@ def _relax(layers: "torch.Tensor", picture: "torch.Tensor", opacity: "torch.Tens
     inv_ff, inv_fb, inv_bb = bb / determinant, fb / determinant, ff / determinant
     evidence = torch.stack([opacity * picture, clear * picture])
 
-    chessboard = (torch.arange(height)[:, None] + torch.arange(width)) % 2 == 0
+    chessboard = (torch.arange(first_row, first_row + height)[:, None] + torch.arange(width)) % 2 == 0
     framed = pad(layers, (1, 1, 1, 1), mode="replicate")
     inner = framed[..., 1:-1, 1:-1]
     right = torch.empty_like(evidence)

@@ -25,6 +25,9 @@ BOX_COLOUR = (255, 210, 0)
 RELATIVE_CLICK_RADIUS = 0.012
 """Radius of a drawn click as a share of the picture's long side."""
 
+BAND_ROWS = 256
+"""Rows that are blended at once."""
+
 
 def draw_overlay(
     rgb: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"], prompt: Prompt | None = None
@@ -41,12 +44,15 @@ def draw_overlay(
     """
     if rgb.shape[:2] != alpha.shape:
         raise ValueError(f"the matte is {alpha.shape}, the picture {rgb.shape[:2]} (height, width)")
-    opacity = alpha[..., None]
-    tint = np.array(OBJECT_TINT, dtype=np.float32)
-    dimmed = rgb * np.float32(1 - BACKGROUND_DIMMING)
-    tinted = rgb * np.float32(1 - TINT_OPACITY) + np.float32(TINT_OPACITY) * tint
-    blended = opacity * tinted + (1 - opacity) * dimmed
-    drawn = PIL.Image.fromarray((blended + 0.5).clip(0, 255).astype(np.uint8))
+    blended = np.empty_like(rgb)
+    tint = np.float32(TINT_OPACITY) * np.array(OBJECT_TINT, dtype=np.float32)
+    for top in range(0, len(rgb), BAND_ROWS):
+        rows = slice(top, top + BAND_ROWS)
+        opacity = alpha[rows][..., None]
+        tinted = rgb[rows] * np.float32(1 - TINT_OPACITY) + tint
+        mixed = opacity * tinted + (1 - opacity) * (rgb[rows] * np.float32(1 - BACKGROUND_DIMMING))
+        blended[rows] = (mixed + 0.5).clip(0, 255)
+    drawn = PIL.Image.fromarray(blended)
     if prompt is not None:
         _draw_prompt(drawn, prompt)
     return np.array(drawn)
