@@ -1,7 +1,7 @@
 """The guided filter (He et al. 2010): what a matte says, along the edges that the picture has."""
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 
 class GuidedFilter:
@@ -37,22 +37,34 @@ class GuidedFilter:
         return (slope * self.guide).sum(-1) + offset
 
     def enlarged(
-        self, values: Float32[np.ndarray, "h w"], guide: Float32[np.ndarray, "s t 3"]
+        self, values: Float32[np.ndarray, "h w"], guide: Float32[np.ndarray, "s t 3"] | UInt8[np.ndarray, "s t 3"]
     ) -> Float32[np.ndarray, "s t"]:
         """The filtered values at the size of a larger guide, whose edges they take (He and Sun, arXiv 1505.00996).
 
         Args:
             values: opacity at this filter's size.
-            guide: the same picture larger, colours in [0, 1].
+            guide: the same picture larger, colours in [0, 1], or in [0, 255] where they are uint8.
         """
         slope, offset = self.coefficients(values.astype(np.float32))
         size = guide.shape[0], guide.shape[1]
-        return (resized(slope, size) * guide).sum(-1) + resized(offset, size)
+        full = np.zeros(size, np.float32)
+        for channel in range(3):  # one after the other: the guide may be large
+            full += resized(slope[..., channel], size) * unit_channel(guide, channel)
+        full += resized(offset, size)
+        return full
 
     def _blur(self, values: Float32[np.ndarray, "h w c"]) -> Float32[np.ndarray, "h w c"]:
         from scipy.ndimage import uniform_filter
 
         return uniform_filter(values, self.side_px, mode="nearest", axes=(0, 1))
+
+
+def unit_channel(
+    picture: Float32[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"], channel: int
+) -> Float32[np.ndarray, "h w"]:
+    """One channel of a picture, in [0, 1]."""
+    values = picture[..., channel]
+    return values / np.float32(255) if values.dtype == np.uint8 else values
 
 
 def resized(values: Float32[np.ndarray, "h w *c"], size: tuple[int, ...]) -> Float32[np.ndarray, "s t *c"]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from zim_plugins.core.guided_filter import GuidedFilter, resized
+from zim_plugins.core.guided_filter import GuidedFilter, resized, unit_channel
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.transforms import support_box
 
@@ -78,7 +78,7 @@ def refine_by_colour(
     height, width = opacity.shape
     scale = min(1.0, how.side_px / max(height, width))
     size = max(4, round(height * scale)), max(4, round(width * scale))
-    colours = resized(piece.astype(np.float32) / np.float32(255), size)
+    colours = np.stack([resized(unit_channel(piece, channel), size) for channel in range(3)], axis=-1)
     prior = _prior(resized(opacity, size), prompt, (crop[1].start, crop[0].start), (size[1] / width, size[0] / height))
     smooth = GuidedFilter(colours, how.radius_px, 1e-3)
     q = _sigmoid(prior)
@@ -95,7 +95,7 @@ def refine_by_colour(
         q = _sigmoid(evidence)
         for _ in range(how.sweeps):
             q = _sigmoid(evidence + how.smoothness * (smooth(q).clip(0, 1) - 0.5))
-    full = GuidedFilter(colours, max(2, how.radius_px - 1), 2e-4).enlarged(q, piece / np.float32(255))
+    full = GuidedFilter(colours, max(2, how.radius_px - 1), 2e-4).enlarged(q, piece)
     refined = np.zeros_like(alpha)
     refined[crop] = _without_specks(((full - 0.5) * how.contrast + 0.5).clip(0, 1), how.speck)
     return refined
