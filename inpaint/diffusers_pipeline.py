@@ -186,14 +186,12 @@ def _repaint_mask(
     hole = mask > TAU
     if not hole.any():
         raise ValueError("mask_image is black: nothing is to be repainted")
-    result, side = image.copy(), inpainter.work_side_px
+    side = inpainter.work_side_px
     if not prompt:
-        repaint(result, hole, inpainter.fill, work_side_px=side)
-        return result, mask
+        return repaint(image, hole, inpainter.fill, work_side_px=side), mask
     paint = partial(as_guided(inpainter).fill_guided, prompt=prompt)
     change = mask if (mask[hole] < 1).any() else None
-    repaint(result, hole, paint, work_side_px=side, min_side_px=side or 0, change=change)
-    return result, mask
+    return repaint(image, hole, paint, work_side_px=side, min_side_px=side or 0, change=change), mask
 
 
 def _drawn(generator: "torch.Generator | None") -> int:
