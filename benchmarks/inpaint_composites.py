@@ -172,7 +172,7 @@ def draw(data: Path, target: Path) -> None:
             small = [Image.fromarray(t[ys, xs]).resize((TILE_PX, TILE_PX), Image.Resampling.BICUBIC) for t in tiles]
             padded = [np.pad(np.asarray(t), ((0, 3), (0, 3), (0, 0)), constant_values=255) for t in small]
             rows.append(np.concatenate(padded, axis=1))
-    write_image(target, np.concatenate(rows), quality=70)
+    write_image(target, np.concatenate(rows), quality=40)
 
 
 def busiest_window(ring: np.ndarray) -> tuple[slice, slice]:
