@@ -1,7 +1,7 @@
 """The guided filter (He et al. 2010): what a matte says, along the edges that the picture has."""
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 
 class GuidedFilter:
@@ -19,7 +19,7 @@ class GuidedFilter:
         self.mean = self._blur(guide)
         products = (guide[..., :, None] * guide[..., None, :]).reshape(*guide.shape[:2], 9)
         covariance = self._blur(products).reshape(*guide.shape, 3) - self.mean[..., :, None] * self.mean[..., None, :]
-        self.inverse = np.linalg.inv(covariance + epsilon * np.eye(3)).astype(np.float32)
+        self.inverse = _inverse(covariance + epsilon * np.eye(3)).astype(np.float32)
 
     def coefficients(
         self, values: Float32[np.ndarray, "h w"]
@@ -28,13 +28,13 @@ class GuidedFilter:
         mean = self._blur(values[..., None])
         joint = self._blur(self.guide * values[..., None]) - self.mean * mean
         slope = np.einsum("hwij,hwj->hwi", self.inverse, joint)
-        offset = mean[..., 0] - (slope * self.mean).sum(-1)
+        offset = mean[..., 0] - np.einsum("hwc,hwc->hw", slope, self.mean)
         return self._blur(slope), self._blur(offset[..., None])[..., 0]
 
     def __call__(self, values: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
         """The filtered values, not clipped."""
         slope, offset = self.coefficients(values)
-        return (slope * self.guide).sum(-1) + offset
+        return np.einsum("hwc,hwc->hw", slope, self.guide) + offset
 
     def enlarged(
         self, values: Float32[np.ndarray, "h w"], guide: Float32[np.ndarray, "s t 3"] | UInt8[np.ndarray, "s t 3"]
@@ -57,6 +57,15 @@ class GuidedFilter:
         from scipy.ndimage import uniform_filter
 
         return uniform_filter(values, self.side_px, mode="nearest", axes=(0, 1))
+
+
+def _inverse(matrices: Float[np.ndarray, "h w 3 3"]) -> Float[np.ndarray, "h w 3 3"]:
+    """Of symmetric matrices, by their cofactors: many times as fast as a general solver for each pixel."""
+    (a, b, c), (_, d, e), (*_, f) = np.moveaxis(matrices, (-2, -1), (0, 1))
+    upper = d * f - e * e, c * e - b * f, b * e - c * d
+    determinant = a * upper[0] + b * upper[1] + c * upper[2]
+    rows = [upper, (upper[1], a * f - c * c, b * c - a * e), (upper[2], b * c - a * e, a * d - b * b)]
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2) / determinant[..., None, None]
 
 
 def unit_channel(

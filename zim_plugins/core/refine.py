@@ -82,14 +82,14 @@ def refine_by_colour(
     prior = _prior(resized(opacity, size), prompt, (crop[1].start, crop[0].start), (size[1] / width, size[0] / height))
     smooth = GuidedFilter(colours, how.radius_px, 1e-3)
     q = _sigmoid(prior)
-    pixels = colours.reshape(-1, 3).astype(np.float64)
-    sample = np.random.default_rng(0).permutation(len(pixels))[:6000]
+    pixels = _monomials(colours.reshape(-1, 3))
+    sample = np.random.default_rng(0).permutation(pixels.shape[1])[:6000]
     for _ in range(how.rounds):
         weight = q.reshape(-1)[sample].astype(np.float64)
         if not 1e-3 < weight.mean() < 1 - 1e-3:
             return alpha
-        inside = _fit(pixels[sample], weight**3 + 1e-6, how.components)
-        outside = _fit(pixels[sample], (1 - weight) ** 3 + 1e-6, how.components)
+        inside = _fit(pixels[:, sample], weight**3 + 1e-6, how.components)
+        outside = _fit(pixels[:, sample], (1 - weight) ** 3 + 1e-6, how.components)
         ratio = _log_density(pixels, inside) - _log_density(pixels, outside)
         evidence = prior + how.colour * ratio.clip(-how.ratio_limit, how.ratio_limit).reshape(size)
         q = _sigmoid(evidence)
@@ -150,38 +150,50 @@ def _prior(
 
 Mixture = tuple[Float[np.ndarray, "k 3"], Float[np.ndarray, "k 3 3"], Float[np.ndarray, " k"]]
 """Means, covariances and shares of Gaussians of RGB in [0, 1]."""
+ROWS, COLUMNS = np.triu_indices(3)
 
 
-def _fit(pixels: Float[np.ndarray, "n 3"], weight: Float[np.ndarray, " n"], components: int) -> Mixture:
+def _monomials(colours: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "10 n"]:
+    """1, R, G, B and their products: a Gaussian's logarithm and its moments are matrix products with them."""
+    channels = colours.T.astype(np.float64)
+    return np.concatenate([np.ones_like(channels[:1]), channels, channels[ROWS] * channels[COLUMNS]])
+
+
+def _fit(monomials: Float[np.ndarray, "10 n"], weight: Float[np.ndarray, " n"], components: int) -> Mixture:
     """Weighted expectation maximisation, started from pixels drawn by weight with a fixed seed."""
     rng = np.random.default_rng(1)
-    means = pixels[rng.choice(len(pixels), components, p=weight / weight.sum())]
-    spread = 0.3 * (np.cov(pixels.T, aweights=weight) + 1e-3 * np.eye(3))
+    pixels = monomials[1:4]
+    means = pixels[:, rng.choice(len(weight), components, p=weight / weight.sum())].T
+    spread = 0.3 * (np.cov(pixels, aweights=weight) + 1e-3 * np.eye(3))
     covariances, shares = np.stack([spread] * components), np.full(components, 1 / components)
     for _ in range(8):
-        logs = _log_joint(pixels, (means, covariances, shares))
-        member = np.exp(logs - logs.max(1, keepdims=True))
-        member *= (weight / member.sum(1))[:, None]
-        mass = member.sum(0) + 1e-6
-        shares, means = mass / mass.sum(), (member.T @ pixels) / mass[:, None]
-        centred = pixels[None] - means[:, None]
-        covariances = np.einsum("nk,kni,knj->kij", member, centred, centred, optimize=True) / mass[:, None, None]
-        covariances += 2e-4 * np.eye(3)
+        logs = _log_joint(monomials, (means, covariances, shares))
+        member = np.exp(logs - logs.max(0))
+        member *= weight / member.sum(0)
+        moments = member @ monomials.T
+        mass = moments[:, 0] + 1e-6
+        moments /= mass[:, None]
+        shares, means = mass / mass.sum(), moments[:, 1:4]
+        products = np.empty((components, 3, 3))
+        products[:, ROWS, COLUMNS] = products[:, COLUMNS, ROWS] = moments[:, 4:]
+        squares = means[:, :, None] * means[:, None, :]
+        covariances = products - (2 - moments[:, 0])[:, None, None] * squares + 2e-4 * np.eye(3)
     return means, covariances, shares
 
 
-def _log_joint(pixels: Float[np.ndarray, "n 3"], mixture: Mixture) -> Float[np.ndarray, "n k"]:
+def _log_joint(monomials: Float[np.ndarray, "10 n"], mixture: Mixture) -> Float[np.ndarray, "k n"]:
     means, covariances, shares = mixture
-    roots = np.linalg.inv(np.linalg.cholesky(covariances))
-    distance = np.einsum("kij,knj->kni", roots, pixels[None] - means[:, None], optimize=True)
-    scale = np.log(shares + 1e-9) + np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(1)
-    return (scale[:, None] - 0.5 * (distance**2).sum(-1)).T
+    precisions = np.linalg.inv(covariances)
+    slopes = np.einsum("kij,kj->ki", precisions, means)
+    scale = np.log(shares + 1e-9) - 0.5 * np.linalg.slogdet(covariances)[1] - 0.5 * (slopes * means).sum(1)
+    curves = precisions[:, ROWS, COLUMNS] * np.where(ROWS == COLUMNS, -0.5, -1.0)
+    return np.concatenate([scale[:, None], slopes, curves], axis=1) @ monomials
 
 
-def _log_density(pixels: Float[np.ndarray, "n 3"], mixture: Mixture) -> Float[np.ndarray, " n"]:
-    logs = _log_joint(pixels, mixture)
-    top = logs.max(1)
-    return top + np.log(np.exp(logs - top[:, None]).sum(1))
+def _log_density(monomials: Float[np.ndarray, "10 n"], mixture: Mixture) -> Float[np.ndarray, " n"]:
+    logs = _log_joint(monomials, mixture)
+    top = logs.max(0)
+    return top + np.log(np.exp(logs - top).sum(0))
 
 
 def _sigmoid(values: Float[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
