@@ -8,8 +8,8 @@ import torch
 
 from zim_plugins.bench import run
 from zim_plugins.bench.cases import CASES, SUITES, BenchSettings, _decode_floor, _encode_floor
-from zim_plugins.bench.machine import STATUS, matmul_rate, peak_mb, provenance, reset_peak
-from zim_plugins.bench.row import OURS, Floor, Row
+from zim_plugins.bench.machine import STATUS, matrix_product, memory_copy, peak_mb, provenance, reset_peak
+from zim_plugins.bench.row import OURS, Floor, Row, count_flops
 from zim_plugins.bench.table import markdown
 from zim_plugins.bench.timing import alternate
 from zim_plugins.cli import main
@@ -64,7 +64,16 @@ def test_floor_is_a_share_and_peers_are_ratios():
     table = markdown({"cases": {"one": {"rows": [record]}}})
     assert "| product |" in table
     assert "not run: absent (not installed)" in table
-    assert matmul_rate("cpu", torch.float32) > 1e9
+
+
+def test_the_machine_s_work_is_what_it_says():
+    product, copied = matrix_product("cpu", torch.float32), memory_copy("cpu")
+    assert count_flops(product.call) == product.amount
+    assert copied.call().nbytes == copied.amount / 2
+
+
+def test_a_slow_call_is_timed_often_enough():
+    assert len(alternate({"a": lambda: None}, "cpu", budget_s=0.0, least=3)["a"].seconds) == 3
 
 
 def test_operations_of_the_encoder_are_those_of_its_formula():

@@ -118,3 +118,10 @@ def test_a_smaller_piece_changes_nothing_but_rounding(monkeypatch):
         whole = zim.image_encoder(x)
         monkeypatch.setattr(relative_position, "PIECE", 700)
         torch.testing.assert_close(zim.image_encoder(x), whole, atol=1e-4, rtol=1e-4)
+
+
+def test_a_batch_of_pictures_is_encoded_as_one_after_the_other():
+    encoder, x = random_zim().image_encoder, torch.randn(3, 3, 256, 256)
+    with torch.no_grad():
+        apart = encoder(x)
+    torch.testing.assert_close(apart, encoder(x).detach(), atol=1e-4, rtol=1e-4)  # with gradients: all at once

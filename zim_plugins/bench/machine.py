@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,37 @@ import torch
 
 import zim_plugins
 
-MATMUL_SIDE, COPY_BYTES, REPEATS = 2048, 256 << 20, 7
+PRODUCTS, COPY_BYTES = 4, 256 << 20
 PACKAGES = ("torch", "numpy", "onnxruntime", "segment-anything", "zim_anything", "lama-cleaner")
 STATUS = Path("/proc/self/status")
 
 
-def matmul_rate(device: str, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a large matrix product: the best of some."""
-    a = torch.randn(MATMUL_SIDE, MATMUL_SIDE, device=device, dtype=dtype)
-    return 2 * MATMUL_SIDE**3 / _best_seconds(lambda: a @ a, device)
+@dataclass(frozen=True)
+class Work:
+    """Something that the machine does as fast as it can."""
+
+    call: Callable[[], Any]
+    amount: float
+    """Operations or bytes."""
 
 
-def copy_rate(device: str) -> float:
-    """Bytes a second, read and written, of a large copy: the best of some."""
+def matrix_product(device: str, dtype: torch.dtype) -> Work:
+    """Large matrix products, and their floating-point operations."""
+    side = 8192 if device.startswith("cuda") else 2048
+    a = torch.randn(side, side, device=device, dtype=dtype)
+
+    def products() -> None:
+        for _ in range(PRODUCTS):
+            a @ a
+
+    return Work(products, PRODUCTS * 2.0 * side**3)
+
+
+def memory_copy(device: str) -> Work:
+    """A large copy, and its bytes read and written."""
     a = torch.zeros(COPY_BYTES, dtype=torch.uint8, device=device)
     b = torch.empty_like(a)
-    return 2 * COPY_BYTES / _best_seconds(lambda: b.copy_(a), device)
+    return Work(lambda: b.copy_(a), 2.0 * COPY_BYTES)
 
 
 def synchronise(device: str) -> None:
@@ -71,18 +87,6 @@ def provenance(device: str) -> dict[str, Any]:
         "load_average_before": round(os.getloadavg()[0], 2),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
     }
-
-
-def _best_seconds(call: Callable[[], Any], device: str) -> float:
-    call()
-    seconds = []
-    for _ in range(REPEATS):
-        synchronise(device)
-        start = time.perf_counter()
-        call()
-        synchronise(device)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
 
 
 def _processor() -> str:

@@ -2,17 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from zim_plugins.bench.machine import copy_rate, matmul_rate
+from zim_plugins.bench.machine import Work, matrix_product, memory_copy
 from zim_plugins.bench.timing import alternate
 
-OURS = "zim_plugins"
-
+OURS, PRODUCT, COPY = "zim_plugins", "matrix product", "copy"
 
 Call = Callable[[], Any]
 
@@ -37,25 +35,36 @@ class Row:
     floor: Floor | None = None
     dtype: torch.dtype = torch.float32
     budget_s: float = 20.0
+    least: int = 1
+    """Rounds, at least."""
     warm_up: bool = True
 
     def measure(self, device: str) -> dict[str, Any]:
-        """Time everybody and compare."""
+        """Time everybody and compare; the machine's own rates are timed in the same turns, since they vary."""
         calls = {k: v for k, v in self.calls.items() if not isinstance(v, str)}
-        timings = alternate(calls, device, budget_s=self.budget_s, warm_up=self.warm_up)
-        record: dict[str, Any] = {"name": self.name, "timings": {k: v.to_json() for k, v in timings.items()}}
-        ours = record["timings"][OURS]
-        peers = {k: v for k, v in record["timings"].items() if k != OURS}
-        record["times_as_fast_as"] = {k: v["median_s"] / ours["median_s"] for k, v in peers.items()}
-        record["times_as_fast_as_by_cpu"] = {k: v["cpu_median_s"] / ours["cpu_median_s"] for k, v in peers.items()}
-        record["skipped"] = {k: v for k, v in self.calls.items() if isinstance(v, str)}
+        limits: dict[str, Work] = {}
         if self.floor is not None:
-            matmul, copied = _rates(device, self.dtype)
-            bound_s = max(self.floor.flops / matmul, self.floor.bytes / copied)
+            limits = {PRODUCT: matrix_product(device, self.dtype), COPY: memory_copy(device)}
+            for limit in limits.values():
+                limit.call()
+        calls |= {k: v.call for k, v in limits.items()}
+        timings = alternate(calls, device, budget_s=self.budget_s, least=self.least, warm_up=self.warm_up)
+        times = {k: v.to_json() for k, v in timings.items()}
+        ours, peers = times[OURS], {k: v for k, v in times.items() if k != OURS and k not in limits}
+        record: dict[str, Any] = {
+            "name": self.name,
+            "timings": {OURS: ours} | peers,
+            "times_as_fast_as": {k: v["median_s"] / ours["median_s"] for k, v in peers.items()},
+            "times_as_fast_as_by_cpu": {k: v["cpu_median_s"] / ours["cpu_median_s"] for k, v in peers.items()},
+            "skipped": {k: v for k, v in self.calls.items() if isinstance(v, str)},
+        }
+        if self.floor is not None:
+            product, copied = (limits[k].amount / times[k]["median_s"] for k in (PRODUCT, COPY))
+            bound_s = max(self.floor.flops / product, self.floor.bytes / copied)
             record["floor"] = {
                 "gflop": self.floor.flops / 1e9,
                 "megabytes": self.floor.bytes / 1e6,
-                "matmul_gflop_per_second": matmul / 1e9,
+                "matmul_gflop_per_second": product / 1e9,
                 "copy_gb_per_second": copied / 1e9,
                 "seconds": bound_s,
                 "share_reached": bound_s / ours["median_s"],
@@ -68,8 +77,3 @@ def count_flops(call: Callable[[], Any]) -> float:
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         call()
     return float(counter.get_total_flops())
-
-
-@cache
-def _rates(device: str, dtype: torch.dtype) -> tuple[float, float]:
-    return matmul_rate(device, dtype), copy_rate(device)

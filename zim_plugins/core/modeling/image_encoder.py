@@ -119,6 +119,8 @@ class ImageEncoderViT(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b 3 f f"]) -> Float[Tensor, "b c g g"]:
+        if len(x) > 1 and x.device.type == "cpu" and not torch.is_grad_enabled():  # a CPU's cache holds one at best
+            return torch.cat([self(one) for one in x.split(1)])
         x = (self.patch_embed(x) + self.pos_embed).contiguous()  # channels last in memory: every layer reads them so
         for block in self.blocks:
             if self.gradient_checkpointing and self.training:
