@@ -20,7 +20,8 @@ from zim_plugins.core.prediction import Prediction
 from zim_plugins.core.predictor import ImagePredictor
 from zim_plugins.core.prompt import Prompt
 
-PUBLIC_SAM, PUBLIC_ZIM, ONNX_TWO_THREADS = "segment-anything", "zim_anything, 16 threads", "ONNX Runtime, 2 threads"
+PUBLIC_SAM, PUBLIC_ZIM = "segment-anything", "zim_anything, 16 threads on the CPU"
+ONNX, GRAPHED, SAM_DECODER = "ONNX Runtime", "itself with a CUDA graph", "SAM's decoder here"
 SIDE = 1024
 SAM_OFFSET = 0.2310586
 """SAM's stability offset of one logit, in opacity."""
@@ -37,10 +38,11 @@ class BenchSettings:
 def vit_fp32(settings: BenchSettings, name: str = "vit_b") -> Iterator[Row]:
     """Encode, decode and whole clicks of a ViT in fp32."""
     zim, sam = random_pair(name)
-    release = release_of(zim, name)
+    release = release_of(zim, name, settings.device)
     ours = _predictor(zim, settings, torch.float32)
     yield _encode_row(name, ours, sam, settings, release)
-    yield from _decode_rows(f"{name}, fp32", ours, (1, 16, 64), release)
+    yield from _decode_rows(f"{name}, fp32", ours, settings, (1, 16, 64), release)
+    yield _decoder_row(f"{name}, fp32", zim, settings)
 
 
 def vit_bf16(settings: BenchSettings, name: str = "vit_b") -> Iterator[Row]:
@@ -57,7 +59,8 @@ def vit_bf16(settings: BenchSettings, name: str = "vit_b") -> Iterator[Row]:
         least=3,
         warm_up=False,
     )
-    yield from _decode_rows(f"{name}, bf16", ours, (1, 16, 64))
+    yield from _decode_rows(f"{name}, bf16", ours, settings, (1, 16, 64))
+    yield _decoder_row(f"{name}, bf16", zim, settings)
 
 
 def vit_l(settings: BenchSettings) -> Iterator[Row]:
@@ -74,8 +77,9 @@ def tiny(settings: BenchSettings) -> Iterator[Row]:
         x = torch.randn(count, 3, zim.config.frame_px, zim.config.frame_px, device=settings.device)
         floor = _encode_floor(zim.config, count)
         yield Row(f"encode {count}, zim_tiny, fp32", {OURS: _inference(partial(zim.encode, x))}, floor, budget_s=5)
-    release = release_of(zim, "zim_tiny")
-    yield from _decode_rows("zim_tiny, fp32, no zoom, no refinement", bare, (1, 16, 64, 1024), release, budget_s=8)
+    release = release_of(zim, "zim_tiny", settings.device)
+    plain = "zim_tiny, fp32, no zoom, no refinement"
+    yield from _decode_rows(plain, bare, settings, (1, 16, 64, 1024), release, budget_s=8)
     whole = load_predictor("zim_tiny", device=settings.device)
     image = picture(768, SIDE)
     yield Row("picture to matte, one click, zim_tiny", {OURS: lambda: _click(whole, image)}, budget_s=8)
@@ -180,7 +184,7 @@ def _encode_row(
         calls[PUBLIC_ZIM] = release
     elif release is not None:
         image = picture(768, SIDE)
-        calls[ONNX_TWO_THREADS] = lambda: release.two_threads.encode(image)
+        calls[ONNX] = lambda: release.onnx.encode(image)
         calls[PUBLIC_ZIM] = lambda: release.predictor.set_image(image)
     dtype = "bf16" if zim.dtype == torch.bfloat16 else "fp32"
     floor = _encode_floor(zim.config, 1)
@@ -190,6 +194,7 @@ def _encode_row(
 def _decode_rows(
     name: str,
     ours: ImagePredictor,
+    settings: BenchSettings,
     counts: tuple[int, ...],
     release: Release | str | None = None,
     *,
@@ -201,9 +206,15 @@ def _decode_rows(
     ours.set_image(image)
     if isinstance(release, Release):
         release.predictor.set_image(image)
+    graphed = None
+    if settings.device.startswith("cuda"):
+        graphed = _predictor(zim, settings, zim.dtype, graphed=(1, 16, 32))
+        graphed.set_image(image)
     for count in counts:
         prompts = _clicks(count)
         calls: dict[str, Call | str] = {OURS: partial(ours.predict_many, prompts)}
+        if graphed is not None:
+            calls[GRAPHED] = partial(graphed.predict_many, prompts)
         if isinstance(release, str):
             calls[PUBLIC_ZIM] = release
         elif release is not None:
@@ -216,6 +227,22 @@ def _decode_rows(
     if isinstance(release, Release):
         calls[PUBLIC_ZIM] = lambda: (release.predictor.set_image(image), release.click_all(_clicks(1)))
     yield Row(f"picture to matte, one click, {name}", calls, budget_s=budget_s, least=3, warm_up=False)
+
+
+def _decoder_row(name: str, zim: Zim, settings: BenchSettings) -> Row:
+    """What the hierarchical pixel decoder and the attention mask cost beside SAM's decoder."""
+    sam = Zim(replace(zim.config, pixel_decoder="sam", masked_attention="none")).eval().to(settings.device, zim.dtype)
+    sam.prompt_encoder.float()  # as the backend has it
+    frame = torch.randn(1, 3, SIDE, SIDE, device=settings.device, dtype=zim.dtype)
+    coords = torch.tensor([[[300.0, 400.0], [0.0, 0.0]]], device=settings.device)
+    labels = torch.tensor([[1, -1]], device=settings.device)
+    with torch.inference_mode():
+        features = zim.prepare(zim.encode(frame))
+    calls = {
+        OURS: _inference(lambda: zim.decode(features, coords, labels)),
+        SAM_DECODER: _inference(lambda: sam.decode(features._replace(projected=None), coords, labels)),
+    }
+    return Row(f"decoder alone, 1 click, {name}", calls, _decode_floor(zim.config, 1), zim.dtype, budget_s=8)
 
 
 def _training_row(name: str, settings: BenchSettings, frame_px: int, count: int) -> Row:
@@ -244,9 +271,13 @@ def _training_row(name: str, settings: BenchSettings, frame_px: int, count: int)
     return Row(f"training step of {count}, {name}, {frame_px} px, fp32", {OURS: step}, thrice)
 
 
-def _predictor(zim: Zim, settings: BenchSettings, dtype: torch.dtype) -> ImagePredictor:
-    backend = ZimTorchBackend(zim, name="random", device=settings.device, dtype=dtype, compiled=settings.compiled)
-    return ImagePredictor(backend)
+def _predictor(
+    zim: Zim, settings: BenchSettings, dtype: torch.dtype, *, graphed: tuple[int, ...] = ()
+) -> ImagePredictor:
+    device, compiled = settings.device, settings.compiled
+    return ImagePredictor(
+        ZimTorchBackend(zim, name="random", device=device, dtype=dtype, compiled=compiled, graphed=graphed)
+    )
 
 
 def _network(predictor: ImagePredictor) -> Zim:

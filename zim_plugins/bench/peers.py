@@ -40,9 +40,16 @@ def random_pair(name: str) -> tuple[Zim, Any]:
 
 
 class Release:
-    """The public release on our export, as it comes: sixteen threads within an operation; for the CPU."""
+    """The public release on our export, as it comes: sixteen threads within an operation, on the CPU.
 
-    def __init__(self, zim: Zim, folder: Path, name: str) -> None:
+    Args:
+        zim: what is exported.
+        folder: for the files.
+        name: of the weights.
+        device: of `onnx`.
+    """
+
+    def __init__(self, zim: Zim, folder: Path, name: str, device: str) -> None:
         from zim_anything import ZimPredictor, build_zim_model
 
         from zim_plugins.core.backends.zim_onnx import ZimOnnxBackend
@@ -50,8 +57,11 @@ class Release:
 
         export_onnx(copy.deepcopy(zim), folder, name=name)
         self.predictor = ZimPredictor(build_zim_model(str(folder)))
-        self.two_threads = ZimOnnxBackend(folder, name=name, threads=2)
-        """The same files in this project's runtime of ONNX, with the threads of this measurement."""
+        on_cpu = device == "cpu"
+        self.onnx = ZimOnnxBackend(
+            folder, name=name, device=device, threads=torch.get_num_threads() if on_cpu else None
+        )
+        """The same files in this project's runtime of ONNX: with the threads of this measurement, or on the GPU."""
 
     def click_all(self, prompts: Sequence[Prompt]) -> list[Any]:
         """A matte of each prompt's clicks, at the size of the picture that is set, one call each."""
@@ -61,10 +71,10 @@ class Release:
         ]
 
 
-def release_of(zim: Zim, name: str) -> Release | str:
+def release_of(zim: Zim, name: str, device: str) -> Release | str:
     """The public release on an export of these weights, or a text that says why not."""
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return Release(zim, Path(folder), name)
+            return Release(zim, Path(folder), name, device)
     except (ImportError, RuntimeError) as error:
-        return f"zim_anything on ONNX Runtime cannot be imported: {error}"
+        return f"zim_anything on ONNX Runtime cannot be used: {error}"

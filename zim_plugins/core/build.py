@@ -1,6 +1,7 @@
 """load_predictor: a name, or a file, to a predictor that is ready for pictures."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +31,7 @@ def load_predictor(
     zoom: bool | None = None,
     refine: Refine = "auto",
     compiled: bool = False,
+    graphed: Sequence[int] = (),
     threads: int | None = None,
 ) -> ImagePredictor:
     """Build a predictor from a checkpoint on this machine; nothing is ever downloaded unasked.
@@ -46,6 +48,7 @@ def load_predictor(
         refine: judge mattes anew by the picture's colours ("colour") or not ("none"); "auto" does for zim_tiny, which
             gained by it on pictures kept apart for choosing, and for no other model.
         compiled: use `torch.compile`; the first calls take minutes, later ones less time.
+        graphed: numbers of prompts whose decoding is recorded as a CUDA graph, (1,) for clicks; torch on CUDA only.
         threads: of ONNX Runtime within one operation; None leaves the choice to it.
 
     Raises:
@@ -54,7 +57,7 @@ def load_predictor(
         MissingExtra: the runtime is not installed.
     """
     name, path, kind = _resolve(name)
-    backend = _backend(name, path, kind, runtime, device, dtype, compiled, threads)
+    backend = _backend(name, path, kind, runtime, device, dtype, compiled, graphed, threads)
     if zoom is None:
         zoom = backend.activation == "sigmoid"
     if refine not in ("auto", "colour", "none"):
@@ -115,19 +118,20 @@ def _backend(
     device: str,
     dtype: Dtype,
     compiled: bool,
+    graphed: Sequence[int],
     threads: int | None,
 ) -> Backend:
     if kind == "zim_onnx":
         if runtime == "torch":
             from zim_plugins.core.backends.zim_onnx_torch import ZimOnnxTorchBackend
 
-            if dtype != "fp32" or compiled:
-                raise ValueError("converted ONNX weights run in fp32 and uncompiled: drop --dtype and --compile")
+            if dtype != "fp32" or compiled or graphed:
+                raise ValueError("converted ONNX weights run in fp32, uncompiled and ungraphed: drop these options")
             return ZimOnnxTorchBackend(path, name=name, device=resolve_device(device))
         from zim_plugins.core.backends.zim_onnx import ZimOnnxBackend
 
-        if dtype != "fp32" or compiled:
-            raise ValueError("ONNX weights run as they are, in fp32: drop --dtype and --compile, or use runtime torch")
+        if dtype != "fp32" or compiled or graphed:
+            raise ValueError("ONNX weights run as they are, in fp32: drop --dtype, compiled and graphed")
         return ZimOnnxBackend(path, name=name, device=device, threads=threads)
     if runtime == "onnx":
         raise ValueError(f"{name} is a torch checkpoint: `zim export --model {name} --to onnx` writes ONNX files of it")
@@ -148,4 +152,6 @@ def _backend(
         from zim_plugins.core.modeling.zim import load_weights
 
         zim, _ = load_weights(path)
-    return ZimTorchBackend(zim, name=name, device=resolve_device(device), dtype=dtypes[dtype], compiled=compiled)
+    return ZimTorchBackend(
+        zim, name=name, device=resolve_device(device), dtype=dtypes[dtype], compiled=compiled, graphed=graphed
+    )

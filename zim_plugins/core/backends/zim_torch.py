@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
+from zim_plugins.core.backends.cuda_graphs import GraphedDecode
 from zim_plugins.core.modeling.zim import ImageFeatures, Zim
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.tokens import prompt_tokens
@@ -26,6 +27,10 @@ class ZimTorchBackend:
         device: where it runs, a torch device.
         dtype: what encoder and decoder compute in; positions stay in float32.
         compiled: run encoder and decoder through `torch.compile` (the first call of each shape takes minutes).
+        graphed: numbers of prompts whose decoding is recorded as a CUDA graph at its first call; on a GPU only.
+
+    Raises:
+        ValueError: graphs on another device than CUDA.
     """
 
     supports_clicks_and_box = True
@@ -39,7 +44,10 @@ class ZimTorchBackend:
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         compiled: bool = False,
+        graphed: Sequence[int] = (),
     ) -> None:
+        if graphed and not device.startswith("cuda"):
+            raise ValueError(f"decoding is recorded as a CUDA graph on CUDA only, not on {device}: leave graphed empty")
         self.zim = zim.eval().requires_grad_(False).to(device)
         for part, module in self.zim.named_children():
             if part != "prompt_encoder":
@@ -49,7 +57,8 @@ class ZimTorchBackend:
         self.activation: Literal["sigmoid", "step"] = "step" if zim.config.pixel_decoder == "sam" else "sigmoid"
         self.device = torch.device(device)
         self._encode = torch.compile(zim.encode) if compiled else zim.encode
-        self._decode = torch.compile(zim.decode, dynamic=True) if compiled else zim.decode
+        decode = torch.compile(zim.decode, dynamic=True) if compiled else zim.decode
+        self._decode = GraphedDecode(decode, graphed) if graphed else decode
 
     @torch.inference_mode()
     def encode(self, image: UInt8[np.ndarray, "h w 3"]) -> ImageFeatures:
