@@ -253,6 +253,10 @@ class TestEverything:
             with PIL.Image.open(path) as picture:
                 assert picture.size == (120, 80)
 
+    def test_finding_nothing_is_told(self, loaded, photo, capsys):
+        assert main(["everything", "ball.png", "--points-per-side", "2", "--min-score", "1.1"]) == 0
+        assert "lower --min-score" in capsys.readouterr().err
+
     @pytest.mark.parametrize("arguments", [["--points-per-side", "0"], ["--out", "-"]])
     def test_misuse(self, loaded, photo, arguments):
         assert main(["everything", "ball.png", *arguments]) == 2

@@ -1,5 +1,6 @@
 """`zim everything`: pictures in, a matte of each of their objects out."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,14 +15,17 @@ if TYPE_CHECKING:
     from zim_plugins.core.predictor import ImagePredictor
 
 
+logger = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
 class EverythingArgs(ImagesArgs):
     """Matte every object of pictures, found by a grid of clicks."""
 
     points_per_side: int = 32
     """The grid holds its square of clicks."""
-    min_score: float = 0.88
-    """Least score that the model gives itself."""
+    min_score: float | None = None
+    """Least score that the model gives itself; by default 0.88, for zim_tiny, whose scores are lower, 0.5."""
     min_stability: float = 0.9
     """Least IoU between the mattes cut a little above and below one half."""
     out: Annotated[str, arg(metavar="DIR")] = "outputs"
@@ -52,6 +56,8 @@ def main(args: EverythingArgs) -> int:
 
         assert predictor is not None
         objects = matte_everything(predictor, image.rgb, config)
+        if not objects:
+            logger.warning("no object is sure enough: lower --min-score or --min-stability")
         overlay = draw_objects(image.rgb, objects)
         described = []
         for index, found in enumerate(objects):

@@ -7,7 +7,7 @@ batch at a time, and are kept cropped.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -23,6 +23,8 @@ MAX_OPACITIES = 2**26
 """Opacities in memory at once, at most (256 MiB), as long as one click's answers fit."""
 CANDIDATES = 4
 """Answers to one click, at most."""
+SCORE, SMALL_SCORE = 0.88, 0.5
+"""Least scores by default: SAM's, and one for models of frames below 1024 px, which think less of themselves."""
 FAINT = 1 / 255
 """Opacity that an 8-bit matte still shows; what is fainter is cropped away."""
 
@@ -35,8 +37,8 @@ class EverythingConfig:
     """The grid holds its square of clicks."""
     points_per_batch: int = 32
     """Clicks decoded at once."""
-    min_score: float = 0.88
-    """Least score that the model gives itself (predicted IoU)."""
+    min_score: float | None = None
+    """Least score that the model gives itself (predicted IoU); None: `SCORE`, or `SMALL_SCORE` for small models."""
     min_stability: float = 0.9
     """Least IoU between the mattes cut above and below one half (`stability`)."""
     stability_offset: float = 0.1
@@ -117,6 +119,9 @@ def matte_everything(
         Objects in the order of falling score.
     """
     config = config or EverythingConfig()
+    if config.min_score is None:
+        small = isinstance(predictor, ImagePredictor) and predictor.backend.frame_px < 1024
+        config = replace(config, min_score=SMALL_SCORE if small else SCORE)
     size = (image.shape[0], image.shape[1])
     if isinstance(predictor, ImagePredictor) or max(size) <= config.ranking_px:
         predictor.set_image(image)
@@ -225,6 +230,7 @@ def _rank(
         size: of the picture that is asked about.
         config: what passes.
     """
+    assert config.min_score is not None
     levels = np.array([0.5 - config.stability_offset, 0.5, 0.5 + config.stability_offset])
     by_logits = isinstance(predictor, ImagePredictor)
     if by_logits:

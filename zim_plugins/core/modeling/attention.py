@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from zim_plugins.core.modeling.layers import Linear
 from zim_plugins.core.tokens import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND
 
 POINT_SIGMA = 21 / 64
@@ -25,10 +26,10 @@ class Attention(nn.Module):
         super().__init__()
         inner = dim // downsample
         self.heads = heads
-        self.q_proj = nn.Linear(dim, inner)
-        self.k_proj = nn.Linear(dim, inner)
-        self.v_proj = nn.Linear(dim, inner)
-        self.out_proj = nn.Linear(inner, dim)
+        self.q_proj = Linear(dim, inner)
+        self.k_proj = Linear(dim, inner)
+        self.v_proj = Linear(dim, inner)
+        self.out_proj = Linear(inner, dim)
 
     def forward(
         self,

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from zim_plugins.core.modeling.layers import LayerNorm2d, MLPBlock
+from zim_plugins.core.modeling.layers import LayerNorm2d, Linear, MLPBlock, in_cache
 from zim_plugins.core.modeling.relative_position import attend, relative_rows
 
 
@@ -33,6 +33,10 @@ VIT_CONFIGS = {
 }
 
 
+BAND = 14
+"""Rows of tokens that go through a layer at once where layers work for the cache: 896 of a picture."""
+
+
 class PatchEmbed(nn.Module):
     """Picture to tokens by one strided convolution."""
 
@@ -50,8 +54,8 @@ class RelPosAttention(nn.Module):
     def __init__(self, dim: int, heads: int, grid: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * grid - 1, dim // heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * grid - 1, dim // heads))
 
@@ -92,7 +96,16 @@ class Block(nn.Module):
         self.mlp = MLPBlock(dim, 4 * dim)
 
     def forward(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
-        x = x + self.attn(self.norm1(x), self.window)
+        if not in_cache(x):
+            return self._perceive(self._attend(x))
+        if self.window == 0:
+            return torch.cat([self._perceive(band) for band in self._attend(x).split(BAND, 1)], 1)
+        return torch.cat([self._perceive(self._attend(band)) for band in x.split(self.window, 1)], 1)
+
+    def _attend(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
+        return x + self.attn(self.norm1(x), self.window)
+
+    def _perceive(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
         return x + self.mlp(self.norm2(x))
 
 
@@ -119,7 +132,7 @@ class ImageEncoderViT(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b 3 f f"]) -> Float[Tensor, "b c g g"]:
-        if len(x) > 1 and x.device.type == "cpu" and not torch.is_grad_enabled():  # a CPU's cache holds one at best
+        if len(x) > 1 and in_cache(x):
             return torch.cat([self(one) for one in x.split(1)])
         x = (self.patch_embed(x) + self.pos_embed).contiguous()  # channels last in memory: every layer reads them so
         for block in self.blocks:

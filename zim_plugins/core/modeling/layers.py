@@ -8,6 +8,30 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+MANY_ROWS = 256
+"""From here on a convolution's own preparation is worth it."""
+
+
+def in_cache(x: Tensor) -> bool:
+    """Whether to work for a CPU's cache: on a CPU, without gradients, not while a graph is being made."""
+    tracing = torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export()
+    return x.device.type == "cpu" and not (torch.is_grad_enabled() or tracing)
+
+
+class Linear(nn.Linear):
+    """A linear layer that is a convolution of 1x1 where that is faster: for many rows in fp32 on a CPU.
+
+    There oneDNN's convolution does 1.3 to 1.5 times the operations a second of the matrix library (AMD EPYC, MKL).
+    """
+
+    def forward(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
+        rows = x.numel() // x.shape[-1]
+        if rows < MANY_ROWS or x.dtype != torch.float32 or not (in_cache(x) and torch.backends.mkldnn.is_available()):
+            return super().forward(x)
+        pixels = x if x.ndim == 4 else x.reshape(1, 1, rows, -1)
+        pixels = F.conv2d(pixels.permute(0, 3, 1, 2), self.weight[:, :, None, None], self.bias).permute(0, 2, 3, 1)
+        return pixels.reshape(*x.shape[:-1], -1)
+
 
 class LayerNorm2d(nn.Module):
     """LayerNorm over the channels of a (b, c, h, w) map, as SAM's neck and decoder use it."""
@@ -28,8 +52,8 @@ class MLPBlock(nn.Module):
 
     def __init__(self, dim: int, hidden_dim: int, act: type[nn.Module] = nn.GELU) -> None:
         super().__init__()
-        self.lin1 = nn.Linear(dim, hidden_dim)
-        self.lin2 = nn.Linear(hidden_dim, dim)
+        self.lin1 = Linear(dim, hidden_dim)
+        self.lin2 = Linear(hidden_dim, dim)
         self.act = act()
 
     def forward(self, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n c"]:

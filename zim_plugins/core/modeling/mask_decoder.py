@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zim_plugins.core.modeling.layers import MLP, LayerNorm2d, MLPBlock
+from zim_plugins.core.modeling.layers import MLP, LayerNorm2d, Linear, MLPBlock
 from zim_plugins.core.modeling.pixel_decoder import HierarchicalPixelDecoder
 from zim_plugins.core.modeling.transformer import TwoWayTransformer
 
@@ -23,8 +23,8 @@ class FusionBlock(nn.Module):
         self.heads = heads
         self.position = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
         self.norm1 = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = MLPBlock(dim, mlp_dim)
 

@@ -82,22 +82,29 @@ def attend_in_pieces(
     rel_h: Float[Tensor, "b heads n h"],
     rel_w: Float[Tensor, "b heads n w"],
 ) -> Float[Tensor, "b heads n d"]:
-    """Logits, softmax and sum for a few rows of queries at a time."""
-    n = q.shape[-2]
+    """Logits, softmax and sum for a few rows of queries at a time, in memory that is used again for the next."""
+    n, h, w = q.shape[-2], rel_h.shape[-1], rel_w.shape[-1]
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
-    stacks = [t.flatten(0, 1) for t in (q, k, v, rel_h.float(), rel_w.float(), out)]
+    stacks = [t.flatten(0, 1) for t in (q, k, v, rel_h, rel_w, out)]
     if n * n > PIECE:
         rows = max(1, PIECE // n)
+        memory = q.new_empty(rows, n)
         for q, k, v, rel_h, rel_w, answer in zip(*stacks, strict=True):
-            keys, values = k.T, v.contiguous()
+            values = v.contiguous()
             for r in range(0, n, rows):
-                part = slice(r, r + rows)
-                logits = _position(rel_h[part], rel_w[part], q.dtype).addmm_(q[part], keys)
-                torch.mm(logits.softmax(-1), values, out=answer[part])
+                part = slice(r, min(r + rows, n))
+                logits = memory[: part.stop - r]
+                torch.add(rel_h[part][:, :, None], rel_w[part][:, None, :], out=logits.view(-1, h, w))
+                torch.softmax(logits.addmm_(q[part], k.T), -1, out=logits)
+                torch.mm(logits, values, out=answer[part])
     else:
-        for q, k, v, rel_h, rel_w, answer in zip(*(t.split(PIECE // n**2) for t in stacks), strict=True):
-            logits = _position(rel_h, rel_w, q.dtype).baddbmm_(q, k.mT)
-            torch.bmm(logits.softmax(-1), v, out=answer)
+        count = PIECE // n**2
+        memory = q.new_empty(min(count, len(stacks[0])), n, n)
+        for q, k, v, rel_h, rel_w, answer in zip(*(t.split(count) for t in stacks), strict=True):
+            logits = memory[: len(q)]
+            torch.add(rel_h[..., :, None], rel_w[..., None, :], out=logits.view(-1, n, h, w))
+            torch.softmax(logits.baddbmm_(q, k.mT), -1, out=logits)
+            torch.bmm(logits, v, out=answer)
     return out
 
 
