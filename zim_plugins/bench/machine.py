@@ -37,7 +37,7 @@ def matrix_product(device: str, dtype: torch.dtype) -> Work:
 
     def products() -> None:
         for _ in range(PRODUCTS):
-            a @ a
+            torch.mm(a, a)
 
     return Work(products, PRODUCTS * 2.0 * side**3)
 
