@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from scipy.stats import multivariate_normal
 
 from tests.conftest import soft_disk
 from zim_plugins.core.prompt import Prompt
-from zim_plugins.core.refine import ColourRefinement, refine_by_colour
+from zim_plugins.core.refine import ColourRefinement, _fit, _log_density, _monomials, refine_by_colour
 
 
 @pytest.fixture
@@ -75,3 +76,18 @@ def test_tiny_pictures_do_not_break_it() -> None:
         refined = refine_by_colour(rgb, alpha, how=ColourRefinement(components=2))
         assert refined.shape == size
         assert np.isfinite(refined).all()
+
+
+def test_densities_are_scipys_and_moments_numpys(rng: np.random.Generator) -> None:
+    colours = rng.random((300, 3)) * [1.0, 0.3, 0.1] + [0.0, 0.2, 0.8]
+    spreads = np.stack([np.cov(rng.random((20, 3)).T) for _ in range(2)])
+    mixture = (rng.random((2, 3)), spreads, np.array([0.3, 0.7]))
+    theirs = sum(s * multivariate_normal(m, c).pdf(colours) for m, c, s in zip(*mixture, strict=True))
+    constant = 1.5 * np.log(2 * np.pi)  # left out: it is the same inside and outside
+    np.testing.assert_allclose(_log_density(_monomials(colours), mixture), np.log(theirs) + constant, rtol=1e-6)
+    weight = rng.random(300)
+    means, covariances, shares = _fit(_monomials(colours), weight, 1)
+    np.testing.assert_allclose(means[0], np.average(colours, axis=0, weights=weight), atol=1e-6)
+    expected = np.cov(colours.T, aweights=weight, ddof=0) + 2e-4 * np.eye(3)
+    np.testing.assert_allclose(covariances[0], expected, atol=1e-6)
+    assert shares.tolist() == [1.0]

@@ -9,6 +9,10 @@ from typing import Any
 from zim_plugins.bench.machine import peak_mb, reset_peak, synchronise
 
 
+REST_S = 0.25
+"""Before a call that follows another's: thread pools spin for a while after their work."""
+
+
 @dataclass
 class Timing:
     """Runs of one call."""
@@ -59,6 +63,7 @@ def alternate(
     begin = time.perf_counter()
     for done in range(1, most + 1):
         for name, call in calls.items():
+            time.sleep(REST_S if len(calls) > 1 else 0.0)
             reset_peak(device)
             synchronise(device)
             before_mb = peak_mb(device)
