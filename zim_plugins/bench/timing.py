@@ -8,7 +8,6 @@ from typing import Any
 
 from zim_plugins.bench.machine import peak_mb, reset_peak, synchronise
 
-
 REST_S = 0.25
 """Before a call that follows another's: thread pools spin for a while after their work."""
 
