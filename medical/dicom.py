@@ -180,6 +180,15 @@ def _ordered(
     return [headers[i] for i in order], typical
 
 
+def _has_decoder(path: Path) -> bool:
+    """Whether a decoder for the file's compression is installed."""
+    pydicom = import_pydicom()
+    try:
+        return pydicom.pixels.get_decoder(read_header(path).file_meta.TransferSyntaxUID).is_available
+    except (NotImplementedError, AttributeError):  # a compression that pydicom does not know, or none that is named
+        return False
+
+
 def _pixels(path: Path) -> np.ndarray:
     """One file's frames (s, h, w[, 3]), after its modality's rescaling."""
     pydicom = import_pydicom()
@@ -194,6 +203,8 @@ def _pixels(path: Path) -> np.ndarray:
             "truncated", f"the pixels cannot be read ({type(error).__name__}): cut off or damaged"
         ) from None
     except (NotImplementedError, RuntimeError) as error:
+        if _has_decoder(path):  # it failed on these bytes
+            raise ScanFault("truncated", "the compressed pixels cannot be decoded: cut off or damaged") from None
         raise ScanFault(
             "compression", f"no decoder for this compression is installed ({type(error).__name__}): "
             "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg",

@@ -85,6 +85,9 @@ def _torchvision_at_hand() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def segment_anything() -> ModuleType:
     """PyPI's segment-anything."""
+    if "segment_anything" not in sys.modules:  # what an import that failed, for want of torchvision, left behind
+        for name in [name for name in sys.modules if name.startswith("segment_anything.")]:
+            del sys.modules[name]
     with _torchvision_at_hand():
         return pytest.importorskip("segment_anything")
 

@@ -137,3 +137,18 @@ def test_segmentations_are_written_without_the_patient(series: list[Path], tmp_p
         assert np.array_equal(back["spleen"], mask) and np.array_equal(back["liver"], ~mask)
     else:
         assert read_header(out).PatientID == "case_0001"
+
+
+@pytest.mark.parametrize(("syntax", "reason"), [("1.2.840.10008.1.2.5", "truncated"), ("1.2.3", "compression")])
+def test_a_damaged_stream_is_not_a_missing_decoder(syntax: str, reason: str, tmp_path: Path):
+    """RLE, which pydicom itself decodes, with bytes that are none; and a compression that nobody has."""
+    source = pydicom.examples.get_path("mr")
+    dataset = pydicom.dcmread(source)
+    dataset.PixelData = pydicom.encaps.encapsulate([b"no stream of any codec at all, and of even length"])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(tmp_path / "slice.dcm", implicit_vr=False, little_endian=True, enforce_file_format=False)
+    with pytest.raises(ScanFault) as fault:
+        read_series([tmp_path / "slice.dcm"])
+    assert fault.value.reason == reason

@@ -210,7 +210,7 @@ def _decode_rows(
         release.predictor.set_image(image)
     graphed = None
     if settings.device.startswith("cuda"):
-        graphed = _predictor(zim, settings, zim.dtype, graphed=(1, 16, 32))
+        graphed = _predictor(zim, settings, zim.dtype, graphed=(1, 16, 32, 64, 512))  # as many as are decoded at once
         graphed.set_image(image)
     for count in counts:
         prompts = _clicks(count)
