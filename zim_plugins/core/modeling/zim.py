@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +19,7 @@ from zim_plugins.core.modeling.pixel_decoder import DetailStem, HierarchicalPixe
 from zim_plugins.core.modeling.prompt_encoder import PromptEncoder
 from zim_plugins.core.modeling.tiny_encoder import TinyConfig, TinyImageEncoder
 from zim_plugins.core.modeling.transformer import MaskedAttention, TwoWayTransformer
+from zim_plugins.core.modeling.zim_features import ImageFeatures
 from zim_plugins.core.transforms import PIXEL_MEAN, PIXEL_STD
 from zim_plugins.core.weight_file import read_weight_file, write_weight_file
 
@@ -60,23 +61,6 @@ ZIM_CONFIGS = {
 def sam_config(name: str) -> ZimConfig:
     """SAM itself: its own upsampling and no prompt-aware mask."""
     return replace(ZIM_CONFIGS[name], pixel_decoder="sam", masked_attention="none")
-
-
-class ImageFeatures(NamedTuple):
-    """An encoded picture, ready for any number of prompts."""
-
-    embedding: Float[Tensor, "b c g g"]
-    """Stride 16."""
-    details: list[Float[Tensor, "b _ _ _"]]
-    """Strides 2, 4 and 8; empty with SAM's own pixel decoder."""
-    projected: list[Float[Tensor, "b _ _ _"]] | None = None
-    """What the details add to the pixel decoder, where `Zim.prepare` made it."""
-
-    def repeated(self, times: int) -> "ImageFeatures":
-        """Every picture `times` times in a row: for several prompts on each picture of a batch."""
-        rows = torch.arange(len(self.embedding), device=self.embedding.device).repeat_interleave(times)
-        projected = None if self.projected is None else [p[rows] for p in self.projected]
-        return ImageFeatures(self.embedding[rows], [d[rows] for d in self.details], projected)
 
 
 class Zim(nn.Module):
