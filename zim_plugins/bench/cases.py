@@ -15,7 +15,8 @@ from zim_plugins.bench.peers import Release, picture, random_pair, release_of
 from zim_plugins.bench.row import OURS, Call, Floor, Row, count_flops
 from zim_plugins.core.backends.zim_torch import ZimTorchBackend
 from zim_plugins.core.build import load_predictor
-from zim_plugins.core.modeling.zim import ZIM_CONFIGS, Zim, ZimConfig
+from zim_plugins.core.modeling.zim import ZIM_CONFIGS, Zim, ZimConfig, build_network
+from zim_plugins.core.modeling.zim_lite import LiteConfig, ZimLite
 from zim_plugins.core.prediction import Prediction
 from zim_plugins.core.predictor import ImagePredictor
 from zim_plugins.core.prompt import Prompt
@@ -231,7 +232,7 @@ def _decode_rows(
     yield Row(f"picture to matte, one click, {name}", calls, budget_s=budget_s, least=3, warm_up=False)
 
 
-def _decoder_row(name: str, zim: Zim, settings: BenchSettings) -> Row:
+def _decoder_row(name: str, zim: Zim | ZimLite, settings: BenchSettings) -> Row:
     """What the hierarchical pixel decoder and the attention mask cost beside SAM's decoder."""
     sam = Zim(replace(zim.config, pixel_decoder="sam", masked_attention="none")).eval().to(settings.device, zim.dtype)
     sam.prompt_encoder.float()  # as the backend has it
@@ -265,7 +266,7 @@ def _training_row(name: str, settings: BenchSettings, frame_px: int, count: int)
         optimiser.step()
         optimiser.zero_grad()
 
-    def forward(zim: Zim, x: Tensor) -> Any:
+    def forward(zim: Any, x: Tensor) -> Any:
         return zim.decode(zim.encode(x), torch.zeros_like(coords, device="meta"), labels.to("meta"))
 
     floor = _floor(zim.config, forward, count)
@@ -274,7 +275,7 @@ def _training_row(name: str, settings: BenchSettings, frame_px: int, count: int)
 
 
 def _predictor(
-    zim: Zim, settings: BenchSettings, dtype: torch.dtype, *, graphed: tuple[int, ...] = ()
+    zim: Zim | ZimLite, settings: BenchSettings, dtype: torch.dtype, *, graphed: tuple[int, ...] = ()
 ) -> ImagePredictor:
     device, compiled = settings.device, settings.compiled
     return ImagePredictor(
@@ -282,7 +283,7 @@ def _predictor(
     )
 
 
-def _network(predictor: ImagePredictor) -> Zim:
+def _network(predictor: ImagePredictor) -> Zim | ZimLite:
     backend = predictor.backend
     assert isinstance(backend, ZimTorchBackend)
     return backend.zim
@@ -303,14 +304,14 @@ def _clicks(count: int) -> list[Prompt]:
     return [Prompt.from_point(*place) for place in places]
 
 
-def _encode_floor(config: ZimConfig, count: int) -> Floor:
+def _encode_floor(config: ZimConfig | LiteConfig, count: int) -> Floor:
     return _floor(config, lambda zim, x: zim.encode(x), count)
 
 
-def _decode_floor(config: ZimConfig, count: int) -> Floor:
+def _decode_floor(config: ZimConfig | LiteConfig, count: int) -> Floor:
     """Without the encoder, and without what the details add, which is made once for the picture."""
 
-    def decode(zim: Zim, x: Tensor) -> Any:
+    def decode(zim: Any, x: Tensor) -> Any:
         coords, labels = torch.zeros(count, 2, 2, device="meta"), torch.zeros(count, 2, device="meta", dtype=torch.long)
         return zim.decode(zim.prepare(zim.encode(x)), coords, labels)
 
@@ -319,10 +320,10 @@ def _decode_floor(config: ZimConfig, count: int) -> Floor:
     return Floor(whole.flops - before.flops, answer)
 
 
-def _floor(config: ZimConfig, call: Callable[[Zim, Tensor], Any], count: int) -> Floor:
+def _floor(config: ZimConfig | LiteConfig, call: Callable[[Any, Tensor], Any], count: int) -> Floor:
     """Operations by the formula; bytes of the encoder's weights and of the pictures."""
     with torch.device("meta"):
-        zim = Zim(config).eval()
+        zim = build_network(config).eval()
         frame = torch.zeros(count, 3, config.frame_px, config.frame_px)
     moved = sum(p.numel() for p in zim.image_encoder.parameters()) + frame.numel()
     return Floor(count_flops(lambda: call(zim, frame)), 4.0 * moved)

@@ -33,7 +33,9 @@ from zim_plugins.core.backends.official import (
 )
 from zim_plugins.core.errors import MissingExtra
 from zim_plugins.core.modeling.layers import upsample
-from zim_plugins.core.modeling.zim import ImageFeatures, Zim
+from zim_plugins.core.modeling.zim import Zim
+from zim_plugins.core.modeling.zim_features import ImageFeatures
+from zim_plugins.core.modeling.zim_lite import ZimLite
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ MAX_FILE_BYTES = 2**31 - 2**24
 class EncoderGraph(nn.Module):
     """The official encoder's face over any `Zim`."""
 
-    def __init__(self, zim: Zim) -> None:
+    def __init__(self, zim: Zim | ZimLite) -> None:
         super().__init__()
         self.zim = zim
 
@@ -55,6 +57,8 @@ class EncoderGraph(nn.Module):
         frame = self.zim.config.frame_px
         if frame != FRAME_PX:  # bilinear to twice the frame, then the mean of 2 x 2: no aliasing down to 256 px
             image = F.avg_pool2d(upsample(image, (2 * frame, 2 * frame)), 2)
+        if isinstance(self.zim, ZimLite):
+            image = self.zim.from_standardised(image)
         features = self.zim.encode(image)
         return (features.embedding, *features.details)
 
@@ -62,7 +66,7 @@ class EncoderGraph(nn.Module):
 class DecoderGraph(nn.Module):
     """The official decoder's face over any `Zim`."""
 
-    def __init__(self, zim: Zim) -> None:
+    def __init__(self, zim: Zim | ZimLite) -> None:
         super().__init__()
         self.zim = zim
 
@@ -90,7 +94,7 @@ class DecoderGraph(nn.Module):
         return logits if native else upsample(logits, (LOGITS_PX, LOGITS_PX)), iou
 
 
-def export_onnx(zim: Zim, folder: Path, *, name: str = "zim") -> Path:
+def export_onnx(zim: Zim | ZimLite, folder: Path, *, name: str = "zim") -> Path:
     """Write `encoder.onnx` and `decoder.onnx` into `folder`, each whole or not at all.
 
     Args:
@@ -138,7 +142,7 @@ def export_onnx(zim: Zim, folder: Path, *, name: str = "zim") -> Path:
     return folder
 
 
-def _metadata(zim: Zim, name: str) -> dict[str, str]:
+def _metadata(zim: Zim | ZimLite, name: str) -> dict[str, str]:
     from zim_plugins import __version__
 
     values = {

@@ -9,7 +9,9 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from zim_plugins.core.backends.cuda_graphs import GraphedDecode
-from zim_plugins.core.modeling.zim import ImageFeatures, Zim
+from zim_plugins.core.modeling.zim import Zim
+from zim_plugins.core.modeling.zim_features import ImageFeatures
+from zim_plugins.core.modeling.zim_lite import ZimLite
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.tokens import prompt_tokens
 
@@ -38,7 +40,7 @@ class ZimTorchBackend:
 
     def __init__(
         self,
-        zim: Zim,
+        zim: Zim | ZimLite,
         *,
         name: str,
         device: str = "cpu",

@@ -20,6 +20,7 @@ from zim_plugins.core.modeling.prompt_encoder import PromptEncoder
 from zim_plugins.core.modeling.tiny_encoder import TinyConfig, TinyImageEncoder
 from zim_plugins.core.modeling.transformer import MaskedAttention, TwoWayTransformer
 from zim_plugins.core.modeling.zim_features import ImageFeatures
+from zim_plugins.core.modeling.zim_lite import LiteConfig, ZimLite
 from zim_plugins.core.transforms import PIXEL_MEAN, PIXEL_STD
 from zim_plugins.core.weight_file import read_weight_file, write_weight_file
 
@@ -200,7 +201,7 @@ class Zim(nn.Module):
         return zim
 
 
-def _load(zim: Zim, state: dict[str, Tensor], missing_prefixes: Sequence[str], ignored_prefixes: Sequence[str]) -> None:
+def _load(zim: "Zim | ZimLite", state: dict[str, Tensor], missing_prefixes: Sequence[str], ignored_prefixes: Sequence[str]) -> None:
     kept = {k: v for k, v in state.items() if not k.startswith(tuple(ignored_prefixes) or ("\0",))}
     try:
         missing, unexpected = zim.load_state_dict(kept, strict=False)
@@ -211,25 +212,39 @@ def _load(zim: Zim, state: dict[str, Tensor], missing_prefixes: Sequence[str], i
         raise CheckpointError(f"the weights do not fit this model: missing {missing[:5]}, unexpected {unexpected[:5]}")
 
 
-def config_to_dict(config: ZimConfig) -> dict[str, Any]:
+def build_network(config: ZimConfig | LiteConfig) -> "Zim | ZimLite":
+    """The network that a config describes, with fresh weights."""
+    return ZimLite(config) if isinstance(config, LiteConfig) else Zim(config)
+
+
+def config_to_dict(config: ZimConfig | LiteConfig) -> dict[str, Any]:
     """A config as plain JSON values."""
+    if isinstance(config, LiteConfig):
+        return asdict(config) | {"encoder_kind": "lite"}
     return asdict(config) | {"encoder_kind": "tiny" if isinstance(config.encoder, TinyConfig) else "vit"}
 
 
-def config_from_dict(values: dict[str, Any]) -> ZimConfig:
+def config_from_dict(values: dict[str, Any]) -> ZimConfig | LiteConfig:
     """The config that `config_to_dict` wrote."""
     rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    if values["encoder_kind"] == "lite":
+        return LiteConfig(**{k: v for k, v in values.items() if k != "encoder_kind"})
     kind = {"tiny": TinyConfig, "vit": ViTConfig}[rest.pop("encoder_kind")]
     encoder = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in rest.pop("encoder").items()})
     return ZimConfig(encoder, **rest)
 
 
-def save_weights(zim: Zim, path: Path, metadata: dict[str, str], dtype: torch.dtype = torch.float16) -> None:
-    """Write a safetensors file that carries its own config; it appears whole or not at all."""
+def save_weights(zim: "Zim | ZimLite", path: Path, metadata: dict[str, str], dtype: torch.dtype = torch.float16) -> None:
+    """Write a safetensors file that carries its own config; it appears whole or not at all.
+
+    Batch norms of a `ZimLite` are folded into its convolutions first: their smallest variances do not survive fp16.
+    """
+    if isinstance(zim, ZimLite) and not zim.config.folded:
+        zim = zim.folded()
     write_weight_file(zim, path, "config", config_to_dict(zim.config), metadata, dtype)
 
 
-def load_weights(path: Path) -> tuple[Zim, dict[str, str]]:
+def load_weights(path: Path) -> tuple["Zim | ZimLite", dict[str, str]]:
     """A model in fp32 and its metadata, as `save_weights` wrote them.
 
     Raises:
@@ -237,7 +252,7 @@ def load_weights(path: Path) -> tuple[Zim, dict[str, str]]:
     """
     state, config, metadata = read_weight_file(path, "config", "matting checkpoint")
     try:
-        zim = Zim(config_from_dict(config))
+        zim = build_network(config_from_dict(config))
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path} describes no model of this version: {error}") from error
     _load(zim, state, (), ())

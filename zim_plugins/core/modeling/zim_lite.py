@@ -8,16 +8,18 @@ details give four candidates; a score head that pools the features inside and ou
 Same methods as `Zim`, so that backend, export and training use either.
 """
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from zim_plugins.core.modeling.efficientnet_lite import PIXEL_CENTRE, PIXEL_SCALE, ConvNorm, EfficientNetLite, LiteName
+from zim_plugins.core.modeling.efficientnet_lite import PIXEL_CENTRE, PIXEL_SCALE, ConvNorm, EfficientNetLite, LiteName, fold_norms
 from zim_plugins.core.modeling.zim_features import ImageFeatures
 from zim_plugins.core.tokens import BACKGROUND, BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND
+from zim_plugins.core.transforms import PIXEL_MEAN, PIXEL_STD
 
 CANDIDATES = 4
 MAP_CHANNELS = 10
@@ -48,6 +50,16 @@ class LiteConfig:
     candidates: int = CANDIDATES
     folded: bool = False
     """Whether batch norms are part of the convolutions, as in stored checkpoints."""
+
+    @property
+    def pixel_decoder(self) -> str:
+        """Mattes, not masks: what `ZimConfig` calls the hierarchical pixel decoder."""
+        return "hierarchical"
+
+    @property
+    def masked_attention(self) -> str:
+        """No attention mask is taken: prompts enter as maps."""
+        return "none"
 
 
 def draw_prompt_maps(
@@ -193,6 +205,13 @@ class ZimLite(nn.Module):
             nn.init.constant_(head.bias, 0.0)  # pyright: ignore
         nn.init.constant_(self.coarse.bias, -1.0)  # pyright: ignore
 
+    def folded(self) -> "ZimLite":
+        """A copy in evaluation mode whose batch norms are part of its convolutions; it computes the same."""
+        copied = copy.deepcopy(self).cpu().float().eval()
+        fold_norms(copied)
+        copied.config = replace(self.config, folded=True)
+        return copied
+
     @property
     def dtype(self) -> torch.dtype:
         """What the weights are stored in."""
@@ -203,6 +222,12 @@ class ZimLite(nn.Module):
         frame = self.config.frame_px
         x = (image - PIXEL_CENTRE) / PIXEL_SCALE
         return F.pad(x, (0, frame - x.shape[-1], 0, frame - x.shape[-2])).to(self.dtype)
+
+    def from_standardised(self, x: Float[Tensor, "b 3 f f"]) -> Float[Tensor, "b 3 f f"]:
+        """Convert what SAM's and ZIM's own preprocessing yields (PIXEL_MEAN, PIXEL_STD) to this network's input."""
+        mean = torch.tensor(PIXEL_MEAN, device=x.device, dtype=x.dtype).view(-1, 1, 1)
+        std = torch.tensor(PIXEL_STD, device=x.device, dtype=x.dtype).view(-1, 1, 1)
+        return (x * std + mean - PIXEL_CENTRE) / PIXEL_SCALE
 
     def encode(self, x: Float[Tensor, "b 3 f f"]) -> ImageFeatures:
         """Encode normalised, padded images: an embedding of stride 16, details of strides 2, 4 and 8."""
@@ -225,8 +250,16 @@ class ZimLite(nn.Module):
         coords: Float[Tensor, "b n 2"],
         labels: Int[Tensor, "b n"],
         alpha: Float[Tensor, "b 1 f f"] | None = None,
+        mask: Float[Tensor, "b g g"] | None = None,
     ) -> tuple[Float[Tensor, "b k s s"], Float[Tensor, "b k"]]:
         """Decode one prompt per row; `features` hold one image for all of them, or one each.
+
+        Args:
+            features: what `encode` or `prepare` returned.
+            coords: XY of clicks and box corners in frame pixels.
+            labels: 1 foreground, 0 background, 2 and 3 a box's corners, -1 padding.
+            alpha: coarse mattes in [0, 1] over the frame; a row of negative values has none.
+            mask: always None: this network has no attention that a mask could steer.
 
         Returns:
             Logits at stride 2, best candidate first, and their estimated IoU in descending order.
@@ -235,6 +268,17 @@ class ZimLite(nn.Module):
         order = scores.argsort(1, descending=True)
         index = order[:, :, None, None].expand(-1, -1, logits.shape[2], logits.shape[3])
         return logits.gather(1, index), scores.gather(1, order)
+
+    def forward(
+        self,
+        image: Float[Tensor, "b 3 f f"],
+        coords: Float[Tensor, "b n 2"],
+        labels: Int[Tensor, "b n"],
+        alpha: Float[Tensor, "b 1 f f"] | None = None,
+    ) -> tuple[Float[Tensor, "b k f f"], Float[Tensor, "b k"]]:
+        """One prompt for each normalised image: logits at the frame's own size, and estimated IoU."""
+        logits, iou = self.decode(self.encode(image), coords, labels, alpha)
+        return _up2(logits), iou
 
     def decode_candidates(
         self,
@@ -256,7 +300,7 @@ class ZimLite(nn.Module):
             keep = torch.ones(MAP_CHANNELS, device=maps.device)
             keep[[2, 4, 5, 7]] = 0
             maps = maps * keep[:, None, None]
-        b = len(maps)
+        b = maps.shape[0]
         p4 = self.prompt4(maps.to(embedding.dtype))
         p8 = self.prompt8(p4)
         p16 = self.prompt16(p8)
@@ -282,9 +326,8 @@ class ZimLite(nn.Module):
         flat = weights.flatten(2)
         flat = flat / (flat.sum(2, keepdim=True) + 1e-3)
         k = keys.flatten(2)
-        k = k.expand(len(flat), -1, -1)
-        means = torch.einsum("bsn,bcn->bsc", flat, k)
-        return torch.einsum("bsc,bcn->bsn", means, k).reshape(len(flat), 3, *size)
+        means = flat @ k.transpose(1, 2)
+        return (means @ k).reshape(-1, len(KEY_SOURCES), *size)
 
     def _scores(self, x: Float[Tensor, "b c g g"], coarse: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k"]:
         """Estimated IoU: an MLP on the features pooled inside and outside each candidate, and on its area."""
