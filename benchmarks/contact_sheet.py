@@ -15,6 +15,7 @@ from inpaint import load_inpainter, remove
 from zim_plugins.core import composite, estimate_foreground, load_predictor, parse_prompt, read_image, write_image
 from zim_plugins.core.overlay import draw_overlay
 
+DOGS = (("sample:dogs", ("278,304",), None),)
 ROWS = (
     ("sample:coins", ("337,124",), None),
     ("sample:rocket", (), "304,122,340,404"),
@@ -30,10 +31,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", default="zim_tiny")
+    parser.add_argument("--dogs", action="store_true", help="the README's demonstration alone, larger")
     args = parser.parse_args()
     predictor, inpainter = load_predictor(args.model, device="cpu"), load_inpainter()
     rows = []
-    for source, points, box in ROWS:
+    height = 420 if args.dogs else HEIGHT_PX
+    for source, points, box in DOGS if args.dogs else ROWS:
         image = read_image(source).rgb
         prompt = parse_prompt(points, box)
         predictor.set_image(image)
@@ -47,8 +50,8 @@ def main() -> None:
             np.rint(cutout * 255).astype(np.uint8),
             remove(image, alpha, inpainter=inpainter).image,
         ]
-        width = round(HEIGHT_PX * image.shape[1] / image.shape[0])
-        scaled = [np.asarray(Image.fromarray(t).resize((width, HEIGHT_PX), Image.Resampling.BOX)) for t in tiles]
+        width = round(height * image.shape[1] / image.shape[0])
+        scaled = [np.asarray(Image.fromarray(t).resize((width, height), Image.Resampling.BOX)) for t in tiles]
         rows.append(np.concatenate(scaled, axis=1))
     widest = max(r.shape[1] for r in rows)
     padded = [np.pad(r, ((0, 4), (0, widest - r.shape[1]), (0, 0)), constant_values=255) for r in rows]

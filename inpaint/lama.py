@@ -1,15 +1,15 @@
 """LaMa: holes filled by one pass of a Fourier-convolution network, from the TorchScript file that lama-cleaner uses."""
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from zim_plugins.core import CheckpointError, resolve_device
+from zim_plugins.core import resolve_device
 
 from .inpainter import paste, refuse_a_full_hole
+from .torchscript import load_torchscript
 from .weights import require_lama
 
 if TYPE_CHECKING:
@@ -58,20 +58,3 @@ class LamaInpainter:
         with torch.inference_mode():
             painted = self.network(pixels, mask)[0].permute(1, 2, 0).clamp(0, 1).mul(255)
         return paste(image, painted.to(torch.uint8).cpu().numpy()[:height, :width], hole)
-
-
-def load_torchscript(path: Path) -> "torch.jit.ScriptModule":
-    """Load a TorchScript file to the CPU, ready for inference.
-
-    Raises:
-        CheckpointError: it is none.
-    """
-    import torch
-
-    with warnings.catch_warnings():
-        # torch 2.13 deprecates the format; the published weights come in no other.
-        warnings.filterwarnings("ignore", message=r".*torch\.jit\.load", category=DeprecationWarning)
-        try:
-            return torch.jit.load(str(path), map_location="cpu").eval()
-        except RuntimeError as error:
-            raise CheckpointError(f"{path} is no TorchScript file that torch can read: {error}") from error

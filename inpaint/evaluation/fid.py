@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from inpaint.torchscript import load_torchscript
+
 LEAST_PICTURES = 2048
 """Below about as many pictures as features the covariance is not of full rank, and FID tells little."""
 
@@ -22,18 +24,9 @@ class Inception:
     """
 
     def __init__(self, path: Path) -> None:
-        import warnings
-
-        import torch
-
         if not path.is_file():
             raise FileNotFoundError(f"FID needs inception-2015-12-05.pt; {path} is not there")
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message=r".*torch\.jit\.load", category=DeprecationWarning)
-                self._network = torch.jit.load(str(path), map_location="cpu").eval()
-        except RuntimeError as error:
-            raise ValueError(f"{path} is no TorchScript file: {' '.join(str(error).split())[:200]}") from error
+        self._network = load_torchscript(path)
 
     def __call__(self, picture: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " d"]:
         """The features of one picture."""

@@ -29,7 +29,7 @@ def save_lama(path: Path) -> Path:
     torch.manual_seed(0)
     network = TinyLama().eval()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r".*torch\.jit", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=r".*torch\.jit")
         torch.jit.trace(network, (torch.rand(1, 3, 64, 64), torch.ones(1, 1, 64, 64))).save(str(path))
     return path
 

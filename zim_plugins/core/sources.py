@@ -18,6 +18,8 @@ SAMPLE_FILES = {
     "rocket": "rocket.jpg",
 }
 """Photographs in scikit-image's wheel, readable as `sample:NAME` without a network."""
+OWN_SAMPLE_FILES = {"dogs": "dogs.jpg"}
+"""Photographs in this package, with their authors named beside them; readable as `sample:NAME` too."""
 SAMPLE_PREFIX = "sample:"
 SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """What counts as a picture when a folder is given."""
@@ -77,14 +79,17 @@ def output_stems(sources: Sequence[str | Path]) -> list[str]:
 
 
 def sample_path(name: str) -> Path:
-    """Where scikit-image keeps the photograph `sample:NAME`.
+    """Where the photograph `sample:NAME` lies: in this package, or in scikit-image's.
 
     Raises:
         ImageError: no such sample.
     """
     chosen = name.removeprefix(SAMPLE_PREFIX)
+    if chosen in OWN_SAMPLE_FILES:
+        return Path(__file__).parent / "samples" / OWN_SAMPLE_FILES[chosen]
     if chosen not in SAMPLE_FILES:
-        raise ImageError(f"there is no sample {chosen!r}: choose one of {', '.join(SAMPLE_FILES)}")
+        names = ", ".join([*OWN_SAMPLE_FILES, *SAMPLE_FILES])
+        raise ImageError(f"there is no sample {chosen!r}: choose one of {names}")
     spec = importlib.util.find_spec("skimage")
     if spec is None or spec.origin is None:
         raise ImageError(f"{name} comes with scikit-image: pip install scikit-image")

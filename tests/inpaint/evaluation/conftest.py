@@ -92,6 +92,6 @@ class SmallNetwork(torch.nn.Module):
 def tiny_network(tmp_path: Path) -> Path:
     path = tmp_path / "inception.pt"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", message=r".*torch\.jit")
         torch.jit.script(SmallNetwork()).save(str(path))
     return path
