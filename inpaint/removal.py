@@ -11,7 +11,7 @@ from .crops import Fill, fill_crop, hole_boxes
 from .hole import CORE_ALPHA, GROW_PX, TAU, touches_border
 from .inpainter import Inpainter, load_inpainter, refuse_a_full_hole
 from .matte import Target, hole_of, matte_of
-from .tiles import Picture, inner, tiles_over, to_8_bits, to_depth
+from .tiles import Picture, to_8_bits, to_depth
 from .unmix import recover_fringe
 
 LARGE_HOLE = 0.35
@@ -38,6 +38,7 @@ def remove(
     *,
     predictor: Predictor | None = None,
     inpainter: Inpainter | None = None,
+    filled: Picture | None = None,
     tau: float = TAU,
     grow_px: int = GROW_PX,
     unmix: bool = True,
@@ -53,6 +54,7 @@ def remove(
         target: what to remove.
         predictor: turns prompts into mattes; the best one on this machine by default.
         inpainter: fills the hole; the best one installed by default.
+        filled: the image as another tool filled it, of the same depth: taken in the hole instead of a filler's.
         tau: opacity above which a pixel belongs to the hole.
         grow_px: radius by which the hole is dilated [px].
         unmix: recover the background behind the fringe; else fill all of the hole.
@@ -65,13 +67,15 @@ def remove(
     alpha = matte_of(image, target, predictor)
     hole = hole_of(alpha, tau=tau, grow_px=grow_px)
     refuse_a_full_hole(hole)
-    inpainter = inpainter or load_inpainter()
-    result = repaint(image, hole, inpainter.fill, work_side_px=inpainter.work_side_px)
+    if filled is None:
+        inpainter = inpainter or load_inpainter()
+        result = repaint(image, hole, inpainter.fill, work_side_px=inpainter.work_side_px)
+    elif filled.shape != image.shape or filled.dtype != image.dtype:
+        raise ValueError(f"`filled` is {filled.shape} {filled.dtype}, the image {image.shape} {image.dtype}")
+    else:
+        result = np.where(hole[..., None], filled, image)
     if unmix:
-        for window, wide in tiles_over(hole & (alpha < 1)):
-            recovered = recover_fringe(image[wide], alpha[wide], hole[wide], result[wide])
-            inside = hole[window]
-            result[window][inside] = recovered[inner(window, wide)][inside]
+        result = recover_fringe(image, alpha, hole, result)
     return Removal(result, alpha, hole, warnings_about(alpha, hole))
 
 

@@ -1,6 +1,7 @@
 """The fringe: more of the real background is recovered than a fill can invent, and a wrong matte does little harm."""
 
 import numpy as np
+import pytest
 
 from inpaint.hole import matte_hole
 from inpaint.unmix import OPAQUE_ALPHA, is_hard, recover_fringe, trust_in_unmixing
@@ -104,3 +105,16 @@ def test_what_a_hard_masks_hole_was_grown_by_is_filled(scene) -> None:
     fill = flat_fill(scene, hole)
     assert is_hard(mask) and not is_hard(scene.alpha)
     assert np.array_equal(recover_fringe(scene.image, mask, hole, fill), fill)
+
+
+@pytest.mark.parametrize("tile_px", [48, 64, 100])
+def test_tiled_equals_untiled_to_two_levels(scene, tile_px: int) -> None:
+    """Tiles bound the memory only: the hole lies over the corners of several of them."""
+    image, alpha = np.tile(scene.image, (2, 2, 1)), np.roll(np.tile(scene.alpha, (2, 2)), (30, 41), axis=(0, 1))
+    image = np.roll(image, (30, 41), axis=(0, 1))
+    hole = matte_hole(alpha)
+    fill = np.where(hole[..., None], np.uint8(128), image)
+    whole = recover_fringe(image, alpha, hole, fill, tile_px=4096)
+    tiled = recover_fringe(image, alpha, hole, fill, tile_px=tile_px)
+    assert np.abs(whole.astype(int) - tiled).max() <= 2
+    assert (np.abs(whole.astype(int) - fill)[hole & (alpha < 0.5)] > 4).mean() > 0.5  # there was something to agree on
