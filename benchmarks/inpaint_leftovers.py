@@ -29,12 +29,13 @@ from zim_plugins.training.library import CLICK_BENCHMARK_IDS
 from zim_plugins.training.prompting import tight_box
 
 WAYS = {
-    "default": {},
-    "fill alone": {"unmix": False},
-    "grow 7": {"grow_px": 7},
+    "un-mixed": {"unmix": True, "grow_px": 2},
+    "fill alone": {"unmix": False, "grow_px": 2},
+    "un-mixed, grow 7": {"unmix": True, "grow_px": 7},
     "fill alone, grow 7": {"unmix": False, "grow_px": 7},
 }
-"""Arguments of `remove`."""
+"""Arguments of `remove`. The first is the default for mattes that are given, the last that for mattes that a model made
+of a prompt."""
 BASELINES = ("alpha", "hard", "hard15")
 
 
@@ -88,12 +89,11 @@ def score(case: Case, alpha: np.ndarray, inpainter) -> dict[str, float | None]:
     other = exchanged(case.foreground, case.alpha)
     left = partial(leftover, alpha=case.alpha, first_colours=case.foreground, second_colours=other)
     scores: dict[str, float | None] = {}
-    filled: dict[int | None, np.ndarray] = {}
+    filled: dict[int, np.ndarray] = {}
     for name, ways in WAYS.items():
-        grow = ways.get("grow_px")
+        grow = ways["grow_px"]
         if grow not in filled:
-            extent = {} if grow is None else {"grow_px": grow}
-            filled[grow] = remove(case.image, alpha, inpainter=inpainter, unmix=False, **extent).image
+            filled[grow] = remove(case.image, alpha, inpainter=inpainter, unmix=False, grow_px=grow).image
         first, second = (remove(image, alpha, filled=filled[grow], **ways).image for image in (case.image, twin))
         scores[f"{name}: leftover"] = left(first, second)
         scores[f"{name}: ring PSNR"] = psnr(first, case.clean, ring)

@@ -54,6 +54,7 @@ def ask_bounded(
     watch = threading.Timer(max(0.0, deadline_s - time.monotonic()), _shut, [link])
     watch.daemon = True
     watch.start()
+    opened: list[http.client.HTTPResponse] = []
     try:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         headers = {"Content-Type": content_type} if content_type else {}
@@ -62,6 +63,7 @@ def ask_bounded(
         except (BrokenPipeError, ConnectionResetError):
             pass  # it may have answered before it had read all
         response = connection.getresponse()
+        opened.append(response)
         if not 200 <= response.status < 300:
             said = " ".join(response.read(FAULT_BYTES).decode(errors="replace").split())
             raise RefusedRequest(f"answers {response.status}: {said or response.reason}")
@@ -84,6 +86,8 @@ def ask_bounded(
         raise BadAnswer(f"broke the connection off ({said}): look at the server's own log") from error
     finally:
         watch.cancel()
+        for response in opened:
+            response.close()
         connection.close()
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from zim_plugins.core import Predictor
+from zim_plugins.core import Predictor, Prompt
 
 from .crops import Fill, fill_crop, hole_boxes
 from .hole import CORE_ALPHA, GROW_PX, TAU, touches_border
@@ -14,6 +14,12 @@ from .matte import Target, hole_of, matte_of
 from .tiles import Picture, to_8_bits, to_depth
 from .unmix import recover_fringe
 
+FILLED_GROW_PX = 7
+"""Radius [px] by which a hole that is only filled is dilated.
+
+A predicted matte ends too early by some pixels, and what it misses would stay as thin lines of the object; un-mixing by
+such mattes leaves about half of the object's contrast: `benchmarks/inpaint_leftovers.py`.
+"""
 LARGE_HOLE = 0.35
 """Share of the picture beyond which a fill is rarely believable."""
 
@@ -40,8 +46,8 @@ def remove(
     inpainter: Inpainter | None = None,
     filled: Picture | None = None,
     tau: float = TAU,
-    grow_px: int = GROW_PX,
-    unmix: bool = True,
+    grow_px: int | None = None,
+    unmix: bool | None = None,
 ) -> Removal:
     """Take objects out of a picture.
 
@@ -56,8 +62,9 @@ def remove(
         inpainter: fills the hole; the best one installed by default.
         filled: the image as another tool filled it, of the same depth: taken in the hole instead of a filler's.
         tau: opacity above which a pixel belongs to the hole.
-        grow_px: radius by which the hole is dilated [px].
-        unmix: recover the background behind the fringe; else fill all of the hole.
+        grow_px: radius by which the hole is dilated [px]; by default `GROW_PX` where un-mixed, else `FILLED_GROW_PX`.
+        unmix: recover the background behind the fringe; else fill all of the hole. By default a matte that is given is
+            un-mixed, since its owner vouches for it, and one that a predictor made here is not, see `FILLED_GROW_PX`.
 
     Raises:
         EmptyMatte: the matte holds no object.
@@ -65,6 +72,7 @@ def remove(
         MissingExtra: no filler is installed.
     """
     alpha = matte_of(image, target, predictor)
+    unmix, grow_px = deserved(is_predicted(target), unmix=unmix, grow_px=grow_px)
     hole = hole_of(alpha, tau=tau, grow_px=grow_px)
     refuse_a_full_hole(hole)
     if filled is None:
@@ -77,6 +85,19 @@ def remove(
     if unmix:
         result = recover_fringe(image, alpha, hole, result)
     return Removal(result, alpha, hole, warnings_about(alpha, hole))
+
+
+def is_predicted(target: Target) -> bool:
+    """Tell whether a predictor makes some of the target's matte."""
+    if isinstance(target, Prompt | np.ndarray):
+        return isinstance(target, Prompt)
+    return any(isinstance(part, Prompt) for part in target)
+
+
+def deserved(predicted: bool, *, unmix: bool | None, grow_px: int | None) -> tuple[bool, int]:
+    """Whether a matte is un-mixed, and by how much its hole is dilated [px]; see `remove`."""
+    unmix = not predicted if unmix is None else unmix
+    return unmix, (GROW_PX if unmix else FILLED_GROW_PX) if grow_px is None else grow_px
 
 
 def repaint(

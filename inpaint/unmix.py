@@ -16,6 +16,8 @@ CLEAR_ALPHA = 0.1
 """Opacity below which a pixel shows the scene well enough to be a reference for it."""
 SOLID_ALPHA = 0.95
 """Opacity above which a pixel shows the object's own colours."""
+FAINTEST = 1 / 255
+"""Least opacity that an 8-bit matte can hold: what is fainter is clear."""
 OPAQUE_ALPHA = 0.98
 """Opacity from which nothing of the scene can be told: there the fill is taken whole."""
 NEAR_PX, MIDDLE_PX, FAR_PX = 7, 31, 61
@@ -89,7 +91,6 @@ def recover_fringe(
 class _Whole:
     """What is known of the whole object and its surroundings, whatever tile is looked at."""
 
-    is_hard: bool
     scene: Float32[np.ndarray, " 6"]
     """Mean of clear pixels: R, G, B and their squares."""
     solid: Float32[np.ndarray, " 6"]
@@ -133,7 +134,6 @@ class _Whole:
         covariance /= max(weights[0], 1e-6)
         spread, axes = np.linalg.eigh(covariance)
         return _Whole(
-            is_hard(alpha),
             scene,
             solid_mean,
             recovered[:3],
@@ -162,8 +162,8 @@ def trust_in_unmixing(
         whole: statistics of the whole object, where this is a tile of it.
 
     Returns:
-        Weight of the un-mixed background in [0, 1]. Where alpha is 0 it is 1: a soft matte that reaches 0 says that the
-        object ends there. A hard mask does not say so: there it is 0, and what its hole was grown by is filled.
+        Weight of the un-mixed background in [0, 1]. Where alpha is 0 it is 0: the hole reaches there only because it
+        was grown, and what it was grown by is filled.
     """
     whole = whole or _of_unit(picture, alpha, foreground)
     scene, variety = _local_moments(picture, _clear(alpha), FAR_PX, whole.scene)
@@ -175,15 +175,7 @@ def trust_in_unmixing(
     ) / np.maximum(1.0 - alpha, np.float32(1e-2)) ** 2
     of_fill = FILL_ERROR * variety + np.float32(1e-5)
     trust = np.where(alpha < OPAQUE_ALPHA, of_fill / (of_fill + error), 0.0)
-    return np.where(alpha <= 0.0, 0.0 if whole.is_hard else 1.0, trust).astype(np.float32)
-
-
-def is_hard(alpha: Float32[np.ndarray, "h w"]) -> bool:
-    """Tell a mask from a matte: more of its edge leaps from opaque to clear than has opacities in between."""
-    from scipy.ndimage import maximum_filter
-
-    leaps = (alpha <= 0.0) & (maximum_filter(alpha, 3) >= OPAQUE_ALPHA)
-    return int(leaps.sum()) > int(((alpha > 0.0) & (alpha < OPAQUE_ALPHA)).sum())
+    return np.where(alpha < FAINTEST, 0.0, trust).astype(np.float32)
 
 
 def strangeness(
