@@ -31,7 +31,6 @@ from PIL import Image
 from scipy.ndimage import uniform_filter
 
 from inpaint import load_inpainter
-from inpaint.crops import fill_by_crops
 from inpaint.evaluation.cli import CocoArgs, CompositesArgs
 from inpaint.evaluation.cli import main as evaluate
 from inpaint.evaluation.composites import Recipe, make_composite
@@ -152,9 +151,6 @@ def draw(data: Path, target: Path) -> None:
     """Details: picture, matte, the baselines, ours, truth; of each composite with the true matte, then zim_tiny's."""
     inpainter, predictor = load_inpainter("patchmatch"), load_predictor("zim_tiny", device="cpu")
 
-    def fill(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
-        return fill_by_crops(image, hole, inpainter.fill, max_side_px=inpainter.work_side_px or max(hole.shape))
-
     rows = []
     for cutout, background in SHOWN:
         background = background if background.startswith("sample:") else str(data / "inpaint/photos" / background)
@@ -166,9 +162,9 @@ def draw(data: Path, target: Path) -> None:
         found = predictor.predict(Prompt(box=tight_box(case.alpha > 0.5))).alpha
         ys, xs = busiest_window(regions_of(case.alpha).ring)
         for alpha in (case.alpha, found):
-            results = run_methods(case.image, alpha, ("alpha", "hard", "hard15", "ours"), fill, "shared")
+            results = run_methods(case.image, alpha, ("alpha", "hard", "hard15", "ours"), inpainter, "shared")
             matte = np.repeat(np.rint(alpha * 255).astype(np.uint8)[..., None], 3, axis=2)
-            tiles = [case.image, matte, *(result for result, _ in results.values()), case.clean]
+            tiles = [case.image, matte, *(made.result for made in results.values()), case.clean]
             small = [Image.fromarray(t[ys, xs]).resize((TILE_PX, TILE_PX), Image.Resampling.BICUBIC) for t in tiles]
             padded = [np.pad(np.asarray(t), ((0, 3), (0, 3), (0, 0)), constant_values=255) for t in small]
             rows.append(np.concatenate(padded, axis=1))

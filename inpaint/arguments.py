@@ -39,8 +39,9 @@ class HoleArgs(TaskArgs):
 
     tau: float = 0.02
     """Opacity above which a pixel of the matte belongs to the hole."""
-    grow: Annotated[int, arg(metavar="PX")] = 2
-    """Radius by which the hole is dilated [px]."""
+    grow: Annotated[int | None, arg(metavar="PX")] = None
+    """Radius by which the hole is dilated [px]: all of what it grows by is repainted. By default 2, and 7 for removals
+    that do not un-mix."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,10 @@ class RemoveArgs(PainterArgs, HoleArgs):
     backend: Annotated[str, arg(metavar="NAME")] = "auto"
     """What fills the hole: auto, lama, lama-cleaner, patchmatch, cv2, http://HOST:PORT of a lama-cleaner or IOPaint
     server, sd15, sd2, sdxl, flux-fill, FOLDER of a diffusers pipeline, or two, as in lama+sdxl."""
+    unmix: bool = False
+    """Recover the real background behind hair and soft edges also by a model's matte; by --mask it is the default."""
     no_unmix: bool = False
-    """Invent all of the hole, instead of recovering the real background behind hair and soft edges."""
+    """Invent all of the hole, also by --mask."""
 
 
 @dataclass(frozen=True)

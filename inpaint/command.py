@@ -43,6 +43,7 @@ def main(args: TaskArgs) -> int:
     try:
         sources, stems, orders = take_orders(args)
         _check(args, sources, orders)
+        _spare_inputs(args, sources, stems, orders)
     except ValueError as error:
         raise Misuse(one_line(error)) from error
     make = partial(make_work, args, orders)
@@ -148,6 +149,29 @@ def _hand_over(files: dict[str, Path], pictures: "Pictures") -> dict[str, object
     return {"files": {kind: str(path) for kind, path in files.items()}}
 
 
+def _spare_inputs(args: TaskArgs, sources: list[str], stems: list[str], orders: Orders) -> None:
+    """Raise ValueError where a result would be written over a file that is read: an image, a mask, a list."""
+    if args.out == STDOUT:
+        return
+    named = [*sources, args.list, args.objects]
+    for order in orders.values():
+        named += [order.mask, order.background]
+    inputs: dict[Path, str] = {}
+    for name in named:
+        if name is not None and name != STDOUT and Path(name).is_file():
+            inputs[Path(name).resolve()] = name
+    inodes = {(path.stat().st_dev, path.stat().st_ino): name for path, name in inputs.items()}
+    for stem in stems:
+        for kind in OUTPUTS[type(args)]:
+            for suffix in (".png", ".tif"):
+                path = Path(args.out) / f"{stem}_{kind}{suffix}"
+                if path.is_symlink() or not path.exists():
+                    continue  # results replace a link, not what it points to
+                found = inodes.get((path.stat().st_dev, path.stat().st_ino))
+                if found is not None and path.resolve() in inputs:
+                    raise ValueError(f"{path} would be written over the input {found}: choose another --out")
+
+
 def _there(path: Path) -> Path:
     """The file of an earlier run, which may be a TIFF where the picture's mode asked for it."""
     tiff = path.with_suffix(".tif")
@@ -172,10 +196,12 @@ def _check(args: TaskArgs, sources: list[str], orders: Orders) -> None:
         raise ValueError("standard input is one process's: leave out --jobs, or -")
     if args.out == STDOUT and (len(sources) > 1 or args.json):
         raise ValueError("--out - writes one picture to standard output: give one picture, without --json")
+    if isinstance(args, RemoveArgs) and args.unmix and args.no_unmix:
+        raise ValueError("--unmix and --no-unmix contradict each other: give one of them")
     if isinstance(args, HoleArgs):
         if not 0.0 <= args.tau < 1.0:
             raise ValueError(f"--tau is an opacity in [0, 1), got {args.tau:g}")
-        if args.grow < 0:
+        if args.grow is not None and args.grow < 0:
             raise ValueError(f"--grow is a radius of at least 0 px, got {args.grow}")
     for source, order in orders.items():
         if isinstance(args, FillArgs) and order.prompt is None:

@@ -5,8 +5,6 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from .inpainter import refuse_a_full_hole
-
 CONTEXT = 1.0
 """Margin round a hole, in units of the hole's longer side."""
 MIN_MARGIN_PX = 32
@@ -56,29 +54,6 @@ def hole_boxes(
                 new = (min(new[0], box[0]), min(new[1], box[1]), max(new[2], box[2]), max(new[3], box[3]))
         boxes.append(new)
     return boxes
-
-
-def fill_by_crops(
-    image: UInt8[np.ndarray, "h w 3"],
-    hole: Bool[np.ndarray, "h w"],
-    fill: Fill,
-    *,
-    context: float = CONTEXT,
-    max_side_px: int = 512,
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Fill each cluster of holes on a crop whose longer side is at most `max_side_px`; see `fill_crop`.
-
-    Raises:
-        ValueError: the hole covers the whole picture.
-    """
-    refuse_a_full_hole(hole)
-    filled = image.copy()
-    for x1, y1, x2, y2 in hole_boxes(hole, context=context):
-        crop = (slice(y1, y2), slice(x1, x2))
-        window, painted = fill_crop(image[crop], hole[crop], fill, max_side_px=max_side_px)
-        inside = hole[crop][window]
-        filled[crop][window][inside] = painted[inside]
-    return filled
 
 
 def fill_crop(

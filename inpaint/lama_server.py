@@ -2,12 +2,12 @@
 
 import base64
 import copy
-import http.client
 import io
 import json
-import urllib.error
-import urllib.request
+import struct
 import uuid
+import warnings
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float32, UInt8
 
 from zim_plugins.core import UnsupportedPrompt, ZimError
 
+from .bounded_http import BadAnswer, RefusedRequest, Unreachable, ask_bounded
 from .inpainter import FillSettings, paste, refuse_a_full_hole, refuse_settings
 
 START = (
@@ -25,6 +26,12 @@ DETECT_TIMEOUT_S = 10.0
 """Longest wait for a server to say what it is."""
 FILL_TIMEOUT_S = 600.0
 """Longest wait for one fill: a diffusion model on a CPU takes minutes."""
+SMALL_ANSWER_BYTES = 1 << 20
+"""What a server may need to say what it is, and beyond the pixels of an image."""
+BYTES_PER_PIXEL = 8
+"""Of an answer: RGBA of 16 bits, not compressed at all."""
+ANSWERS = ("PNG", "JPEG", "WEBP")
+"""Formats in which a server may answer."""
 DIFFUSION_STEPS, DIFFUSION_STRENGTH, DIFFUSION_GUIDANCE = 50, 1.0, 7.5
 TEXT_MODELS = ("sd1.5", "sd2", "anything4", "realisticVision1.4")
 """Models of lama-cleaner that paint by a text."""
@@ -42,7 +49,7 @@ class ServerInpainter:
     """Fill by the model that a lama-cleaner (1.x) or IOPaint (1.x) server runs.
 
     Which of the two it is is asked once. A server that runs a diffusion model follows a text. The picture goes over the
-    network as PNG, so nothing is lost.
+    network as PNG, so nothing is lost. The server is not trusted: size, total time and type of its answers are bounded.
 
     Args:
         url: http(s)://host:port.
@@ -103,24 +110,21 @@ class ServerInpainter:
         else:
             path = "/inpaint"
             kind, body = _multipart(self._form(prompt), {"image": picture, "mask": mask})
-        answer = self._request(path, body, kind, timeout_s=self._timeout_s)
-        try:
-            painted = np.asarray(PIL.Image.open(io.BytesIO(answer)).convert("RGB"))
-        except (OSError, SyntaxError) as error:
-            raise ServerError(f"{self._url} answered with something that is no picture: {answer[:80]!r}") from error
-        if painted.shape != image.shape:
-            raise ServerError(f"{self._url} answered with a picture of {painted.shape[:2]}, sent were {hole.shape}")
-        return paste(image, painted, hole)
+        limit = hole.size * BYTES_PER_PIXEL + SMALL_ANSWER_BYTES
+        answer = self._request(path, body, kind, timeout_s=self._timeout_s, limit=limit)
+        return paste(image, _decoded(answer, (hole.shape[0], hole.shape[1]), self._url), hole)
 
     def _ask(self) -> tuple[bool, str, bool]:
         """Whether it is IOPaint, its model's name, and whether that takes a text."""
         try:
-            known = json.loads(self._request("/api/v1/model", timeout_s=DETECT_TIMEOUT_S))
-            return True, known["name"], known["need_prompt"]
-        except (_Refused, ValueError, KeyError, TypeError):
+            known = json.loads(self._request("/api/v1/model", timeout_s=DETECT_TIMEOUT_S, limit=SMALL_ANSWER_BYTES))
+            return True, str(known["name"]), bool(known["need_prompt"])
+        except (_Refused, ValueError, KeyError, TypeError, RecursionError):
             pass  # lama-cleaner knows no such address
         try:
-            model = self._request("/model", timeout_s=DETECT_TIMEOUT_S).decode("ascii").strip()
+            model = (
+                self._request("/model", timeout_s=DETECT_TIMEOUT_S, limit=SMALL_ANSWER_BYTES).decode("ascii").strip()
+            )
         except (_Refused, UnicodeDecodeError):
             model = ""
         if not model or "<" in model:
@@ -185,21 +189,31 @@ class ServerInpainter:
             "controlnet_method": "control_v11p_sd15_canny",
         }
 
-    def _request(self, path: str, body: bytes | None = None, kind: str = "", *, timeout_s: float) -> bytes:
-        request = urllib.request.Request(self._url + path, data=body, headers={"Content-Type": kind} if kind else {})
+    def _request(self, path: str, body: bytes | None = None, kind: str = "", *, timeout_s: float, limit: int) -> bytes:
         try:
-            with urllib.request.urlopen(request, timeout=timeout_s) as response:
-                return response.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                said = error.read()[:300].decode(errors="replace").strip()
-            raise _Refused(f"{self._url}{path} answers {error.code}: {said or error.reason}") from error
-        except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):
-                raise ServerError(f"{self._url}{path} did not answer within {timeout_s:g} s") from error
-            raise ServerError(
-                f"no server answers at {self._url} ({getattr(error, 'reason', error)}): {START}"
-            ) from error
+            return ask_bounded(self._url + path, body, kind, timeout_s=timeout_s, limit_bytes=limit)
+        except Unreachable as error:
+            raise ServerError(f"no server answers at {self._url} ({error}): {START}") from error
+        except RefusedRequest as error:
+            raise _Refused(f"{self._url}{path} {error}") from error
+        except BadAnswer as error:
+            raise ServerError(f"{self._url}{path} {error}") from error
+
+
+def _decoded(answer: bytes, size: tuple[int, int], url: str) -> UInt8[np.ndarray, "h w 3"]:
+    """The image that a server sent, decoded only if it has the size that was asked for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a bomb is told by its size, below
+        try:
+            with PIL.Image.open(io.BytesIO(answer), formats=ANSWERS) as image:
+                if image.size != size[::-1]:
+                    (width, height), (h, w) = image.size, size
+                    raise ServerError(f"{url} answered with an image of {width}x{height} px, sent were {w}x{h} px")
+                return np.asarray(image.convert("RGB"))
+        except PIL.Image.DecompressionBombError as error:
+            raise ServerError(f"{url} answered with an image of absurd size: {error}") from error
+        except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, MemoryError) as error:
+            raise ServerError(f"{url} answered with something that is no image: {answer[:80]!r}") from error
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -5,15 +5,21 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from zim_plugins.core import Predictor
+from zim_plugins.core import Predictor, Prompt
 
 from .crops import Fill, fill_crop, hole_boxes
 from .hole import CORE_ALPHA, GROW_PX, TAU, touches_border
 from .inpainter import Inpainter, load_inpainter, refuse_a_full_hole
 from .matte import Target, hole_of, matte_of
-from .tiles import Picture, inner, tiles_over, to_8_bits, to_depth
+from .tiles import Picture, to_8_bits, to_depth
 from .unmix import recover_fringe
 
+FILLED_GROW_PX = 7
+"""Radius [px] by which a hole that is only filled is dilated.
+
+A predicted matte ends too early by some pixels, and what it misses would stay as thin lines of the object; un-mixing by
+such mattes leaves about half of the object's contrast: `benchmarks/inpaint_leftovers.py`.
+"""
 LARGE_HOLE = 0.35
 """Share of the picture beyond which a fill is rarely believable."""
 
@@ -38,9 +44,10 @@ def remove(
     *,
     predictor: Predictor | None = None,
     inpainter: Inpainter | None = None,
+    filled: Picture | None = None,
     tau: float = TAU,
-    grow_px: int = GROW_PX,
-    unmix: bool = True,
+    grow_px: int | None = None,
+    unmix: bool | None = None,
 ) -> Removal:
     """Take objects out of a picture.
 
@@ -53,9 +60,11 @@ def remove(
         target: what to remove.
         predictor: turns prompts into mattes; the best one on this machine by default.
         inpainter: fills the hole; the best one installed by default.
+        filled: the image as another tool filled it, of the same depth: taken in the hole instead of a filler's.
         tau: opacity above which a pixel belongs to the hole.
-        grow_px: radius by which the hole is dilated [px].
-        unmix: recover the background behind the fringe; else fill all of the hole.
+        grow_px: radius by which the hole is dilated [px]; by default `GROW_PX` where un-mixed, else `FILLED_GROW_PX`.
+        unmix: recover the background behind the fringe; else fill all of the hole. By default a matte that is given is
+            un-mixed, since its owner vouches for it, and one that a predictor made here is not, see `FILLED_GROW_PX`.
 
     Raises:
         EmptyMatte: the matte holds no object.
@@ -63,16 +72,32 @@ def remove(
         MissingExtra: no filler is installed.
     """
     alpha = matte_of(image, target, predictor)
+    unmix, grow_px = deserved(is_predicted(target), unmix=unmix, grow_px=grow_px)
     hole = hole_of(alpha, tau=tau, grow_px=grow_px)
     refuse_a_full_hole(hole)
-    inpainter = inpainter or load_inpainter()
-    result = repaint(image, hole, inpainter.fill, work_side_px=inpainter.work_side_px)
+    if filled is None:
+        inpainter = inpainter or load_inpainter()
+        result = repaint(image, hole, inpainter.fill, work_side_px=inpainter.work_side_px)
+    elif filled.shape != image.shape or filled.dtype != image.dtype:
+        raise ValueError(f"`filled` is {filled.shape} {filled.dtype}, the image {image.shape} {image.dtype}")
+    else:
+        result = np.where(hole[..., None], filled, image)
     if unmix:
-        for window, wide in tiles_over(hole & (alpha < 1)):
-            recovered = recover_fringe(image[wide], alpha[wide], hole[wide], result[wide])
-            inside = hole[window]
-            result[window][inside] = recovered[inner(window, wide)][inside]
+        result = recover_fringe(image, alpha, hole, result)
     return Removal(result, alpha, hole, warnings_about(alpha, hole))
+
+
+def is_predicted(target: Target) -> bool:
+    """Tell whether a predictor makes some of the target's matte."""
+    if isinstance(target, Prompt | np.ndarray):
+        return isinstance(target, Prompt)
+    return any(isinstance(part, Prompt) for part in target)
+
+
+def deserved(predicted: bool, *, unmix: bool | None, grow_px: int | None) -> tuple[bool, int]:
+    """Whether a matte is un-mixed, and by how much its hole is dilated [px]; see `remove`."""
+    unmix = not predicted if unmix is None else unmix
+    return unmix, (GROW_PX if unmix else FILLED_GROW_PX) if grow_px is None else grow_px
 
 
 def repaint(

@@ -12,9 +12,10 @@ from zim_plugins.core import Original, Raster
 from .arguments import CutoutArgs, FillArgs, RemoveArgs, ReplaceArgs, TaskArgs
 from .backgrounds import read_background
 from .filling import fill
+from .hole import GROW_PX
 from .inpainter import Inpainter
 from .orders import Order
-from .removal import Removal, remove
+from .removal import Removal, deserved, remove
 from .replacement import cutout, replace
 
 Said = dict[str, Any]
@@ -37,7 +38,7 @@ def act_on(args: TaskArgs, order: Order, image: Original, alpha: Alpha, painter:
         painter: gives the filler.
     """
     if isinstance(args, RemoveArgs):
-        return _remove(args, image, alpha, painter())
+        return _remove(args, order, image, alpha, painter())
     if isinstance(args, FillArgs):
         return _fill(args, order, image, alpha, painter())
     if isinstance(args, ReplaceArgs):
@@ -46,10 +47,15 @@ def act_on(args: TaskArgs, order: Order, image: Original, alpha: Alpha, painter:
     return _cutout(image, _within(image, alpha))
 
 
-def _remove(args: RemoveArgs, image: Original, alpha: Alpha, inpainter: Inpainter) -> tuple[Said, Pictures]:
-    unmix = not args.no_unmix
-    removal = remove(image.colours(), alpha, inpainter=inpainter, tau=args.tau, grow_px=args.grow, unmix=unmix)
-    return {"backend": inpainter.name, "unmix": unmix, **_about(removal)}, _repainted(image, removal, "removed")
+def _remove(
+    args: RemoveArgs, order: Order, image: Original, alpha: Alpha, inpainter: Inpainter
+) -> tuple[Said, Pictures]:
+    asked = True if args.unmix else False if args.no_unmix else None
+    unmix, grow_px = deserved(bool(order.prompts), unmix=asked, grow_px=args.grow)
+    removal = remove(image.colours(), alpha, inpainter=inpainter, tau=args.tau, grow_px=grow_px, unmix=unmix)
+    return {"backend": inpainter.name, "unmix": unmix, "grow_px": grow_px, **_about(removal)}, _repainted(
+        image, removal, "removed"
+    )
 
 
 def _fill(args: FillArgs, order: Order, image: Original, alpha: Alpha, inpainter: Inpainter) -> tuple[Said, Pictures]:
@@ -59,7 +65,7 @@ def _fill(args: FillArgs, order: Order, image: Original, alpha: Alpha, inpainter
         order.prompt or "",
         inpainter=inpainter,
         tau=args.tau,
-        grow_px=args.grow,
+        grow_px=GROW_PX if args.grow is None else args.grow,
         feather_px=args.feather,
     )
     said = {"backend": inpainter.name, "text": order.prompt, **_about(filling)}

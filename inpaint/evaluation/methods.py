@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from ..hole import matte_hole
-from ..unmix import recover_fringe
+from ..hole import GROW_PX
+from ..inpainter import Inpainter, refuse_a_full_hole
+from ..matte import hole_of
+from ..removal import FILLED_GROW_PX, remove, repaint
 
 DILATION_PX = 15
 """Side of the square that Inpaint Anything's examples dilate a mask by [px]."""
@@ -18,8 +21,6 @@ FAINTEST = 1 / 255
 Image = UInt8[np.ndarray, "h w 3"]
 Matte = Float32[np.ndarray, "h w"]
 Hole = Bool[np.ndarray, "h w"]
-Fill = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(image: UInt8 h w 3, hole: Bool h w) -> UInt8 h w 3; outside the hole the picture itself."""
 Fills = Literal["shared", "own"]
 """shared: all methods take their pixels from one fill of the union of their holes, so that they differ in nothing but
 how they use it. own: each method fills its own hole, as the tools do."""
@@ -36,11 +37,36 @@ class Method:
     """From picture, matte, hole and fill to the result inside the hole."""
 
 
+class Removed(NamedTuple):
+    """What a method made."""
+
+    result: Image
+    """RGB without the object; outside the hole the image."""
+    hole: Hole
+    twin: Image | None = None
+    """The same of the twin."""
+
+
 def dilated(mask: Hole, side_px: int = DILATION_PX) -> Hole:
     """Dilate a mask by a square of an odd side, once, as Inpaint Anything does."""
     from scipy.ndimage import maximum_filter
 
     return np.asarray(maximum_filter(mask, side_px, mode="constant"))
+
+
+def _remove(image: Image, alpha: Matte, hole: Hole, fill: Image) -> Image:
+    """What ships."""
+    return np.asarray(remove(image, alpha, filled=fill, unmix=True).image)
+
+
+def _remove_by_fill(image: Image, alpha: Matte, hole: Hole, fill: Image) -> Image:
+    """What ships, with `unmix=False`."""
+    return np.asarray(remove(image, alpha, filled=fill, unmix=False, grow_px=GROW_PX).image)
+
+
+def _take_grown(image: Image, alpha: Matte, hole: Hole, fill: Image) -> Image:
+    """What ships for mattes that a model made."""
+    return np.asarray(remove(image, alpha, filled=fill, unmix=False).image)
 
 
 def _take_fill(image: Image, alpha: Matte, hole: Hole, fill: Image) -> Image:
@@ -55,9 +81,10 @@ def _composite(image: Image, alpha: Matte, hole: Hole, fill: Image) -> Image:
 
 
 METHODS: dict[str, Method] = {
-    "ours": Method("support, un-mixed", matte_hole, recover_fringe),
-    "support": Method("support, filled", matte_hole, _take_fill),
-    "alpha": Method("alpha compositing", matte_hole, _composite),
+    "ours": Method("support, un-mixed", hole_of, _remove),
+    "grown": Method("support, filled, grown 7 px", partial(hole_of, grow_px=FILLED_GROW_PX), _take_grown),
+    "support": Method("support, filled", hole_of, _remove_by_fill),
+    "alpha": Method("alpha compositing", hole_of, _composite),
     "hard": Method("alpha > 0.5", lambda alpha: alpha > 0.5, _take_fill),
     "hard15": Method("alpha > 0.5, dilated 15 px", lambda alpha: dilated(alpha > 0.5), _take_fill),
     "ia": Method("Inpaint Anything: alpha > 0, dilated 15 px", lambda alpha: dilated(alpha >= FAINTEST), _take_fill),
@@ -67,19 +94,17 @@ without soft edges it is the same as `hard15`."""
 
 
 def run_methods(
-    image: Image, alpha: Matte, methods: Sequence[str], fill: Fill, fills: Fills
-) -> dict[str, tuple[Image, Hole]]:
+    image: Image, alpha: Matte, methods: Sequence[str], inpainter: Inpainter, fills: Fills, *, twin: Image | None = None
+) -> dict[str, Removed]:
     """Remove the object by each method.
 
     Args:
         image: RGB.
         alpha: the matte that all are given, in [0, 1].
         methods: of `METHODS`.
-        fill: the filler.
+        inpainter: the filler.
         fills: whether all take one fill or each its own.
-
-    Returns:
-        Of each method the result and its hole; outside the hole it is the picture.
+        twin: the same image with the object in other colours: removed once more, over the first one's fill.
 
     Raises:
         EmptyMatte: the matte holds no object.
@@ -93,7 +118,11 @@ def run_methods(
         to_fill = union if fills == "shared" else hole
         key = to_fill.tobytes()
         if key not in filled:
-            filled[key] = fill(image, to_fill)
-        merged = METHODS[name].merge(image, alpha, hole, filled[key])
-        results[name] = (np.where(hole[..., None], merged, image), hole)
+            refuse_a_full_hole(to_fill)
+            filled[key] = np.asarray(repaint(image, to_fill, inpainter.fill, work_side_px=inpainter.work_side_px))
+        merged = [
+            np.where(hole[..., None], METHODS[name].merge(one, alpha, hole, filled[key]), one)
+            for one in (image, *(() if twin is None else (twin,)))
+        ]
+        results[name] = Removed(merged[0], hole, merged[1] if twin is not None else None)
     return results

@@ -10,7 +10,7 @@ PERFECT_DB = 100.0
 RING = (0.01, 0.5)
 """Opacities, exclusive, between which a pixel belongs to the ring: the object's fringe."""
 CONTRAST_FLOOR = 1e-3
-"""Least mean squared contrast, RGB in [0, 1], at which a ghost can be told."""
+"""Least mean squared contrast, RGB in [0, 1], at which a leftover can be told."""
 SSIM_WINDOW_PX = 7
 SEAM_AWAY_PX = 8
 """Distance from the hole's rim at which the seam score looks for its reference [px]."""
@@ -87,35 +87,50 @@ def ssim_map(
     return np.asarray(full, dtype=np.float64).mean(axis=2)
 
 
-def ghost(
-    result: UInt8[np.ndarray, "h w 3"],
-    clean: UInt8[np.ndarray, "h w 3"],
-    alpha: Float32[np.ndarray, "h w"],
-    foreground: Float32[np.ndarray, "h w 3"],
-) -> float | None:
-    """How much of the object is left in its ring, as a share: 0 none, 1 all of it, below 0 too much was taken.
+def exchanged(foreground: Float32[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"]) -> np.ndarray:
+    """Other colours for an object: each channel moved by half its range, dark ones up and light ones down.
 
-    Least squares: the slope of the error (result - clean) on the object's contribution alpha (F - B), over the ring.
-    Alpha compositing leaves 1 - alpha of it. Noise that has nothing to do with the object does not move it.
+    Texture and outline stay; hue and lightness do not.
 
     Args:
-        result: RGB, the object removed.
-        clean: RGB, the truth.
+        foreground: straight colours, RGB in [0, 1].
+        alpha: opacity in [0, 1], the weight by which a channel is called dark or light.
+    """
+    mean = np.einsum("hwc,hw->c", foreground, alpha) / max(float(alpha.sum()), 1e-6)
+    return np.clip(foreground + np.where(mean < 0.5, np.float32(0.5), np.float32(-0.5)), 0.0, 1.0).astype(np.float32)
+
+
+def leftover(
+    first: UInt8[np.ndarray, "h w 3"],
+    second: UInt8[np.ndarray, "h w 3"],
+    alpha: Float32[np.ndarray, "h w"],
+    first_colours: Float32[np.ndarray, "h w 3"],
+    second_colours: Float32[np.ndarray, "h w 3"],
+) -> float | None:
+    """Share of the object's contrast that is left in its ring, told by exchanging the object's colours.
+
+    Two images differ in nothing but the object's colours; it is removed from both, with one matte and one fill.
+    Whatever the two results differ by is the object's. The root mean square of that, over the ring, is divided by that
+    of what the images differed by, alpha (F1 - F2). 0: nothing of the object is left, whatever the fill looks like.
+    1: all of it.
+
+    Args:
+        first: RGB, the object removed.
+        second: RGB, the object of the other colours removed.
         alpha: the object's true opacity in [0, 1].
-        foreground: its true straight colours, RGB in [0, 1].
+        first_colours: its true straight colours, RGB in [0, 1].
+        second_colours: the other colours.
 
     Returns:
-        The share; None where object and scene have one colour, or there is no ring.
+        The share, at least 0; None where the two have one colour, or there is no ring.
     """
     ring = regions_of(alpha).ring
-    if not ring.any():
+    planted = alpha[ring].astype(np.float64)[:, None] * (first_colours[ring].astype(np.float64) - second_colours[ring])
+    strength = float((planted**2).sum())
+    if not ring.any() or strength < CONTRAST_FLOOR * ring.sum():
         return None
-    truth = clean[ring].astype(np.float64) / 255
-    trace = alpha[ring].astype(np.float64)[:, None] * (foreground[ring] - truth)
-    strength = float((trace**2).sum())
-    if strength < CONTRAST_FLOOR * ring.sum():
-        return None
-    return float(((result[ring] / 255.0 - truth) * trace).sum() / strength)
+    left = (first[ring].astype(np.float64) - second[ring]) / 255.0
+    return float(np.sqrt((left**2).sum() / strength))
 
 
 def seam(result: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> float | None:

@@ -23,7 +23,7 @@ from .scoring import COLUMNS, LOWER_IS_BETTER, NEITHER_IS_BETTER
 
 LEAST_CASES = 6
 """Fewer cases than these are not tested: Wilcoxon's test cannot reach 0.05 below."""
-TESTED = ("hole_psnr", "ring_psnr", "ring_ssim", "ghost", "lpips", "seam", "clip_gone_1", "clip_distance")
+TESTED = ("hole_psnr", "ring_psnr", "ring_ssim", "leftover", "lpips", "seam", "clip_gone_1", "clip_distance")
 """Scores that pairs are compared by."""
 WORST = 12
 

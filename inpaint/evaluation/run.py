@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,10 @@ from zim_plugins.evaluation.models import model_slug
 from zim_plugins.evaluation.prompts import object_mask
 from zim_plugins.training.prompting import tight_box
 
-from ..crops import fill_by_crops
 from ..inpainter import Inpainter, load_inpainter
 from .cases import Case, Listed
 from .methods import Fills, run_methods
-from .scoring import NO_NETWORKS, Networks, draw_removal, score_result
+from .scoring import NO_NETWORKS, Networks, draw_removal, score_result, twin_of
 
 TRUTH = "truth"
 """The name of the true matte, or of the drawn mask, among the mattes."""
@@ -149,13 +148,15 @@ def _evaluate(
     for name, filler in fillers.items():
         rows = [row for row in every if row["filler"] == name]
         try:
-            results = run_methods(case.image, alpha, plan.methods, partial(_fill, filler), plan.fills)
+            results = run_methods(case.image, alpha, plan.methods, filler, plan.fills, twin=twin_of(case))
         except (ZimError, ValueError, RuntimeError, MemoryError) as error:
             failed("removal failed", error, rows)
             continue
         for row in rows:
-            result, hole = results[row["method"]]
-            row |= score_result(result, hole, alpha, case, box=box, category=listed.category, networks=networks)
+            result, hole, twin = results[row["method"]]
+            row |= score_result(
+                result, hole, alpha, case, box=box, category=listed.category, twin=twin, networks=networks
+            )
             stem = f"{_slug(listed.key)}-{model_slug(matte)}-{model_slug(name)}-{row['method']}"
             if plan.pictures:
                 row["drawn"] = f"pictures/{stem}.jpg"
@@ -174,10 +175,6 @@ def _matte(predictor: Predictor, case: Case, box: Float[np.ndarray, " 4"]) -> Fl
     if alpha.shape != case.alpha.shape:
         raise ValueError(f"the matte is {alpha.shape}, its picture {case.alpha.shape} (height, width)")
     return alpha
-
-
-def _fill(filler: Inpainter, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    return fill_by_crops(image, hole, filler.fill, max_side_px=filler.work_side_px or max(hole.shape))
 
 
 def describe_plan(plan: Plan) -> dict[str, Any]:

@@ -6,25 +6,25 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from zim_plugins.core import write_image
+from zim_plugins.core import composite, write_image
 from zim_plugins.evaluation.metrics import iou
 
 from .cases import Case
 from .clip import CLIP_RANKS, Clip
 from .fid import Inception
-from .metrics import ghost, hole_psnr, psnr, regions_of, seam, sharpness, ssim_map
+from .metrics import exchanged, hole_psnr, leftover, psnr, regions_of, seam, sharpness, ssim_map
 from .perceptual import Lpips
 
 TRUTH_COLUMNS = (
     *("hole_psnr", "ring_psnr", "given_ring_psnr", "core_psnr", "outside_psnr"),
-    *("ring_ssim", "core_ssim", "outside_ssim", "ghost", "lpips"),
+    *("ring_ssim", "core_ssim", "outside_ssim", "leftover", "lpips"),
 )
-"""Scores that need the clean picture; `ghost` also needs the object's colours, `lpips` weights."""
+"""Scores that need the clean picture; `leftover` also needs the object's colours, `lpips` weights."""
 PLAIN_COLUMNS = ("seam", "sharpness", "uncovered", "hole_share", "iou")
 """Scores that need neither clean picture nor weights."""
 CLIP_COLUMNS = (*(f"clip_gone_{k}" for k in CLIP_RANKS), "clip_distance", "clip_text_drop")
 COLUMNS = (*TRUTH_COLUMNS, *PLAIN_COLUMNS, *CLIP_COLUMNS)
-LOWER_IS_BETTER = frozenset({"ghost", "lpips", "uncovered"})
+LOWER_IS_BETTER = frozenset({"leftover", "lpips", "uncovered"})
 NEITHER_IS_BETTER = frozenset({"seam", "sharpness", "hole_share"})
 """1 is what the first two should be near; the third tells how much was repainted."""
 TILE_PX, TILE_GAP_PX = 180, 4
@@ -52,6 +52,7 @@ def score_result(
     *,
     box: Float[np.ndarray, " 4"],
     category: str = "",
+    twin: UInt8[np.ndarray, "h w 3"] | None = None,
     networks: Networks = NO_NETWORKS,
 ) -> Scores:
     """Score one removal; None where a score is undefined or what it needs is not there.
@@ -63,6 +64,7 @@ def score_result(
         case: the truth.
         box: tight box of the object, X1 Y1 X2 Y2 [px].
         category: what the object is.
+        twin: RGB, the object removed from `twin_of(case)` with the same matte and fill, for `leftover`.
         networks: what needs weights.
     """
     scores: Scores = dict.fromkeys(COLUMNS)
@@ -77,9 +79,9 @@ def score_result(
         scores["hole_psnr"] = hole_psnr(result, case.clean, regions.support)
         scores |= {f"{name}_psnr": psnr(result, case.clean, part) for name, part in parts.items() if part.any()}
         scores |= _ssims(result, case.clean, parts)
-        if case.foreground is not None:
-            left = ghost(result, case.clean, case.alpha, case.foreground)
-            scores["ghost"] = None if left is None else abs(left)
+        if case.foreground is not None and twin is not None:
+            other = exchanged(case.foreground, case.alpha)
+            scores["leftover"] = leftover(result, twin, case.alpha, case.foreground, other)
         if networks.lpips is not None:
             scores["lpips"] = networks.lpips(result, case.clean, regions.support)
     scores["seam"], scores["sharpness"] = seam(result, hole), sharpness(result, hole)
@@ -90,6 +92,15 @@ def score_result(
         scores |= {f"clip_gone_{k}": float(gone) for k, gone in clip.gone.items()}
         scores |= {"clip_distance": clip.distance, "clip_text_drop": clip.text_drop}
     return {name: None if value is None else float(f"{value:.9g}") for name, value in scores.items()}
+
+
+def twin_of(case: Case) -> UInt8[np.ndarray, "h w 3"] | None:
+    """The case's image with the object in other colours; None where its own are not known."""
+    if case.clean is None or case.foreground is None:
+        return None
+    other = exchanged(case.foreground, case.alpha)
+    mixed = composite(other, case.alpha, case.clean.astype(np.float32) / np.float32(255.0))
+    return np.rint(mixed * 255).astype(np.uint8)
 
 
 def draw_removal(path: Path, result: UInt8[np.ndarray, "h w 3"], case: Case, box: Float[np.ndarray, " 4"]) -> None:

@@ -17,7 +17,7 @@ NAMES = {
     "ring_ssim": "ring SSIM",
     "core_ssim": "core SSIM",
     "outside_ssim": "outside SSIM",
-    "ghost": "ghost",
+    "leftover": "leftover",
     "lpips": "LPIPS",
     "seam": "seam",
     "sharpness": "sharpness",
@@ -31,7 +31,7 @@ NAMES = {
 BLOCKS = {
     "against the clean picture": (
         *("hole_psnr", "ring_psnr", "given_ring_psnr", "core_psnr", "outside_psnr"),
-        *("ring_ssim", "core_ssim", "outside_ssim", "ghost", "lpips"),
+        *("ring_ssim", "core_ssim", "outside_ssim", "leftover", "lpips"),
     ),
     "without a clean picture": ("seam", "sharpness", "uncovered", "hole_share", "iou"),
     "by CLIP": CLIP_COLUMNS,
@@ -40,7 +40,7 @@ NOTES = {
     "against the clean picture": (
         "hole: all squared error of the picture per pixel of the true support; ring: true alpha in (0.01, 0.5); given "
         "ring: the same of the matte that was given; core: true alpha at least 0.5; outside: true alpha 0; PSNR in dB, "
-        "at most 100. ghost: share of the object that is left in the ring."
+        "at most 100. leftover: share of the object's contrast that is left in the ring."
     ),
     "without a clean picture": (
         "seam: change across the hole's rim, relative to 8 px outside (near 1 is good); sharpness: change inside the "

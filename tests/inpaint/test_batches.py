@@ -13,9 +13,18 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from inpaint.cli import parse
+from inpaint.command import main
+from zim_plugins.commands.session import run
+
 pytest.importorskip("patchmatch")
 
 COMMAND = [sys.executable, "-W", "error::UserWarning", "-c", "from inpaint.cli import entrypoint; entrypoint()"]
+
+
+def cli(arguments: list[str]) -> int:
+    """What `zim-inpaint` does with these arguments."""
+    return run(main, parse(arguments), package="inpaint")
 
 
 @pytest.fixture
@@ -106,3 +115,19 @@ def test_killed_runs_leave_whole_files_and_no_worker(pictures) -> None:
     process.kill()
     process.communicate(timeout=60)  # returns once the workers too have let go of the pipes
     contents(out)
+
+
+@pytest.mark.parametrize("kind", ["alpha", "hole", "removed"])
+@pytest.mark.parametrize("out", [".", "{folder}", "sub/.."])
+def test_inputs_are_never_overwritten(scene, tmp_path: Path, monkeypatch, capsys, kind: str, out: str) -> None:
+    """A mask that is called as a result would be is not replaced by it: exit 2, nothing done."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    PIL.Image.fromarray(scene.image).save("photo.png")
+    mask = Path(f"photo_{kind}.png")
+    PIL.Image.fromarray((scene.alpha * 65535).astype(np.uint16)).save(mask)
+    before = mask.read_bytes()
+    assert cli(["photo.png", "--mask", str(mask), "--out", out.format(folder=tmp_path)]) == 2
+    assert "would be written over the input" in capsys.readouterr().err
+    assert mask.read_bytes() == before and sorted(p.name for p in tmp_path.iterdir()) == ["photo.png", mask.name, "sub"]
+    assert cli(["photo.png", "--mask", str(mask), "--out", "results", "--backend", "patchmatch"]) == 0

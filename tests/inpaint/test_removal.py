@@ -6,9 +6,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from inpaint.hole import EmptyMatte
+from inpaint.hole import EmptyMatte, matte_hole
 from inpaint.inpainter import load_inpainter
-from inpaint.removal import remove
+from inpaint.removal import FILLED_GROW_PX, remove
 from zim_plugins.core import Prompt, composite
 
 
@@ -120,3 +120,14 @@ def test_real_hair_over_real_photographs(cutout: str, photo: str, test_data: Pat
     assert psnr(removal.image, truth, ring) > psnr(filled.image, truth, ring) + 2
     assert psnr(removal.image, truth, removal.hole) > psnr(filled.image, truth, removal.hole)
     assert np.array_equal(removal.image[~removal.hole], image[~removal.hole])
+
+
+def test_a_predicted_matte_is_filled_and_grown_and_a_given_one_un_mixed(scene, fake_predictor) -> None:
+    prompt = Prompt.from_point(80, 64)
+    made = remove(scene.image, prompt, predictor=fake_predictor, inpainter=FlatInpainter())
+    by_hand = remove(scene.image, made.alpha, inpainter=FlatInpainter(), unmix=False)
+    assert np.array_equal(made.image, by_hand.image)
+    assert np.array_equal(made.hole, matte_hole(made.alpha, grow_px=FILLED_GROW_PX))
+    given = remove(scene.image, scene.alpha, inpainter=FlatInpainter())
+    assert np.array_equal(given.hole, matte_hole(scene.alpha, grow_px=2))
+    assert np.array_equal(given.image, remove(scene.image, scene.alpha, inpainter=FlatInpainter(), unmix=True).image)

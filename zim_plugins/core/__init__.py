@@ -14,6 +14,7 @@ from zim_plugins.core.everything import ObjectMatte as ObjectMatte
 from zim_plugins.core.everything import matte_everything as matte_everything
 from zim_plugins.core.foreground import composite as composite
 from zim_plugins.core.foreground import estimate_foreground as estimate_foreground
+from zim_plugins.core.foreground import foreground_colours as foreground_colours
 from zim_plugins.core.foreground import unmix_background as unmix_background
 from zim_plugins.core.image_io import Image as Image
 from zim_plugins.core.image_io import expand_inputs as expand_inputs

@@ -44,8 +44,8 @@ def test_a_run_writes_the_whole_report(done: Path) -> None:
     report = report_of(done)
     assert report["counts"] == {"rows": 35, "scored": 35, "failures": 0}
     assert mean(report, "ours", "ring_psnr") > mean(report, "alpha", "ring_psnr") + 3
-    assert mean(report, "ours", "ghost") < 0.1 < mean(report, "alpha", "ghost")
-    assert mean(report, "hard", "ghost") == pytest.approx(1, abs=0.05)
+    assert mean(report, "ours", "leftover") < 0.1 < mean(report, "alpha", "leftover")
+    assert mean(report, "hard", "leftover") == pytest.approx(1, abs=0.05)
     assert report["means"][0]["scores"]["hole_psnr"]["n"] == 7
     tested = {(t["first"], t["second"], t["score"]): t for t in report["paired"]}
     found = tested["ours", "alpha", "ring_psnr"]

@@ -3,12 +3,23 @@
 import numpy as np
 import pytest
 
+from inpaint import remove
 from inpaint.evaluation.methods import METHODS, dilated, run_methods
 from inpaint.hole import EmptyMatte, matte_hole
 
 
-def green(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    return np.where(hole[..., None], np.array([0, 255, 0], np.uint8), image)
+class Green:
+    """A filler that paints green and counts how often it is asked."""
+
+    name = "green"
+    work_side_px = None
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def fill(self, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+        self.asked += 1
+        return np.where(hole[..., None], np.array([0, 255, 0], np.uint8), image)
 
 
 def test_dilation_is_opencvs(rng: np.random.Generator) -> None:
@@ -20,49 +31,51 @@ def test_dilation_is_opencvs(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("fills", ["shared", "own"])
 def test_every_method_repaints_its_own_hole_and_nothing_else(scene, fills: str) -> None:
-    results = run_methods(scene.image, scene.alpha, list(METHODS), green, fills)
+    results = run_methods(scene.image, scene.alpha, list(METHODS), Green(), fills)
     expected = {
         "ours": matte_hole(scene.alpha),
+        "grown": matte_hole(scene.alpha, grow_px=7),
         "support": matte_hole(scene.alpha),
         "alpha": matte_hole(scene.alpha),
         "hard": scene.alpha > 0.5,
         "hard15": dilated(scene.alpha > 0.5),
         "ia": dilated(np.floor(scene.alpha * 255) > 0),
     }
-    for name, (result, hole) in results.items():
+    for name, (result, hole, _) in results.items():
         assert np.array_equal(hole, expected[name]), name
         assert np.array_equal(result[~hole], scene.image[~hole]), name
-    for name in ("support", "hard", "hard15", "ia"):
-        result, hole = results[name]
+    for name in ("grown", "support", "hard", "hard15", "ia"):
+        result, hole, _ = results[name]
         assert (result[hole] == (0, 255, 0)).all()
 
 
 def test_alpha_compositing_is_lama_cleaners_formula(scene) -> None:
-    result, hole = run_methods(scene.image, scene.alpha, ["alpha"], green, "own")["alpha"]
+    result, hole, _ = run_methods(scene.image, scene.alpha, ["alpha"], Green(), "own")["alpha"]
     mixed = scene.alpha[..., None] * np.array([0, 255, 0]) + (1 - scene.alpha[..., None]) * scene.image
     assert np.abs(result[hole].astype(float) - mixed[hole]).max() <= 0.51
 
 
 def test_on_a_hard_mask_inpaint_anything_is_the_dilated_mask(scene) -> None:
     hard = (scene.alpha > 0.5).astype(np.float32)
-    results = run_methods(scene.image, hard, ["ia", "hard15"], green, "own")
+    results = run_methods(scene.image, hard, ["ia", "hard15"], Green(), "own")
     assert np.array_equal(results["ia"][1], results["hard15"][1])
 
 
 def test_a_shared_fill_is_made_once_and_own_ones_once_a_hole(scene) -> None:
-    asked: list[int] = []
+    green = Green()
+    run_methods(scene.image, scene.alpha, list(METHODS), green, "shared")
+    assert green.asked == 1
+    run_methods(scene.image, scene.alpha, ["ours", "support", "alpha", "hard"], green, "own")
+    assert green.asked == 3
 
-    def counting(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
-        asked.append(int(hole.sum()))
-        return green(image, hole)
 
-    run_methods(scene.image, scene.alpha, list(METHODS), counting, "shared")
-    assert len(asked) == 1
-    asked.clear()
-    run_methods(scene.image, scene.alpha, ["ours", "support", "alpha", "hard"], counting, "own")
-    assert len(asked) == 2
+def test_what_is_scored_is_what_ships(scene) -> None:
+    made = run_methods(scene.image, scene.alpha, ["ours", "grown"], Green(), "own")
+    for name, unmix in (("ours", None), ("grown", False)):
+        shipped = remove(scene.image, scene.alpha, inpainter=Green(), unmix=unmix)
+        assert np.array_equal(made[name].result, shipped.image) and np.array_equal(made[name].hole, shipped.hole)
 
 
 def test_an_empty_matte_is_refused(scene) -> None:
     with pytest.raises(EmptyMatte):
-        run_methods(scene.image, np.zeros_like(scene.alpha), ["ours"], green, "own")
+        run_methods(scene.image, np.zeros_like(scene.alpha), ["ours"], Green(), "own")

@@ -4,16 +4,19 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from inpaint.evaluation.cases import Case
 from inpaint.evaluation.metrics import (
     PERFECT_DB,
-    ghost,
+    exchanged,
     hole_psnr,
+    leftover,
     psnr,
     regions_of,
     seam,
     sharpness,
     ssim_map,
 )
+from inpaint.evaluation.scoring import twin_of
 from inpaint.hole import matte_hole
 
 
@@ -88,23 +91,40 @@ def test_regions_by_opacity() -> None:
     assert regions.outside[0].tolist() == [True, False, False, False, False, False]
 
 
-@pytest.mark.parametrize("share", [-0.2, 0.0, 0.1, 0.25, 0.5, 1.0])
-def test_ghost_finds_the_share_of_the_object_that_was_planted(scene, share: float) -> None:
-    colour = np.array([0.75, 0.1, 0.15], np.float32)
-    foreground = np.broadcast_to(colour, scene.image.shape).astype(np.float32)
-    truth = scene.background.astype(np.float64)
-    planted = truth + share * scene.alpha[..., None] * (255 * foreground - truth)
-    result = np.clip(np.rint(planted), 0, 255).astype(np.uint8)
-    assert ghost(result, scene.background, scene.alpha, foreground) == pytest.approx(share, abs=0.01)
+def twins(scene, share: float, fill: np.ndarray) -> tuple:
+    """Both results where this share of the object stands over a fill, and what `leftover` wants besides."""
+    colours = np.broadcast_to(np.array([0.75, 0.1, 0.15], np.float32), scene.image.shape).astype(np.float32)
+    other = exchanged(colours, scene.alpha)
+    weight = share * scene.alpha[..., None]
+    made = [np.rint(fill + weight * (255 * c - fill)).astype(np.uint8) for c in (colours, other)]
+    return *made, scene.alpha, colours, other
 
 
-def test_ghost_is_blind_to_noise_and_silent_where_nothing_can_be_told(scene, noisy: np.ndarray) -> None:
-    foreground = np.full(scene.image.shape, 0.9, np.float32)
-    found = ghost(noisy, scene.background, scene.alpha, foreground)
-    assert found is not None and abs(found) < 0.03
-    assert ghost(noisy, scene.background, np.zeros_like(scene.alpha), foreground) is None
-    same = scene.background.astype(np.float32) / 255
-    assert ghost(noisy, scene.background, scene.alpha, same) is None
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 1.0])
+def test_leftover_finds_the_share_of_the_object_that_was_planted(scene, share: float) -> None:
+    assert leftover(*twins(scene, share, scene.background.astype(np.float64))) == pytest.approx(share, abs=0.01)
+
+
+def test_leftover_of_an_unrelated_fill_is_that_of_nothing(scene, rng) -> None:
+    unrelated = rng.integers(0, 256, scene.image.shape).astype(np.float64)
+    assert leftover(*twins(scene, 0.0, unrelated)) == 0.0
+    assert leftover(*twins(scene, 0.5, unrelated)) == pytest.approx(0.5, abs=0.01)
+
+
+def test_leftover_of_the_untouched_images_is_one_and_too_much_taken_counts(scene) -> None:
+    colours = np.broadcast_to(np.array([0.75, 0.1, 0.15], np.float32), scene.image.shape).astype(np.float32)
+    other = exchanged(colours, scene.alpha)
+    case = Case(scene.image, scene.alpha, scene.background, colours)
+    twin = twin_of(case)
+    assert leftover(scene.image, twin, scene.alpha, colours, other) == pytest.approx(1.0, abs=0.01)
+    negative = twins(scene, 0.3, scene.background.astype(np.float64))
+    assert leftover(negative[1], negative[0], *negative[2:]) == pytest.approx(0.3, abs=0.01)
+
+
+def test_leftover_is_silent_where_nothing_can_be_told(scene) -> None:
+    first, second, alpha, colours, other = twins(scene, 0.5, scene.background.astype(np.float64))
+    assert leftover(first, second, np.zeros_like(alpha), colours, other) is None
+    assert leftover(first, second, alpha, colours, colours) is None
 
 
 def test_seam_rises_with_a_planted_step_and_is_one_without(rng: np.random.Generator) -> None:

@@ -1,0 +1,107 @@
+"""What removal leaves of an object, and what un-mixing gains, side by side: one run through the public `remove`.
+
+    python benchmarks/inpaint_leftovers.py DATA [--model zim_tiny] [--half report|choose] [--cases 10] [--out FILE]
+
+Composites are those of `inpaint_composites.py` (part `cutouts`; `choose` is the half that constants may be chosen on).
+Each is emptied twice, with the object's colours exchanged the second time, over one fill of the hole: see
+`inpaint.evaluation.metrics.leftover`. Two minutes on two cores.
+"""
+
+import argparse
+import json
+import os
+import platform
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from inpaint_composites import SAMPLES
+
+from inpaint import load_inpainter, remove
+from inpaint.evaluation.cases import Case
+from inpaint.evaluation.composites import make_composite, plan_composites
+from inpaint.evaluation.methods import run_methods
+from inpaint.evaluation.metrics import exchanged, leftover, psnr, regions_of
+from inpaint.evaluation.scoring import twin_of
+from zim_plugins.core import Prompt, load_predictor
+from zim_plugins.training.library import CLICK_BENCHMARK_IDS
+from zim_plugins.training.prompting import tight_box
+
+WAYS = {
+    "un-mixed": {"unmix": True, "grow_px": 2},
+    "fill alone": {"unmix": False, "grow_px": 2},
+    "un-mixed, grow 7": {"unmix": True, "grow_px": 7},
+    "fill alone, grow 7": {"unmix": False, "grow_px": 7},
+}
+"""Arguments of `remove`. The first is the default for mattes that are given, the last that for mattes that a model made
+of a prompt."""
+BASELINES = ("alpha", "hard", "hard15")
+
+
+def main() -> None:
+    """Measure, print a table and write a record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--model", default="zim_tiny")
+    parser.add_argument("--half", choices=("report", "choose"), default="report")
+    parser.add_argument("--cases", type=int, default=10)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    predictor, inpainter = load_predictor(args.model, device="cpu"), load_inpainter("patchmatch")
+    scores: dict[str, list[float | None]] = {}
+    for case in cases(args.data, args.half, args.cases):
+        predictor.set_image(case.image)
+        found = predictor.predict(Prompt(box=tight_box(case.alpha > 0.5))).alpha
+        for matte, alpha in (("truth", case.alpha), (args.model, found)):
+            for name, value in score(case, alpha, inpainter).items():
+                scores.setdefault(f"{matte}, {name}", []).append(value)
+    means = {name: round(float(np.mean([v for v in values if v is not None])), 3) for name, values in scores.items()}
+    print("\n".join(f"{name:45} {value:8.3f}" for name, value in means.items()))
+    if args.out:
+        record = {
+            "what": "leftover in the ring (0 nothing, 1 all) and ring PSNR [dB] of removals, means over composites",
+            "date": time.strftime("%Y-%m-%d"),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared",
+            "model": args.model,
+            "half": args.half,
+            "cases": args.cases,
+            "means": means,
+        }
+        args.out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def cases(data: Path, half: str, limit: int) -> list[Case]:
+    """The first composites of a half."""
+    photographs = sorted((data / "segmentation/bsds500").rglob("images/*.jpg"))
+    backgrounds = [str(p) for p in photographs if p.stem in CLICK_BENCHMARK_IDS]
+    backgrounds += [str(p) for p in sorted((data / "inpaint/photos").glob("*.jp*g"))]
+    backgrounds += [f"sample:{name}" for name in SAMPLES]
+    cutouts = [str(p) for p in sorted((data / "matting/cutouts").iterdir()) if p.suffix in (".png", ".webp")]
+    recipes = plan_composites(cutouts, backgrounds, per_cutout=1, halves=(half,))
+    step = max(1, len(recipes) // limit)
+    return [make_composite(recipe) for recipe in recipes[::step][:limit]]
+
+
+def score(case: Case, alpha: np.ndarray, inpainter) -> dict[str, float | None]:
+    """Leftover and ring PSNR of every way with one matte."""
+    twin, ring = twin_of(case), regions_of(case.alpha).ring
+    other = exchanged(case.foreground, case.alpha)
+    left = partial(leftover, alpha=case.alpha, first_colours=case.foreground, second_colours=other)
+    scores: dict[str, float | None] = {}
+    filled: dict[int, np.ndarray] = {}
+    for name, ways in WAYS.items():
+        grow = ways["grow_px"]
+        if grow not in filled:
+            filled[grow] = remove(case.image, alpha, inpainter=inpainter, unmix=False, grow_px=grow).image
+        first, second = (remove(image, alpha, filled=filled[grow], **ways).image for image in (case.image, twin))
+        scores[f"{name}: leftover"] = left(first, second)
+        scores[f"{name}: ring PSNR"] = psnr(first, case.clean, ring)
+    for name, made in run_methods(case.image, alpha, BASELINES, inpainter, "own", twin=twin).items():
+        scores[f"{name}: leftover"] = left(made.result, made.twin)
+        scores[f"{name}: ring PSNR"] = psnr(made.result, case.clean, ring)
+    return scores
+
+
+if __name__ == "__main__":
+    main()
