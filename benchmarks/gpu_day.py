@@ -141,7 +141,19 @@ def parity(b: Bench) -> Iterator[Row]:
 
 def gpu_tests(b: Bench) -> Iterator[Row]:
     """`pytest -m gpu`, without the conftest's shape checks where beartype is missing."""
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--no-header", "tests/core", "tests/inpaint", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-m",
+        "gpu",
+        "-q",
+        "--no-header",
+        "tests/core",
+        "tests/inpaint",
+        "-p",
+        "no:cacheprovider",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     yield {"what": "pytest -m gpu", "exit": done.returncode, "tail": done.stdout.strip()[-600:]}
 
@@ -172,7 +184,10 @@ def encode(b: Bench) -> Iterator[Row]:
                 try:
                     s = b.seconds(lambda call=call, x=x: call(x))
                 except Exception as error:
-                    yield {"what": f"encode {batch} {name} bf16 {mode}", "error": f"{type(error).__name__}: {error}"[:400]}
+                    yield {
+                        "what": f"encode {batch} {name} bf16 {mode}",
+                        "error": f"{type(error).__name__}: {error}"[:400],
+                    }
                     continue
                 rate = flops / s
                 yield {
@@ -191,7 +206,14 @@ def decode(b: Bench) -> Iterator[Row]:
     makers: list[tuple[str, Callable[[], ImagePredictor]]] = []
     for name in b.vits[:1]:
         zim = b.network(name)
-        makers.append((f"{name} bf16", lambda zim=zim: ImagePredictor(ZimTorchBackend(zim, name="random", device=b.device, dtype=torch.bfloat16))))
+        makers.append(
+            (
+                f"{name} bf16",
+                lambda zim=zim: ImagePredictor(
+                    ZimTorchBackend(zim, name="random", device=b.device, dtype=torch.bfloat16)
+                ),
+            )
+        )
     makers.append(("zim_tiny fp32", lambda: load_predictor("zim_tiny", device=b.device)))
     for name, make in makers:
         predictor = make()
@@ -199,9 +221,15 @@ def decode(b: Bench) -> Iterator[Row]:
         for count in (1, 16) if b.quick else (1, 16, 1024):
             prompts = clicks(count, b.frame)
             runs = 5 if count < 1024 else 2
-            yield {"what": f"{count} clicks to logits, {name}", "seconds": b.seconds(lambda p=predictor, q=prompts: p.predict_logits(q), runs, 1)}
+            yield {
+                "what": f"{count} clicks to logits, {name}",
+                "seconds": b.seconds(lambda p=predictor, q=prompts: p.predict_logits(q), runs, 1),
+            }
             if count < 1024:
-                yield {"what": f"{count} clicks to mattes, {name}", "seconds": b.seconds(lambda p=predictor, q=prompts: p.predict_many(q), runs, 1)}
+                yield {
+                    "what": f"{count} clicks to mattes, {name}",
+                    "seconds": b.seconds(lambda p=predictor, q=prompts: p.predict_many(q), runs, 1),
+                }
 
         def whole(p: ImagePredictor = predictor) -> None:
             p.set_image(rgb)
@@ -220,7 +248,10 @@ def decoders(b: Bench) -> Iterator[Row]:
     coords = torch.tensor([[[side * 0.3, side * 0.4], [0.0, 0.0]]], device=b.device)
     labels = torch.tensor([[1, -1]], device=b.device)
     features = zim.prepare(zim.encode(torch.randn(1, 3, side, side, device=b.device, dtype=torch.bfloat16)))
-    row: Row = {"what": f"decoder alone, 1 click, {name} bf16", "seconds": b.seconds(lambda: zim.decode(features, coords, labels))}
+    row: Row = {
+        "what": f"decoder alone, 1 click, {name} bf16",
+        "seconds": b.seconds(lambda: zim.decode(features, coords, labels)),
+    }
     if name != "tiny":
         sam = Zim(replace(zim.config, pixel_decoder="sam", masked_attention="none")).eval().to(b.device, torch.bfloat16)
         sam.prompt_encoder.float()
@@ -232,10 +263,16 @@ def decoders(b: Bench) -> Iterator[Row]:
         from zim_plugins.core.backends.cuda_graphs import GraphedDecode
 
         graphed = GraphedDecode(zim.decode, (1,))
-        yield {"what": f"decoder as a CUDA graph, 1 click, {name} bf16", "seconds": b.seconds(lambda: graphed(features, coords, labels, None))}
+        yield {
+            "what": f"decoder as a CUDA graph, 1 click, {name} bf16",
+            "seconds": b.seconds(lambda: graphed(features, coords, labels, None)),
+        }
         eager, _ = zim.decode(features, coords, labels)
         again, _ = graphed(features, coords, labels, None)
-        yield {"what": "CUDA graph, largest difference of logits", "max": float((eager.float() - again.float()).abs().max())}
+        yield {
+            "what": "CUDA graph, largest difference of logits",
+            "max": float((eager.float() - again.float()).abs().max()),
+        }
 
 
 def training(b: Bench) -> Iterator[Row]:

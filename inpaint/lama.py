@@ -13,7 +13,7 @@ from .torchscript import load_torchscript
 from .weights import require_lama
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 MULTIPLE_PX = 8
 """The network halves its input three times."""

@@ -89,3 +89,24 @@ def test_rules_of_the_house(path):
     assert not re.search(r"^from __future__ import annotations", text, flags=re.MULTILINE)  # jaxtyping reads hints
     if path.relative_to(ROOT).parts[0] in PACKAGES:
         assert not re.search(r"^\s*except( Exception)?\s*( as \w+)?:", text, flags=re.MULTILINE)
+
+
+def test_ci_runs_the_commands_of_the_readme_before_anything_else_is_installed() -> None:
+    folder = Path(__file__).parents[1]
+    script = folder / ".ci" / "run"
+    if not script.exists():
+        pytest.skip("the source distribution leaves .ci out")
+    blocks = re.findall(r"^```bash\n(.*?)^```$", (folder / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert "zim matte" in blocks[0] and blocks[0].startswith("python -m venv")
+    assert blocks[1].startswith("python -m venv") and blocks[1].rstrip().endswith("pytest")
+    for number in (1, 2):
+        printed = subprocess.run(
+            [sys.executable, folder / ".ci" / "readme_block.py", str(number)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert printed.stdout == blocks[number - 1]
+    lines = [line.strip() for line in script.read_text().splitlines()]
+    installs = [i for i, line in enumerate(lines) if "pip install" in line]
+    assert lines.index("readme 1") < lines.index("readme 2") < min(installs)

@@ -18,7 +18,9 @@ AUTO_ORDER = ("zim_vit_l", "zim_vit_b", "zim_tiny")
 SMALL_FRAME_PX = 1024
 """Below this frame a model is one of the small ones, whose mattes are refined by default."""
 SMALL_MODEL_ZOOM = Zoom(margin=0.3, min_gain=4 / 3)
-"""Crop to 1.6 times the object and look again where that is below 3/4 of the image; chosen on COCO objects kept apart."""
+"""Crop to 1.6 times the object and look again where that is below 3/4 of the image.
+
+Chosen on COCO objects kept apart."""
 Runtime = Literal["auto", "torch", "onnx"]
 Dtype = Literal["fp32", "bf16", "fp16"]
 Refine = Literal["auto", "colour", "none"]

@@ -6,6 +6,7 @@ folded into the convolutions for storing (`fold_norms`), since its smallest vari
 """
 
 import math
+import pickle
 from pathlib import Path
 from typing import Literal
 
@@ -121,7 +122,7 @@ class EfficientNetLite(nn.Module):
         """
         try:
             published = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for a damaged file
+        except (pickle.UnpicklingError, RuntimeError, OSError, ValueError, KeyError, EOFError) as error:
             raise CheckpointError(f"{path} is no EfficientNet-Lite weight file: {type(error).__name__}") from error
         state: dict[str, Tensor] = {}
         names = {"stem": ("_conv_stem", "_bn0")}

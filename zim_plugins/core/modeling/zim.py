@@ -201,7 +201,9 @@ class Zim(nn.Module):
         return zim
 
 
-def _load(zim: "Zim | ZimLite", state: dict[str, Tensor], missing_prefixes: Sequence[str], ignored_prefixes: Sequence[str]) -> None:
+def _load(
+    zim: "Zim | ZimLite", state: dict[str, Tensor], missing_prefixes: Sequence[str], ignored_prefixes: Sequence[str]
+) -> None:
     kept = {k: v for k, v in state.items() if not k.startswith(tuple(ignored_prefixes) or ("\0",))}
     try:
         missing, unexpected = zim.load_state_dict(kept, strict=False)
@@ -234,7 +236,9 @@ def config_from_dict(values: dict[str, Any]) -> ZimConfig | LiteConfig:
     return ZimConfig(encoder, **rest)
 
 
-def save_weights(zim: "Zim | ZimLite", path: Path, metadata: dict[str, str], dtype: torch.dtype = torch.float16) -> None:
+def save_weights(
+    zim: "Zim | ZimLite", path: Path, metadata: dict[str, str], dtype: torch.dtype = torch.float16
+) -> None:
     """Write a safetensors file that carries its own config; it appears whole or not at all.
 
     Batch norms of a `ZimLite` are folded into its convolutions first: their smallest variances do not survive fp16.

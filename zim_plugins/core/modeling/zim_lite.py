@@ -16,7 +16,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from zim_plugins.core.modeling.efficientnet_lite import PIXEL_CENTRE, PIXEL_SCALE, ConvNorm, EfficientNetLite, LiteName, fold_norms
+from zim_plugins.core.modeling.efficientnet_lite import (
+    PIXEL_CENTRE,
+    PIXEL_SCALE,
+    ConvNorm,
+    EfficientNetLite,
+    LiteName,
+    fold_norms,
+)
 from zim_plugins.core.modeling.zim_features import ImageFeatures
 from zim_plugins.core.tokens import BACKGROUND, BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND
 from zim_plugins.core.transforms import PIXEL_MEAN, PIXEL_STD

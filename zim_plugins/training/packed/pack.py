@@ -118,8 +118,10 @@ def write_pack(data: Path, out: Path, part: int = 1, parts: int = 1, quality: in
         archive.writestr("index.json", json.dumps(index))
     temporary.replace(out)
     objects = sum(len(p.objects) for p in photos)
-    print(f"{out}: {len(photos)} masked photographs, {objects} objects, {len(cutouts)} cut-outs, "
-          f"{out.stat().st_size / 2**20:.1f} MiB")
+    print(
+        f"{out}: {len(photos)} masked photographs, {objects} objects, {len(cutouts)} cut-outs, "
+        f"{out.stat().st_size / 2**20:.1f} MiB"
+    )
 
 
 def _salient(objects: list[int], areas: list[float], all_of_it: bool) -> int:

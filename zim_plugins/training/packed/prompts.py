@@ -19,7 +19,7 @@ NOTHING, WHOLE_FRAME = 0.2, 0.1
 
 def depth(mask: Bool[Tensor, "b g g"]) -> Float[Tensor, "b g g"]:
     """Exact Euclidean distance [cells] of True cells to the nearest False one; what lies outside is False."""
-    b, g, _ = mask.shape
+    g = mask.shape[-1]
     padded = F.pad(mask, (1, 1, 1, 1))
     at = torch.arange(g + 2, device=mask.device).float()
     zero = torch.where(padded, -1e4, at)

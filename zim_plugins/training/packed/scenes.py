@@ -97,11 +97,11 @@ def read_packs(paths: list[Path], held_out: bool, device: str) -> Pack:
         raw = {name: archive.read(name) for name in files}
         raw |= {p["mask"]: archive.read(p["mask"]) for p in wanted if p["mask"]}
         with ThreadPoolExecutor() as pool:
-            for name, rgb in zip(files, pool.map(lambda n: _decode(raw[n], "RGB"), files), strict=True):
+            for name, rgb in zip(files, pool.map(_rgb, [raw[n] for n in files]), strict=True):
                 members[name] = len(photos)
                 photos.append(_padded(rgb.transpose(2, 0, 1), PHOTO_PX))
                 sizes.append((rgb.shape[1], rgb.shape[0]))
-            for p, mask in zip(wanted, pool.map(lambda p: p["mask"] and _decode(raw[p["mask"]], "L"), wanted)):
+            for p, mask in zip(wanted, pool.map(_mask, [raw.get(p["mask"]) for p in wanted]), strict=True):
                 if mask is None:
                     continue
                 for value, area in zip(p["objects"], p["areas"], strict=True):
@@ -138,6 +138,14 @@ def read_packs(paths: list[Path], held_out: bool, device: str) -> Pack:
     )
 
 
+def _rgb(data: bytes) -> np.ndarray:
+    return _decode(data, "RGB")
+
+
+def _mask(data: bytes | None) -> np.ndarray | None:
+    return None if data is None else _decode(data, "L")
+
+
 def _decode(data: bytes, mode: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)).convert(mode))
 
@@ -168,7 +176,8 @@ class SceneSampler:
     def sample(self, batch: int, frame_px: int) -> Scenes:
         """Draw a batch: the first rows are composites, the others photographs with an object."""
         n = round(batch * self.composites)
-        parts = [self._composites(n, frame_px), self._objects(batch - n, frame_px)]
+        drawn = ((self._composites, n), (self._objects, batch - n))
+        parts = [draw(count, frame_px) for draw, count in drawn if count]
         fields = [torch.cat(pair) for pair in zip(*parts, strict=True)]
         scenes = Scenes(*fields)
         return scenes._replace(images=self._photographic(scenes.images, scenes.inside))
@@ -230,7 +239,9 @@ class SceneSampler:
         likelihood = torch.where(pack.soft, 0.6 / pack.soft.sum(), 0.4 / (~pack.soft).sum())
         chosen = torch.multinomial(likelihood, n, replacement=True, generator=self.generator)
         size = pack.cutout_sizes[chosen]
-        share = torch.where(self.uniform(n) < 0.25, self.uniform(n, low=0.1, high=0.35), self.uniform(n, low=0.3, high=1.25))
+        share = torch.where(
+            self.uniform(n) < 0.25, self.uniform(n, low=0.1, high=0.35), self.uniform(n, low=0.3, high=1.25)
+        )
         scale = share * frame_px / size.amax(1)
         scale = torch.minimum(scale, 2.5 * torch.ones_like(scale) * frame_px / 256)
         stretch = self.uniform(n, low=0.85, high=1.18)
@@ -262,9 +273,16 @@ class SceneSampler:
         n = len(size)
         extent = (box[:, 2:] - box[:, :2]).amax(1)
         room = self.uniform(n, 4, low=0.03, high=0.8) * extent[:, None]
-        near = torch.cat([torch.maximum(box[:, :2] - room[:, :2], torch.zeros_like(size)),
-                          torch.minimum(box[:, 2:] + room[:, 2:], size)], 1)
-        share = torch.where((self.uniform(n) < 0.5)[:, None], torch.ones_like(size), self.uniform(n, 2, low=0.55, high=1))
+        near = torch.cat(
+            [
+                torch.maximum(box[:, :2] - room[:, :2], torch.zeros_like(size)),
+                torch.minimum(box[:, 2:] + room[:, 2:], size),
+            ],
+            1,
+        )
+        share = torch.where(
+            (self.uniform(n) < 0.5)[:, None], torch.ones_like(size), self.uniform(n, 2, low=0.55, high=1)
+        )
         part = size * share
         centre = (box[:, :2] + box[:, 2:]) / 2
         low = torch.maximum(centre - part, torch.zeros_like(size))
@@ -311,7 +329,10 @@ class SceneSampler:
         def some(p: float) -> Tensor:
             return (self.uniform(n) < p)[:, None, None, None]
 
-        lit = x * self.uniform(n, low=0.65, high=1.35)[:, None, None, None] + self.uniform(n, low=-25, high=25)[:, None, None, None]
+        lit = (
+            x * self.uniform(n, low=0.65, high=1.35)[:, None, None, None]
+            + self.uniform(n, low=-25, high=25)[:, None, None, None]
+        )
         x = torch.where(some(0.5), lit, x)
         grey = x.mean(1, keepdim=True)
         x = torch.where(some(0.3), grey + (x - grey) * self.uniform(n, high=1.6)[:, None, None, None], x)

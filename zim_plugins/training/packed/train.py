@@ -3,9 +3,9 @@
     python -m zim_plugins.training.packed.train --packs A.zip B.zip --trunk efficientnet-lite0.pth --out runs/lite \
         --seconds 400 --device cuda
 
-Phases follow one another with a frame and a batch size each; the learning rate is a cosine over all of them. `--seconds`
-turns into a number of steps after the speed was measured; `--steps` states it. Everything that a continued run needs
-stands in OUT/state.pt: weights, average, optimiser, random numbers, step.
+Phases follow one another with a frame and a batch size each; the learning rate is a cosine over all of them.
+`--seconds` turns into a number of steps after the speed was measured; `--steps` states it. Everything that a continued
+run needs stands in OUT/state.pt: weights, average, optimiser, random numbers, step.
 """
 
 import argparse
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -149,7 +148,10 @@ class Run:
         trunk_rate = 1.0 if args.random_trunk else args.trunk_rate
         self.optimiser = torch.optim.AdamW(
             [{"params": trunk, "scale": trunk_rate}, {"params": head, "scale": 1.0}],
-            lr=args.lr, weight_decay=0.02, betas=(0.9, 0.98), fused=args.device.startswith("cuda"),
+            lr=args.lr,
+            weight_decay=0.02,
+            betas=(0.9, 0.98),
+            fused=args.device.startswith("cuda"),
         )
         self.sampler = SceneSampler(pack, args.seed, args.composites)
         self.step = 0
@@ -159,9 +161,14 @@ class Run:
     def save(self, path: Path) -> None:
         """Write the state; it appears whole or not at all."""
         state = {
-            "model": self.model.state_dict(), "average": self.average.state_dict(), "step": self.step,
-            "steps": self.steps, "optimiser": self.optimiser.state_dict(), "log": self.log,
-            "generator": self.sampler.generator.get_state(), "config": self.model.config,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "step": self.step,
+            "steps": self.steps,
+            "optimiser": self.optimiser.state_dict(),
+            "log": self.log,
+            "generator": self.sampler.generator.get_state(),
+            "config": self.model.config,
         }
         temporary = path.with_suffix(".tmp")
         torch.save(state, temporary)
@@ -240,7 +247,7 @@ class Run:
 
 @torch.no_grad()
 def validate(model: ZimLite, pack: Pack, frame_px: int, sources: tuple[str, ...], limit: int = 400) -> dict[str, float]:
-    """Mean IoU on whole images kept apart: one click at the deepest point, a tight box; nothing, for salient objects."""
+    """Mean IoU on whole images kept apart: a click at the deepest point, a tight box; nothing for salient objects."""
     device = str(pack.photos.device)
     sampler = SceneSampler(pack, 0)
     chosen = [i for i, n in enumerate(pack.names) if n in sources][:limit]
@@ -315,8 +322,18 @@ def main() -> None:
     if args.device.startswith("cuda"):
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # not in a result: training only
     pack, apart = (read_packs(args.packs, held_out, args.device) for held_out in (False, True))
-    print(json.dumps({"read_s": time.perf_counter() - began, "objects": len(pack.names), "apart": len(apart.names),
-                      "photos": len(pack.photos), "cutouts": len(pack.cutouts)}), flush=True)
+    print(
+        json.dumps(
+            {
+                "read_s": time.perf_counter() - began,
+                "objects": len(pack.names),
+                "apart": len(apart.names),
+                "photos": len(pack.photos),
+                "cutouts": len(pack.cutouts),
+            }
+        ),
+        flush=True,
+    )
     run = Run(args, pack)
     state = args.out / "state.pt"
     if args.resume and state.exists():
@@ -332,7 +349,9 @@ def main() -> None:
         run.train_step()
         _wait(args.device)
         # Frames of the later phases cost about as much a step, since their batches are smaller.
-        run.steps = max(run.step + 1, int((args.seconds - (time.perf_counter() - started)) / ((time.perf_counter() - t) / 3)))
+        run.steps = max(
+            run.step + 1, int((args.seconds - (time.perf_counter() - started)) / ((time.perf_counter() - t) / 3))
+        )
     sums: dict[str, Tensor] = {}
     since = 0
     while run.step < run.steps:
@@ -352,16 +371,25 @@ def main() -> None:
                 run.steps = min(run.steps, run.step + max(50, (run.steps - run.step) // 4))
         if run.step % args.check_every == 0 or last:
             frame = 384 if args.phases in ("long", "fine") else run.phase().frame_px
-            checked = {"step": run.step, "kept_apart_coco": validate(run.average, apart, frame, ("coco_mval",)),
-                       "salient": validate(run.average, apart, frame, ("bsds_sod", "pets", "horses"))}
+            checked = {
+                "step": run.step,
+                "kept_apart_coco": validate(run.average, apart, frame, ("coco_mval",)),
+                "salient": validate(run.average, apart, frame, ("bsds_sod", "pets", "horses")),
+            }
             print(json.dumps(checked), flush=True)
             run.log.append(checked)
             run.save(state)
         if args.stop_after_seconds and time.perf_counter() - began > args.stop_after_seconds:
             break
     run.save(state)
-    slim = {"average": {k: v.half() if v.is_floating_point() and "running" not in k else v for k, v in
-                        run.average.state_dict().items()}, "config": run.model.config.__dict__, "log": run.log}
+    slim = {
+        "average": {
+            k: v.half() if v.is_floating_point() and "running" not in k else v
+            for k, v in run.average.state_dict().items()
+        },
+        "config": run.model.config.__dict__,
+        "log": run.log,
+    }
     torch.save(slim, args.out / "average.pt")
     (args.out / "log.jsonl").write_text("".join(json.dumps(r) + "\n" for r in run.log))
     print(json.dumps({"total_s": round(time.perf_counter() - began, 1)}), flush=True)
