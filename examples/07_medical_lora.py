@@ -1,7 +1,4 @@
-"""Fine-tuning on a handful of masks: zim_tiny with low-rank adapters, before and after on patients held apart.
-
-python examples/07_medical_lora.py [DIR LAYOUT STEPS]. Four steps on made-up pictures show the way and teach nothing.
-"""
+"""Fine-tuning on a few masks with low-rank adapters: python examples/07_medical_lora.py [DIR LAYOUT STEPS]."""
 
 import sys
 from dataclasses import replace
@@ -18,13 +15,14 @@ from medical.rows import Measure
 from medical.trial import Place, Trial, TrialConfig
 from zim_plugins.core import load_predictor, write_image
 from zim_plugins.core.checkpoints import require
+from zim_plugins.core.modeling.zim import load_weights
 from zim_plugins.training.library import Library, Photo
 from zim_plugins.training.loop import Trainer
 from zim_plugins.training.recipes import TINY
 from zim_plugins.training.scenes import SceneMix
 from zim_plugins.training.schedule import Recipe, Stage
 
-OUT = Path("outputs/medical_lora")
+OUT, START = Path("outputs/medical_lora"), require("zim_tiny")
 CONFIG = TrialConfig(prompts=("mode1", "mode5"), measure=Measure(surfaces=False))
 
 
@@ -33,7 +31,8 @@ def main(folder: str = "", layout: str = "folder", steps: str = "4") -> None:
     apart = set(sorted({case.group for case in cases})[1::2])
     tested, scans = [c for c in cases if c.group in apart], [read_scan(c) for c in cases if c.group not in apart]
     photos = [Photo("", np.array(s.frames[0]), tuple(np.uint8(255) * t.mask for t in s.targets(0))) for s in scans]
-    settings = replace(TINY, start=require("zim_tiny"), lora_rank=4, mix=SceneMix(objects=1, segments=0))
+    settings = replace(TINY, config=load_weights(START)[0].config, start=START, lora_rank=4)
+    settings = replace(settings, mix=SceneMix(objects=1, segments=0))
     recipe = Recipe("medical", settings, (Stage(256, 4, int(steps)),), lr=3e-4, warmup_steps=5, ema_decay=0.9)
     Trainer(recipe, settings.task(Library(photos), None, recipe.seed), OUT).run()
     rows = []

@@ -53,11 +53,21 @@ def test_one_click_takes_the_coin_out() -> None:
 
 @shipped
 def test_a_box_bounds_the_answer_and_is_not_the_answer() -> None:
-    rgb = read_image("sample:coffee").rgb
+    rgb = read_image("sample:dogs").rgb
     predictor = load_predictor("zim_tiny", device="cpu")
     predictor.set_image(rgb)
-    mask = predictor.predict(Prompt.from_box(72, 12, 522, 392)).mask()
-    inside = mask[12:392, 72:522]
-    assert inside.sum() > 0.98 * mask.sum()
-    assert 0.5 < inside.mean() < 0.85  # an ellipse fills 0.785 of its box
-    assert mask[40:170, 230:370].mean() > 0.9  # the cup
+    mask = predictor.predict(Prompt.from_box(208, 234, 358, 445)).mask()
+    inside = mask[234:445, 208:358]
+    assert inside.sum() > 0.95 * mask.sum()
+    assert 0.4 < inside.mean() < 0.85  # the dog, not its box
+    assert mask[260:340, 250:320].mean() > 0.9  # the head
+
+
+@shipped
+def test_one_click_takes_the_dog_of_the_readme_and_not_the_other() -> None:
+    rgb = read_image("sample:dogs").rgb
+    predictor = load_predictor("zim_tiny", device="cpu")
+    predictor.set_image(rgb)
+    mask = predictor.predict(Prompt.from_point(278, 304)).mask()
+    assert mask[260:360, 240:320].mean() > 0.9
+    assert not mask[480:].any()

@@ -232,7 +232,7 @@ def _decode_rows(
     yield Row(f"picture to matte, one click, {name}", calls, budget_s=budget_s, least=3, warm_up=False)
 
 
-def _decoder_row(name: str, zim: Zim | ZimLite, settings: BenchSettings) -> Row:
+def _decoder_row(name: str, zim: Zim, settings: BenchSettings) -> Row:
     """What the hierarchical pixel decoder and the attention mask cost beside SAM's decoder."""
     sam = Zim(replace(zim.config, pixel_decoder="sam", masked_attention="none")).eval().to(settings.device, zim.dtype)
     sam.prompt_encoder.float()  # as the backend has it

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import UInt8
 
 from zim_plugins.core.modeling.zim import ZIM_CONFIGS, Zim
+from zim_plugins.core.modeling.zim_lite import ZimLite
 from zim_plugins.core.prompt import Prompt
 
 PICTURE = "sample:astronaut"
@@ -49,7 +50,7 @@ class Release:
         device: of `onnx`.
     """
 
-    def __init__(self, zim: Zim, folder: Path, name: str, device: str) -> None:
+    def __init__(self, zim: Zim | ZimLite, folder: Path, name: str, device: str) -> None:
         from zim_anything import ZimPredictor, build_zim_model
 
         from zim_plugins.core.backends.zim_onnx import ZimOnnxBackend
@@ -71,7 +72,7 @@ class Release:
         ]
 
 
-def release_of(zim: Zim, name: str, device: str) -> Release | str:
+def release_of(zim: Zim | ZimLite, name: str, device: str) -> Release | str:
     """The public release on an export of these weights, or a text that says why not."""
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -57,9 +57,7 @@ class EncoderGraph(nn.Module):
         frame = self.zim.config.frame_px
         if frame != FRAME_PX:  # bilinear to twice the frame, then the mean of 2 x 2: no aliasing down to 256 px
             image = F.avg_pool2d(upsample(image, (2 * frame, 2 * frame)), 2)
-        if isinstance(self.zim, ZimLite):
-            image = self.zim.from_standardised(image)
-        features = self.zim.encode(image)
+        features = self.zim.encode(self.zim.from_standardised(image))
         return (features.embedding, *features.details)
 
 

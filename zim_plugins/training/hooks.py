@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from zim_plugins.core.errors import MissingExtra
-from zim_plugins.core.modeling.zim import Zim
+from zim_plugins.core.modeling.zim import Zim, build_network
+from zim_plugins.core.modeling.zim_lite import ZimLite
 
 
 @runtime_checkable
@@ -50,7 +51,7 @@ def keep_frozen_in_eval(model: nn.Module) -> None:
             module.eval()
 
 
-def add_lora(model: Zim, rank: int = 16, target: str = r".*image_encoder.*\.qkv") -> int:
+def add_lora(model: Zim | ZimLite, rank: int = 16, target: str = r".*blocks\.\d+\.(attn\.)?qkv") -> int:
     """Add low-rank adapters (Hu et al. 2021) to the encoder's attention and freeze the rest of the encoder.
 
     Returns:
@@ -74,7 +75,9 @@ def add_lora(model: Zim, rank: int = 16, target: str = r".*image_encoder.*\.qkv"
     return count
 
 
-def parameter_groups(model: Zim, lr: float, weight_decay: float, layer_decay: float = 1.0) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: Zim | ZimLite, lr: float, weight_decay: float, layer_decay: float = 1.0
+) -> list[dict[str, Any]]:
     """Optimiser groups: no decay on biases, norms and embeddings; encoder blocks slower the earlier they are.
 
     Args:
@@ -99,7 +102,7 @@ def parameter_groups(model: Zim, lr: float, weight_decay: float, layer_decay: fl
     return [{"params": p, "lr": a, "base_lr": a, "weight_decay": d} for (a, d), p in groups.items()]
 
 
-def without_lora(model: Zim) -> Zim:
+def without_lora(model: Zim | ZimLite) -> Zim | ZimLite:
     """The network itself where it has no adapters; else a plain copy whose weights have them added."""
     names = [n for n, _ in model.named_parameters() if "lora_" in n]
     if not names:
@@ -110,7 +113,7 @@ def without_lora(model: Zim) -> Zim:
     for name, module in model.named_modules():
         if isinstance(module, Linear):
             state[f"{name}.weight"] = state[f"{name}.weight"] + module.get_delta_weight("default")
-    plain = Zim(model.config)
+    plain = build_network(model.config)
     plain.load_state_dict(state)
     return plain
 

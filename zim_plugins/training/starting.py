@@ -5,9 +5,10 @@ from pathlib import Path
 from zim_plugins.core.backends.sam import load_sam
 from zim_plugins.core.errors import CheckpointError
 from zim_plugins.core.modeling.zim import Zim, ZimConfig, load_weights
+from zim_plugins.core.modeling.zim_lite import LiteConfig, ZimLite
 
 
-def start_from(path: Path, config: ZimConfig) -> Zim:
+def start_from(path: Path, config: ZimConfig | LiteConfig) -> Zim | ZimLite:
     """A network of this configuration that starts with the weights of a file, all of them.
 
     Of SAM's `.pth` all that both have is taken over; the detail stem and the pixel decoder stay as initialised.
@@ -20,6 +21,10 @@ def start_from(path: Path, config: ZimConfig) -> Zim:
         CheckpointError: the file is missing, damaged or of another size.
     """
     if path.suffix != ".safetensors":
+        if isinstance(config, LiteConfig):
+            raise CheckpointError(
+                f"{path} is SAM's; the recipe's network is zim_tiny's: start from a .safetensors of it"
+            )
         return Zim.from_sam(load_sam(path).state_dict(), config)
     zim, _ = load_weights(path)
     if zim.config != config:

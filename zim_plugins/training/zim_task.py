@@ -11,7 +11,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from zim_plugins.core.modeling.layers import upsample
-from zim_plugins.core.modeling.zim import Zim, ZimConfig, config_to_dict, save_weights
+from zim_plugins.core.modeling.zim import Zim, ZimConfig, build_network, config_to_dict, save_weights
+from zim_plugins.core.modeling.zim_lite import LiteConfig, ZimLite
 from zim_plugins.training.batches import Batch
 from zim_plugins.training.distributed import WHOLE, Share
 from zim_plugins.training.hooks import add_lora, parameter_groups, set_frozen, without_lora
@@ -46,7 +47,7 @@ class BatchSource(Protocol):
 class ZimSettings:
     """What to train, on which scenes, asked how, judged how."""
 
-    config: ZimConfig
+    config: ZimConfig | LiteConfig
     loss: LossWeights = LossWeights()
     coarse_loss: LossWeights | None = None
     """Weights at frames below `coarse_below_px`, where shapes are learnt before edges; None: `loss` throughout."""
@@ -86,7 +87,7 @@ class ZimTask:
         trained = {"frozen": sorted(self.settings.frozen), "lora_rank": self.settings.lora_rank}
         return config_to_dict(self.settings.config) | {k: v for k, v in trained.items() if v}
 
-    def build(self) -> Zim:
+    def build(self) -> Zim | ZimLite:
         """A network as training starts with it.
 
         Raises:
@@ -94,14 +95,15 @@ class ZimTask:
             ValueError: there is no part of a name that is to be frozen.
         """
         s = self.settings
-        zim = Zim(s.config) if s.start is None else start_from(s.start, s.config)
+        zim = build_network(s.config) if s.start is None else start_from(s.start, s.config)
         set_frozen(zim, s.frozen)
         if s.lora_rank:
             add_lora(zim, s.lora_rank)
-        zim.image_encoder.gradient_checkpointing = s.gradient_checkpointing
+        if not isinstance(zim, ZimLite):
+            zim.image_encoder.gradient_checkpointing = s.gradient_checkpointing
         return zim
 
-    def parameter_groups(self, model: Zim, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    def parameter_groups(self, model: Zim | ZimLite, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Optimiser groups with layer-wise learning rates."""
         return parameter_groups(model, lr, weight_decay, self.settings.layer_decay)
 
@@ -109,7 +111,7 @@ class ZimTask:
         """This process's rows of the batches of steps `start` to `stop`."""
         return self._source(self.library, frame_px, batch_size, self.seed, share).batches(start, stop)
 
-    def loss(self, model: Zim, batch: Batch, step: int, device: str) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, model: Zim | ZimLite, batch: Batch, step: int, device: str) -> tuple[Tensor, dict[str, Tensor]]:
         """Encode once, decode every prompt; in some steps twice, then with the first answer in the prompt."""
         m = batch.labels.shape[1]
         coords, labels = batch.coords.flatten(0, 1).to(device), batch.labels.flatten(0, 1).to(device)
@@ -117,7 +119,7 @@ class ZimTask:
         valid = batch.valid.repeat_interleave(m, 0).to(device)
         edge = batch.edge.repeat_interleave(m, 0).to(device)
         images = batch.images.to(device, memory_format=torch.channels_last)
-        features = model.encode(images).repeated(m)
+        features = model.encode(model.from_standardised(images)).repeated(m)
         alpha = None
         rng = np.random.default_rng((self.seed, step))
         if rng.random() < self.settings.second_look:
@@ -134,7 +136,7 @@ class ZimTask:
         return coarse if coarse is not None and frame_px < self.settings.coarse_below_px else self.settings.loss
 
     @torch.no_grad()
-    def check(self, model: Zim, frame_px: int, device: str, batches: int) -> dict[str, float] | None:
+    def check(self, model: Zim | ZimLite, frame_px: int, device: str, batches: int) -> dict[str, float] | None:
         """IoU of alpha > 0.5 and MAE on held-out scenes, always the same ones."""
         if self.held_out is None:
             return None
@@ -153,7 +155,9 @@ class ZimTask:
         return {"error": 1 - mean_iou, "held_out_iou": mean_iou, "held_out_mae": float(torch.cat(mae).mean())}
 
     @torch.no_grad()
-    def pictures(self, model: Zim, frame_px: int, device: str, count: int) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    def pictures(
+        self, model: Zim | ZimLite, frame_px: int, device: str, count: int
+    ) -> list[UInt8[np.ndarray, "_ _ 3"]]:
         """Samples, held-out ones where there are any: input with its prompt, matte, target, side by side."""
         batch = self._source(self.held_out or self.library, frame_px, count, seed=1).batch(0)
         alpha = self._answered(model, batch, device)[:: batch.labels.shape[1]]
@@ -166,14 +170,15 @@ class ZimTask:
             for i in range(count)
         ]
 
-    def _answered(self, model: Zim, batch: Batch, device: str) -> Float[Tensor, "b f f"]:
+    def _answered(self, model: Zim | ZimLite, batch: Batch, device: str) -> Float[Tensor, "b f f"]:
         """Mattes of all prompts of a batch, picture by picture, on the CPU."""
-        features = model.encode(batch.images.to(device, memory_format=torch.channels_last))
+        images = batch.images.to(device, memory_format=torch.channels_last)
+        features = model.encode(model.from_standardised(images))
         coords, labels = batch.coords.flatten(0, 1).to(device), batch.labels.flatten(0, 1).to(device)
         logits, _ = model.decode(features.repeated(batch.labels.shape[1]), coords, labels)
         return upsample(logits[:, :1].float(), (batch.images.shape[-2], batch.images.shape[-1])).sigmoid()[:, 0].cpu()
 
-    def save(self, model: Zim, path: Path, metadata: dict[str, str]) -> None:
+    def save(self, model: Zim | ZimLite, path: Path, metadata: dict[str, str]) -> None:
         """Write a safetensors file that `load_predictor` takes; adapters are added to the weights they adapt."""
         save_weights(without_lora(model), path, metadata)
 

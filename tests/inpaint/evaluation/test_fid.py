@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from inpaint.evaluation.fid import Inception, frechet_distance
+from zim_plugins.core import CheckpointError
 
 
 def test_distance_is_torchmetrics(rng: np.random.Generator) -> None:
@@ -43,5 +44,5 @@ def test_a_file_that_is_missing_or_something_else_is_told(tmp_path: Path) -> Non
     with pytest.raises(FileNotFoundError, match=r"inception-2015-12-05\.pt"):
         Inception(tmp_path / "nothing.pt")
     (tmp_path / "text.pt").write_text("no network")
-    with pytest.raises(ValueError, match="no TorchScript"):
+    with pytest.raises(CheckpointError, match="no TorchScript"):
         Inception(tmp_path / "text.pt")

@@ -112,6 +112,10 @@ class Zim(nn.Module):
         x = (image - self.pixel_mean) / self.pixel_std
         return nn.functional.pad(x, (0, frame - x.shape[-1], 0, frame - x.shape[-2])).to(self.dtype)
 
+    def from_standardised(self, x: Float[Tensor, "b 3 f f"]) -> Float[Tensor, "b 3 f f"]:
+        """Convert standardised images (PIXEL_MEAN, PIXEL_STD) to this network's input: they are."""
+        return x
+
     def encode(self, x: Float[Tensor, "b 3 f f"]) -> ImageFeatures:
         """Encode normalised, padded pictures."""
         if isinstance(self.image_encoder, TinyImageEncoder):

@@ -139,7 +139,7 @@ class Run:
             self.model.image_encoder.load_published(args.trunk)
         if args.start:
             self.model.load_state_dict(torch.load(args.start, map_location="cpu", weights_only=False)["average"])
-        self.model.to(args.device, memory_format=torch.channels_last)
+        self.model.to(args.device).to(memory_format=torch.channels_last)  # pyright: ignore
         self.average = ZimLite(config).to(args.device).eval().requires_grad_(False)
         self.average.load_state_dict(self.model.state_dict())
         trunk = list(self.model.image_encoder.parameters())
@@ -240,7 +240,8 @@ class Run:
         with torch.no_grad():
             ours, theirs = self.average.state_dict(), model.state_dict()
             floats = [n for n, v in ours.items() if v.is_floating_point()]
-            torch._foreach_lerp_([ours[n] for n in floats], [theirs[n] for n in floats], 1 - decay)
+            for name in floats:
+                ours[name].lerp_(theirs[name], 1 - decay)
         self.step += 1
         return terms | {"norm": norm.detach()}
 
