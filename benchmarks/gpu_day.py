@@ -1,22 +1,27 @@
 """Everything that only a GPU can show, in one command, most important first; results are written as they come.
 
-    python benchmarks/gpu_day.py --out DIR [--budget-s 200] [--device cuda] [--quick]
+    python benchmarks/gpu_day.py --out DIR [--budget-s 200] [--device cuda] [--quick] [--steps decode,training]
 
 DIR/gpu_day.jsonl gets one line for each measurement, flushed at once: commit, device, versions, figures. A step whose
-package is missing or that fails says so in a line of its own, and the next one runs. Nothing is installed or fetched;
-random weights stand in for ViTs that are not at hand. `--device cpu --quick` walks every step with small sizes.
+package is missing or that fails says so in a line of its own, and the next one runs; a step that outlasts the budget is
+interrupted. Nothing is installed or fetched; random weights stand in for ViTs that are not at hand. `--device cpu
+--quick` walks every step with small sizes. The exit status is 1 if a step failed, or a test on the device.
 """
 
 import argparse
+import importlib
 import json
 import platform
+import signal
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -24,22 +29,34 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from zim_plugins.bench.row import count_flops
 from zim_plugins.core.backends.zim_torch import ZimTorchBackend
 from zim_plugins.core.modeling.zim import ZIM_CONFIGS, Zim
 from zim_plugins.core.predictor import ImagePredictor
 from zim_plugins.core.prompt import Prompt
 
 Row = dict[str, Any]
+ROOT = Path(__file__).parents[1]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-BYTES_GOAL = {"fp32": 1e-3, "bf16": 2e-2, "fp16": 2e-2}
+MATTE_GOAL = {"fp32": 1e-3, "bf16": 2e-2, "fp16": 2e-2}
 """How far mattes may be from those of the CPU in fp32."""
+
+
+class BudgetSpent(BaseException):
+    """Interrupts a step at the end of the budget; no step's own `except Exception` may hold it up."""
+
+
+def interrupt(signal_number: int, frame: FrameType | None) -> None:
+    """End the step in progress."""
+    raise BudgetSpent
 
 
 class Bench:
     """Sizes and clocks of one run."""
 
-    def __init__(self, device: str, quick: bool) -> None:
+    def __init__(self, device: str, quick: bool, budget_s: float = 200) -> None:
         self.device, self.quick = device, quick
+        self.until = time.perf_counter() + budget_s
         self.frame = 128 if quick else 1024
         self.vits = ("tiny",) if quick else ("vit_b", "vit_l")
         self.matmul_flops: dict[torch.dtype, float] = {}
@@ -72,13 +89,22 @@ class Bench:
             mlp.layers[-1].weight.mul_(20)
         return zim
 
-    def flops(self, call: Callable[[], Any]) -> float:
-        """Floating-point operations of a call."""
-        from torch.utils.flop_counter import FlopCounterMode
+    def left_s(self) -> float:
+        """What is left of the budget [s]."""
+        return self.until - time.perf_counter()
 
-        with FlopCounterMode(display=False) as counter:
-            call()
-        return float(counter.get_total_flops())
+    def formula_flops(self, name: str, batch: int, *, decoded: bool = False) -> float:
+        """Operations of the formula, forward: the wider heads of a fused kernel are a way of computing, not work."""
+        with torch.device("meta"):
+            zim = Zim(ZIM_CONFIGS[name]).eval()
+            frames = torch.zeros(batch, 3, zim.config.frame_px, zim.config.frame_px)
+            coords, labels = torch.zeros(batch, 2, 2), torch.zeros(batch, 2, dtype=torch.long)
+        return count_flops(lambda: zim.decode(zim.encode(frames), coords, labels) if decoded else zim.encode(frames))
+
+    def share(self, rate: float) -> float | None:
+        """Share of the matrix product's rate in bf16; None where that was not measured in this run."""
+        own = self.matmul_flops.get(torch.bfloat16)
+        return None if own is None else rate / own
 
 
 def image(side: int) -> np.ndarray:
@@ -108,10 +134,7 @@ def parity(b: Bench) -> Iterator[Row]:
         zim = b.network(name)
 
         def make(device: str, dtype: str, zim: Zim = zim, name: str = name) -> ImagePredictor:
-            from copy import deepcopy
-
-            backend = ZimTorchBackend(deepcopy(zim), name=name, device=device, dtype=DTYPES[dtype])
-            return ImagePredictor(backend)
+            return ImagePredictor(ZimTorchBackend(deepcopy(zim), name=name, device=device, dtype=DTYPES[dtype]))
 
         cases.append((name, make))
     for name, build in cases:
@@ -134,28 +157,34 @@ def parity(b: Bench) -> Iterator[Row]:
                     "max": float(difference.max()),
                     "mean": float(difference.mean()),
                     "spread": float(wanted.std()),
-                    "goal": BYTES_GOAL[dtype],
+                    "goal": MATTE_GOAL[dtype],
+                    "met": bool(difference.max() <= MATTE_GOAL[dtype]),
+                    "mattes": list(found.shape),
                 }
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def gpu_tests(b: Bench) -> Iterator[Row]:
-    """`pytest -m gpu`, without the conftest's shape checks where beartype is missing."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-m",
-        "gpu",
-        "-q",
-        "--no-header",
-        "tests/core",
-        "tests/inpaint",
-        "-p",
-        "no:cacheprovider",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    yield {"what": "pytest -m gpu", "exit": done.returncode, "tail": done.stdout.strip()[-600:]}
+    """`pytest -m gpu`; the conftest checks shapes with beartype and cannot do without."""
+    for needed in ("pytest", "beartype", "jaxtyping"):
+        try:
+            importlib.import_module(needed)
+        except ImportError:
+            yield {"what": "pytest -m gpu", "skipped": f"{needed} is not installed"}
+            return
+    command = [sys.executable, *"-m pytest -m gpu -q --no-header -p no:cacheprovider tests/core tests/inpaint".split()]
+    limit = max(5.0, min(100.0, b.left_s()))
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit, check=False)
+    except subprocess.TimeoutExpired as error:
+        yield {"what": "pytest -m gpu", "error": f"not done in {limit:.0f} s", "tail": str(error.output)[-600:]}
+        return
+    row: Row = {"what": "pytest -m gpu", "exit": done.returncode, "tail": (done.stdout + done.stderr).strip()[-600:]}
+    if done.returncode:
+        row["error"] = f"pytest ended with {done.returncode}"
+    elif b.device.startswith("cuda") and " passed" not in done.stdout:
+        row["error"] = "no test ran on the device"
+    yield row
 
 
 def matmul(b: Bench) -> Iterator[Row]:
@@ -170,32 +199,34 @@ def matmul(b: Bench) -> Iterator[Row]:
 
 @torch.inference_mode()
 def encode(b: Bench) -> Iterator[Row]:
-    """Encoders in bf16, eager and compiled, as a share of the matrix product's rate."""
+    """Encoders in bf16, as a share of the matrix product's rate; images are encoded 1, 4 and 8 at once."""
     for name in b.vits:
         zim = b.network(name).to(b.device, torch.bfloat16)
-        frame = zim.config.frame_px
-        for batch in (1, 8):
-            x = torch.randn(batch, 3, frame, frame, device=b.device, dtype=torch.bfloat16)
-            flops = b.flops(lambda x=x, zim=zim: zim.encode(x))
-            modes = [("eager", zim.encode)]
-            if name != "vit_l" and not b.quick:
-                modes.append(("compiled", torch.compile(zim.encode)))
-            for mode, call in modes:
-                try:
-                    s = b.seconds(lambda call=call, x=x: call(x))
-                except Exception as error:
-                    yield {
-                        "what": f"encode {batch} {name} bf16 {mode}",
-                        "error": f"{type(error).__name__}: {error}"[:400],
-                    }
-                    continue
-                rate = flops / s
-                yield {
-                    "what": f"encode {batch} {name} bf16 {mode}",
-                    "seconds": s,
-                    "tflops": rate / 1e12,
-                    "share_of_matmul": rate / b.matmul_flops[torch.bfloat16],
-                }
+        for batch in (1, 4, 8):
+            yield _encoded(b, name, zim, zim.encode, batch, "eager")
+
+
+@torch.inference_mode()
+def encode_compiled(b: Bench) -> Iterator[Row]:
+    """The same compiled, one image and eight; late, since compiling takes up to a minute for each."""
+    for name in b.vits[:1]:
+        zim = b.network(name).to(b.device, torch.bfloat16)
+        for batch in (1,) if b.quick else (1, 8):
+            torch._dynamo.reset()
+            compiled = zim.encode if b.quick else torch.compile(zim.encode, dynamic=False)
+            yield _encoded(b, name, zim, compiled, batch, "not compiled: quick" if b.quick else "compiled")
+
+
+def _encoded(b: Bench, name: str, zim: Zim, call: Callable[[torch.Tensor], Any], batch: int, mode: str) -> Row:
+    frame = zim.config.frame_px
+    x = torch.randn(batch, 3, frame, frame, device=b.device, dtype=torch.bfloat16)
+    row: Row = {"what": f"encode {batch} {name} bf16 {mode}", "shape": list(x.shape)}
+    try:
+        row["seconds"] = b.seconds(lambda: call(x))
+    except Exception as error:
+        return row | {"error": f"{type(error).__name__}: {error}"[:400]}
+    rate = b.formula_flops(name, batch) / row["seconds"]
+    return row | {"tflops": rate / 1e12, "share_of_matmul": b.share(rate), "images_per_s": batch / row["seconds"]}
 
 
 def decode(b: Bench) -> Iterator[Row]:
@@ -203,33 +234,17 @@ def decode(b: Bench) -> Iterator[Row]:
     from zim_plugins.core import load_predictor
 
     rgb = image(b.frame)
-    makers: list[tuple[str, Callable[[], ImagePredictor]]] = []
-    for name in b.vits[:1]:
-        zim = b.network(name)
-        makers.append(
-            (
-                f"{name} bf16",
-                lambda zim=zim: ImagePredictor(
-                    ZimTorchBackend(zim, name="random", device=b.device, dtype=torch.bfloat16)
-                ),
-            )
-        )
-    makers.append(("zim_tiny fp32", lambda: load_predictor("zim_tiny", device=b.device)))
-    for name, make in makers:
-        predictor = make()
+    vit = b.vits[0]
+    backend = ZimTorchBackend(b.network(vit), name="random", device=b.device, dtype=torch.bfloat16)
+    predictors = {f"{vit} bf16": ImagePredictor(backend), "zim_tiny fp32": load_predictor("zim_tiny", device=b.device)}
+    for name, predictor in predictors.items():
         predictor.set_image(rgb)
         for count in (1, 16) if b.quick else (1, 16, 1024):
-            prompts = clicks(count, b.frame)
-            runs = 5 if count < 1024 else 2
-            yield {
-                "what": f"{count} clicks to logits, {name}",
-                "seconds": b.seconds(lambda p=predictor, q=prompts: p.predict_logits(q), runs, 1),
-            }
-            if count < 1024:
-                yield {
-                    "what": f"{count} clicks to mattes, {name}",
-                    "seconds": b.seconds(lambda p=predictor, q=prompts: p.predict_many(q), runs, 1),
-                }
+            asked, runs = clicks(count, b.frame), 5 if count < 1024 else 2
+            calls = {"logits": predictor.predict_logits} | ({"mattes": predictor.predict_many} if count < 1024 else {})
+            for answer, call in calls.items():
+                s = b.seconds(lambda c=call, q=asked: c(q), runs, 1)
+                yield {"what": f"{count} clicks to {answer}, {name}", "seconds": s}
 
         def whole(p: ImagePredictor = predictor) -> None:
             p.set_image(rgb)
@@ -267,12 +282,8 @@ def decoders(b: Bench) -> Iterator[Row]:
             "what": f"decoder as a CUDA graph, 1 click, {name} bf16",
             "seconds": b.seconds(lambda: graphed(features, coords, labels, None)),
         }
-        eager, _ = zim.decode(features, coords, labels)
-        again, _ = graphed(features, coords, labels, None)
-        yield {
-            "what": "CUDA graph, largest difference of logits",
-            "max": float((eager.float() - again.float()).abs().max()),
-        }
+        eager, again = zim.decode(features, coords, labels)[0], graphed(features, coords, labels, None)[0]
+        yield {"what": "CUDA graph, largest difference of logits", "max": float((eager - again).float().abs().max())}
 
 
 def training(b: Bench) -> Iterator[Row]:
@@ -300,7 +311,7 @@ def training(b: Bench) -> Iterator[Row]:
         optimiser.step()
         optimiser.zero_grad()
 
-    flops = 3 * b.flops(forward)
+    flops = 3 * b.formula_flops(name, count, decoded=True)  # backward: twice the forward
     if b.device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
     s = b.seconds(step, 5, 2)
@@ -308,7 +319,7 @@ def training(b: Bench) -> Iterator[Row]:
     yield {
         "what": f"training step of {count}, {name}, {side} px, bf16 autocast",
         "seconds": s,
-        "share_of_matmul": flops / s / b.matmul_flops[torch.bfloat16],
+        "share_of_matmul": b.share(flops / s),
         "peak_gib": memory,
     }
 
@@ -329,7 +340,8 @@ def conversion(b: Bench) -> Iterator[Row]:
     yield {"what": "conversion, converter_tiny", "masks_per_s": count / s}
 
 
-STEPS = (parity, matmul, encode, decode, decoders, training, conversion, gpu_tests)
+STEPS = (parity, matmul, encode, decode, decoders, training, conversion, gpu_tests, encode_compiled)
+"""Most important first, what may take long last."""
 
 
 def main() -> None:
@@ -339,13 +351,20 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--budget-s", type=float, default=200)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--steps", default=",".join(step.__name__ for step in STEPS), help="some of them, in any order")
     args = parser.parse_args()
+    by_name = {step.__name__: step for step in STEPS}
+    chosen = args.steps.split(",")
+    if unknown := [name for name in chosen if name not in by_name]:
+        parser.error(f"no step is called {', '.join(unknown)}: choose from {', '.join(by_name)}")
     args.out.mkdir(parents=True, exist_ok=True)
-    bench = Bench(args.device, args.quick)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    began = time.perf_counter()
+    bench = Bench(args.device, args.quick, args.budget_s)
+    git = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
     where = torch.cuda.get_device_name() if args.device.startswith("cuda") else platform.machine()
     base = {"commit": commit, "device": where, "torch": torch.__version__, "python": platform.python_version()}
-    began = time.perf_counter()
+    signal.signal(signal.SIGALRM, interrupt)
     failed = 0
     with (args.out / "gpu_day.jsonl").open("a") as file:
 
@@ -355,17 +374,22 @@ def main() -> None:
             file.flush()
             print(json.dumps({k: v for k, v in row.items() if k not in base}), flush=True)
 
-        for step in STEPS:
-            if time.perf_counter() - began > args.budget_s:
+        for step in (by_name[name] for name in chosen):
+            if bench.left_s() <= 0:
                 write({"what": step.__name__, "skipped": "the budget is spent"})
                 continue
             try:
+                signal.setitimer(signal.ITIMER_REAL, bench.left_s())
                 for row in step(bench):
                     failed += "error" in row
                     write(row)
+            except BudgetSpent:
+                write({"what": step.__name__, "skipped": "interrupted: the budget is spent"})
             except Exception as error:  # the next step is to run whatever happens
                 failed += 1
                 write({"what": step.__name__, "error": f"{type(error).__name__}: {error}"[:500]})
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
             if args.device.startswith("cuda"):
                 torch.cuda.empty_cache()
     sys.exit(1 if failed else 0)

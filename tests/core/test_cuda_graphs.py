@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from tests.core.test_fast_paths import random_zim
 from zim_plugins.core.backends.cuda_graphs import GraphedDecode
 from zim_plugins.core.backends.zim_torch import ZimTorchBackend
 from zim_plugins.core.build import load_predictor
 from zim_plugins.core.image_io import read_image
+from zim_plugins.core.modeling.zim import ZIM_CONFIGS, build_network
+from zim_plugins.core.modeling.zim_lite import LiteConfig
 from zim_plugins.core.predictor import ImagePredictor
 from zim_plugins.core.prompt import Prompt
 
@@ -69,3 +72,36 @@ def test_cuda_graphs_give_the_same_mattes():
         predictor.set_image(image)
         answers.append(np.stack([predictor.predict(p).alpha for p in prompts]))
     np.testing.assert_allclose(answers[1], answers[0], atol=1e-5)
+
+
+class HostCopies(TorchFunctionMode):
+    """Notes what copies between host and device unseen, which no CUDA graph can record."""
+
+    CALLS = (torch.tensor, torch.as_tensor, torch.from_numpy, torch.Tensor.item, torch.Tensor.cpu, torch.Tensor.tolist)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        indexed = func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__)
+        index = args[1] if indexed else ()
+        listed = any(isinstance(i, list) for i in (index if isinstance(index, tuple) else (index,)))
+        if func in self.CALLS or listed or func is torch.Tensor.__setitem__:
+            self.found.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("with_alpha", [False, True])
+@pytest.mark.parametrize("distance", [True, False])
+@pytest.mark.parametrize("name", ["tiny", "lite"])
+def test_decoding_copies_nothing_from_the_host(name: str, distance: bool, with_alpha: bool):
+    config = ZIM_CONFIGS["tiny"] if name == "tiny" else LiteConfig(frame_px=128, depth=1, distance=distance)
+    zim, side = build_network(config).eval(), 128
+    features = zim.prepare(zim.encode(torch.randn(1, 3, side, side)))
+    coords, labels = torch.tensor([[[50.0, 40.0], [0.0, 0.0]]]), torch.tensor([[1, -1]])
+    alpha = torch.rand(1, 1, side, side) if with_alpha else None
+    with HostCopies() as copies:
+        zim.decode(features, coords, labels, alpha)
+    assert copies.found == []

@@ -34,6 +34,8 @@ MAP_CHANNELS = 10
 earlier matte, has-matte."""
 DISK, NEAR, FAR = 5 / 256, 24 / 256, 96 / 256
 """Ranges of drawn clicks, as shares of the frame."""
+FADING = (2, 4, 5, 7)
+"""Maps that say how far something is."""
 KEY_SOURCES = (3, 6, 2)
 """Maps under which keys are averaged: foreground disks, background disks, the box's centre."""
 
@@ -304,9 +306,7 @@ class ZimLite(nn.Module):
         frame = embedding.shape[-1] * 16
         maps = draw_prompt_maps(coords, labels, alpha, frame)
         if not self.config.distance:
-            keep = torch.ones(MAP_CHANNELS, device=maps.device)
-            keep[[2, 4, 5, 7]] = 0
-            maps = maps * keep[:, None, None]
+            maps = torch.stack([0 * m if i in FADING else m for i, m in enumerate(maps.unbind(1))], 1)
         b = maps.shape[0]
         p4 = self.prompt4(maps.to(embedding.dtype))
         p8 = self.prompt8(p4)
@@ -327,7 +327,8 @@ class ZimLite(nn.Module):
         """Cosine of every key with the mean key under foreground clicks, background clicks and the box's centre."""
         size = (keys.shape[-2], keys.shape[-1])
         stride = maps.shape[-1] // size[1]
-        weights = F.avg_pool2d(maps[:, list(KEY_SOURCES)], stride)
+        sources = torch.stack([maps[:, i] for i in KEY_SOURCES], 1)  # a list as index would be copied from the host
+        weights = F.avg_pool2d(sources, stride)
         if not self.config.similarity:
             return torch.zeros_like(weights)
         flat = weights.flatten(2)
