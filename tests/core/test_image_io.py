@@ -228,7 +228,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize(
         ("source", "reason"),
-        [("none.png", "does not exist"), (".", "is a folder"), ("sample:unicorn", "choose one of astronaut")],
+        [("none.png", "does not exist"), (".", "is a folder"), ("sample:unicorn", "choose one of dogs, astronaut")],
     )
     def test_no_file(self, tmp_path, monkeypatch, source, reason):
         monkeypatch.chdir(tmp_path)
