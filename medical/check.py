@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .faults import ScanFault
+from .labelling import settle_labels
 from .layouts import LAYOUTS, Encoding, Layout
 from .pairing import CaseFiles, Problem, find_cases
 from .reading import ReadingConfig, read_scan
@@ -78,6 +79,7 @@ def check_folder(
 ) -> tuple[list[CaseCheck], list[Problem]]:
     """All cases of a folder, and the files that make none."""
     cases, problems = find_cases(root, layout, labels=labels, follow_links=follow_links)
+    cases, _ = settle_labels(cases, max_pixels=reading.max_pixels, max_values=reading.max_values)
     return list(check_cases(root, cases, reading)), problems
 
 

@@ -162,10 +162,7 @@ def report(args: Args, config: "RunConfig", tally: "Tally") -> int:
     from .aggregate import ALL_DATASETS
     from .figures import draw_figures
     from .html_report import write_report
-    from .layouts import find_layout
-    from .names import name_places
     from .overlays import write_overlays
-    from .pairing import find_cases
     from .presets import ZIM5_NOTE
     from .prompts import CLICKS
     from .results import gather, headline_prompt, write_record, write_tables
@@ -181,17 +178,9 @@ def report(args: Args, config: "RunConfig", tally: "Tally") -> int:
     figures = draw_figures(config.out / "figures", tables.summary, tables.curves, results.models)
     overlays = []
     if "overlays" in args.save.split(",") and "mattes" in config.save:
-        files = {}
-        for spec in config.datasets:
-            cases, _ = find_cases(
-                config.data / spec.folder, find_layout(spec.layout),
-                follow_links=config.follow_links, labels=config.labels,
-            )  # fmt: skip
-            places = name_places(spec.title, cases, keep_names=config.keep_names)
-            files |= {(p.dataset, p.case): (p, c) for p, c in zip(places, cases, strict=True)}
         shown = [p for p in (headline_prompt(config.trial.prompts), CLICKS) if p in config.trial.prompts]
         overlays = write_overlays(
-            config, files, results.rows, list(dict.fromkeys(shown)), hide_border=args.hide_border
+            config, tally.found, results.rows, list(dict.fromkeys(shown)), hide_border=args.hide_border
         )  # fmt: skip
     write_report(config.out / "report.html", record, tables, figures, overlays, results.faults)
     for contrast in tables.contrasts:

@@ -12,7 +12,7 @@ from jaxtyping import Bool
 
 from zim_plugins.core import MissingExtra
 
-from .dicom import Series, SeriesSpace, import_pydicom
+from .dicom import Series, SeriesSpace, import_pydicom, read_header
 from .faults import ScanFault
 from .nifti import AFFINE_TOLERANCE
 
@@ -67,6 +67,19 @@ def read_segmentation(path: Path, series: Series) -> list[tuple[str, Bool[np.nda
     if masks.shape[:3] != series.values.shape[:3]:
         raise ScanFault("size", f"the segmentation is {masks.shape[:3]}, the series {series.values.shape[:3]}")
     return [(described[n], masks[..., i] >= 0.5) for i, n in enumerate(numbers)]
+
+
+def segment_table(path: Path) -> dict[int, str]:
+    """Return the label of each segment number of a segmentation object.
+
+    Raises:
+        ScanFault: the file is damaged.
+    """
+    segments = read_header(path).get("SegmentSequence", [])
+    try:
+        return {int(segment.SegmentNumber): str(segment.SegmentLabel) for segment in segments}
+    except (AttributeError, TypeError, ValueError):
+        raise ScanFault("segmentation", "a segment lacks its number or label: the file is damaged") from None
 
 
 def source_instances(path: Path) -> set[str]:

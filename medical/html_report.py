@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .aggregate import ALL_DATASETS, ALL_LABELS, Contrast, describe_prompt
+from .labelling import OVERLAP_RULE
 from .prompts import CLICKS
 from .results import Tables
 from .rows import ORACLE, SINGLE, write_text
@@ -116,6 +117,10 @@ def _data(record: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> str
     ]  # fmt: skip
     told = [f"{m} does not take {', '.join(p)}" for m, p in record["refused"].items() if p]
     told += [f"{d['title']}: {note}" for d in record["datasets"] for note in d["notes"]]
+    told += [
+        f"{d['title']}: predictions of {d['cases_with_overlap']} cases overlap: {OVERLAP_RULE}"
+        for d in record["datasets"] if d["cases_with_overlap"]
+    ]  # fmt: skip
     if record["cases"]["problems"]:
         told.append(f"{record['cases']['problems']} files make no case: `zim-medseg check` names them")
     told += [f"left out: {f['dataset']}, {f['case']}: {f['reason']} {f['explanation']}" for f in faults]

@@ -21,6 +21,12 @@ ITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
 AXES = {"axial": ("S", "P", "R"), "coronal": ("A", "I", "R"), "sagittal": ("R", "I", "A")}
 """Where a stack's axes (frame, row, column) point: the axial one is `rot90` of the canonical slice, anterior up."""
 AFFINE_TOLERANCE = 1e-3
+SHEAR_TOLERANCE = 1e-5
+"""Cosine of the angle between two axes up to which they count as at right angles: float32 headers round."""
+_GEOMETRY = (
+    *("pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
+    *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units"),
+)
 _DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, zlib.error)
 
 
@@ -32,6 +38,8 @@ class FileSpace:
     """From voxel indices (i, j, k) to RAS+ [mm]."""
     shape: tuple[int, int, int]
     axis: str
+    stored: dict[str, np.ndarray] | None = None
+    """Fields of a NIfTI header that say where the voxels lie, bit by bit; None for other formats."""
 
     def stack(self, array: Shaped[np.ndarray, "i j k"]) -> Shaped[np.ndarray, "s h w"]:
         """The file's array as frames."""
@@ -114,14 +122,34 @@ def read_volume(
     return _checked(array.reshape(array.shape[:3]), affine, zooms, _header_notes(header))
 
 
-def file_space(affine: Float64[np.ndarray, "4 4"], shape: tuple[int, int, int], axis: str) -> FileSpace:
-    """The space of a volume cut along `axis`: axial, coronal, sagittal, or thickest (along the largest spacing)."""
+def file_space(
+    affine: Float64[np.ndarray, "4 4"],
+    shape: tuple[int, int, int],
+    axis: str,
+    stored: dict[str, np.ndarray] | None = None,
+) -> FileSpace:
+    """Return the space of a volume cut along `axis`: axial, coronal, sagittal, or thickest (the largest spacing)."""
     if axis == "thickest":
-        widest = max(AXES, key=lambda name: FileSpace(affine, shape, name).spacing_mm[0])
-        return FileSpace(affine, shape, widest)
+        axis = max(AXES, key=lambda name: FileSpace(affine, shape, name).spacing_mm[0])
     if axis not in AXES:
         raise ValueError(f"the axis is {', '.join(AXES)} or thickest, got {axis!r}")
-    return FileSpace(affine, shape, axis)
+    return FileSpace(affine, shape, axis, stored)
+
+
+def stored_geometry(path: Path) -> dict[str, np.ndarray] | None:
+    """Return the fields of a NIfTI header that place the voxels: both forms, their codes, sizes and units of length.
+
+    None for formats without such a header. Text fields and times are not among them.
+    """
+    if path.name.lower().endswith(ITK_SUFFIXES):
+        return None
+    header = import_nibabel().load(path).header
+    if "sform_code" not in header:
+        return None
+    fields = {name: np.array(header[name]) for name in _GEOMETRY}
+    fields["pixdim"][4:] = 1.0  # beyond space there is time, which is nobody's business
+    fields["xyzt_units"] = np.array(int(fields["xyzt_units"]) & 0x07, dtype=np.uint8)
+    return fields
 
 
 def check_same_space(
@@ -149,24 +177,50 @@ def whole_numbers(array: Shaped[np.ndarray, "i j k"]) -> Shaped[np.ndarray, "i j
     return array.astype(np.uint16)
 
 
-def write_nifti(path: Path, array: Shaped[np.ndarray, "i j k"], affine: Float64[np.ndarray, "4 4"]) -> None:
-    """Write a volume under a fresh header, which holds the affine and nothing of the source's text fields."""
+def write_nifti(
+    path: Path,
+    array: Shaped[np.ndarray, "i j k"],
+    affine: Float64[np.ndarray, "4 4"],
+    stored: dict[str, np.ndarray] | None = None,
+) -> None:
+    """Write a volume under a fresh header, in the array's own type, without the source's text fields.
+
+    Args:
+        path: `.nii` or `.nii.gz`.
+        array: bool becomes uint8; integers and floats keep their type.
+        affine: to RAS+ [mm].
+        stored: of `stored_geometry`: both forms and their codes come back bit by bit. Without it the sform holds the
+            affine, and so does the qform unless the axes are not at right angles, which it cannot say.
+    """
     import os
 
     nib = import_nibabel()
-    header = nib.Nifti1Header()
-    header.set_xyzt_units("mm")
+    array = array.astype(np.uint8) if array.dtype == bool else array
+    large = max(array.shape) > np.iinfo(np.int16).max
+    image_type = nib.Nifti2Image if large else nib.Nifti1Image
+    image = image_type(array, affine, dtype=array.dtype)
+    image.header.set_xyzt_units("mm")
+    if stored is not None:
+        # An image keeps its affine apart and writes it over the sform: the header goes beside it.
+        image = image_type(array, None, image.header, dtype=array.dtype)
+        for name, value in stored.items():
+            image.header[name] = value
+    else:
+        image.set_sform(affine, code=1)
+        image.set_qform(affine, code=0 if has_shear(affine) else 1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    stored = array.astype(np.uint8) if array.dtype == bool else array
-    image = nib.Nifti1Image(stored, affine, header)
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
     temporary = path.with_name(f".zim-{os.getpid()}-{path.name}")
     try:
         nib.save(image, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def has_shear(affine: Float64[np.ndarray, "4 4"]) -> bool:
+    """Whether the axes of an affine are not at right angles, so that no rotation and voxel size can stand for it."""
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR_TOLERANCE)
 
 
 def _check_shape(shape: tuple[int, ...], volume: int | None, max_values: int) -> None:

@@ -26,6 +26,8 @@ class MaskFile:
     encoding: Encoding | str
     label: str
     names: tuple[tuple[int, str], ...] = ()
+    value: int | None = None
+    """The one value besides 0 that the files of a data set hold, where that was looked at."""
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,12 @@ logger = logging.getLogger(__name__)
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "PPM")
 """Whatever else Pillow can open is not asked for."""
 MAX_PIXELS = 64_000_000
+LOSSY = (".jpg", ".jpeg")
 BINARY_ABOVE = 127
 """Masks drawn in 8 bits are true above this: JPEG and resampling leave stray greys (Kvasir-SEG's have 16 to 18)."""
 MAX_LABELS = 64
 """More distinct values than this are no label map."""
+LABELS_REMEDY = "--labels binary (true above 127), map (one class per value) or instances (one object per value)"
 _FAULTS = (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBombError)
 
 
@@ -79,9 +81,37 @@ def read_values(path: Path, *, max_pixels: int = MAX_PIXELS) -> Int32[np.ndarray
     return values.astype(np.int32)
 
 
-def above_threshold(values: Int32[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """A binary mask of what a file stores: above 127 where it reaches beyond 1, above 0 where it does not."""
-    return values > (BINARY_ABOVE if values.max(initial=0) > 1 else 0)
+def above_threshold(values: Int32[np.ndarray, "h w"], *, lossy: bool = False) -> Bool[np.ndarray, "h w"]:
+    """Return the binary mask that a file stores: its one value besides 0, or all above 127 where it holds several.
+
+    Args:
+        values: as stored.
+        lossy: whether the file's format leaves stray greys (JPEG): then above 127 always.
+
+    Raises:
+        ScanFault: several values, none of them above 127: they are classes, or a soft mask in another range.
+    """
+    found = np.unique(values[values > 0])
+    if lossy or len(found) > 1:
+        if not lossy and found[-1] <= BINARY_ABOVE:
+            raise ScanFault(
+                "label",
+                f"a mask of one object holds {_listed(found)}, all below the threshold of {BINARY_ABOVE}: "
+                "classes are read with --dataset folder --labels map",
+            )
+        return values > BINARY_ABOVE
+    return values > 0
+
+
+def check_settled(values: Int32[np.ndarray, "h w"], value: int) -> None:
+    """Raise ScanFault where a mask holds more than the one value that its data set's masks hold."""
+    found = np.unique(values[values > 0])
+    if not set(found.tolist()) <= {value}:
+        raise ScanFault(
+            "label",
+            f"the mask holds {_listed(np.unique(values))}, the data set's other masks 0 and {value} only: say what "
+            f"they are with {LABELS_REMEDY}",
+        )
 
 
 def guess_encoding(values: Int32[np.ndarray, "h w"], *, lossy: bool) -> str:
@@ -96,12 +126,14 @@ def guess_encoding(values: Int32[np.ndarray, "h w"], *, lossy: bool) -> str:
     positive = found[found > 0]
     if len(positive) <= MAX_LABELS and positive[-1] <= MAX_LABELS:
         return "map"
-    listed = ", ".join(str(v) for v in found[:8])
     raise ScanFault(
         "label",
-        f"the mask holds {len(found)} values ({listed}{', ...' if len(found) > 8 else ''}): say what they are with "
-        "--labels binary (true above 127), map (one class per value) or instances (one object per value)",
+        f"the mask holds {len(found)} values ({_listed(found)}): say what they are with {LABELS_REMEDY}",
     )
+
+
+def _listed(values: np.ndarray) -> str:
+    return ", ".join(str(v) for v in values[:8].tolist()) + (", ..." if len(values) > 8 else "")
 
 
 def _open(path: Path, max_pixels: int) -> PIL.Image.Image:

@@ -12,13 +12,12 @@ import numpy as np
 from .dicom import read_series
 from .dicom_seg import read_segmentation
 from .faults import ScanFault
-from .nifti import check_same_space, file_space, is_volume_file, read_volume, whole_numbers
+from .nifti import check_same_space, file_space, is_volume_file, read_volume, stored_geometry, whole_numbers
 from .pairing import CaseFiles, MaskFile
-from .pictures import MAX_PIXELS, above_threshold, guess_encoding, read_picture, read_values
+from .pictures import LOSSY, MAX_PIXELS, above_threshold, check_settled, guess_encoding, read_picture, read_values
 from .scan import MAX_VALUES, Layer, Scan, merge_masks
 from .windows import Window, to_grey
 
-LOSSY = (".jpg", ".jpeg")
 _READERS = ("pydicom", "highdicom", "nibabel", "nibabel.global", "tifffile")
 
 
@@ -88,15 +87,17 @@ def _read_picture_case(case: CaseFiles, config: ReadingConfig) -> Scan:
         if values.shape != rgb.shape[:2]:
             (h, w), (height, width) = values.shape, rgb.shape[:2]
             raise ScanFault("size", f"the mask is {w}x{h} px, the picture {width}x{height} px: nothing is resized")
-        encoding = file.encoding
+        encoding, lossy = file.encoding, file.path.suffix.lower() in LOSSY
         if encoding == "auto":
-            encoding = guess_encoding(values, lossy=file.path.suffix.lower() in LOSSY)
+            encoding = guess_encoding(values, lossy=lossy)
+        if file.value is not None and not lossy:
+            check_settled(values, file.value)
         if encoding == "instances" and several:
-            instances.append(above_threshold(values))
+            instances.append(above_threshold(values, lossy=lossy))
         elif encoding in ("map", "instances"):
             layers.append(_layer(values.astype(np.int64)[None], file, instances=encoding == "instances"))
         else:
-            mask = above_threshold(values)
+            mask = above_threshold(values, lossy=lossy)
             merged.append((file.label, (mask if encoding != "inverted" else ~mask)[None]))
     layers += _without_overlap(merged)
     layers += _stack_instances(instances, case.masks[0].label)
@@ -116,7 +117,9 @@ def _layer(values: np.ndarray, file: MaskFile, *, instances: bool) -> Layer:
     if known:
         stray = [v for v in positive if v not in known]
         if stray:
-            raise ScanFault("label", f"the labels hold {stray[:8]}, of which the data set's table knows nothing")
+            raise ScanFault(
+                "label", f"the labels hold {stray[:8]}, of which the data set's table knows nothing: add them to it"
+            )
     return Layer(values.astype(np.uint16), {v: known.get(v, f"class_{v}") for v in positive})
 
 
@@ -149,7 +152,7 @@ def _stack_instances(masks: list[np.ndarray], label: str) -> list[Layer]:
 def _read_volume_case(case: CaseFiles, config: ReadingConfig) -> Scan:
     values, affine, notes = read_volume(case.images[0], volume=config.volume, max_values=config.max_values)
     shape = (int(values.shape[0]), int(values.shape[1]), int(values.shape[2]))
-    space = file_space(affine, shape, config.axis)
+    space = file_space(affine, shape, config.axis, stored_geometry(case.images[0]))
     grey, used = to_grey(np.asarray(values), config.window)
     layers: list[Layer] = []
     merged: list[tuple[str, np.ndarray]] = []

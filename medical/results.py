@@ -20,6 +20,7 @@ from .aggregate import (
     summary_lines,
     with_pooled,
 )
+from .labelling import OVERLAP_RULE
 from .names import safe_name
 from .nnunet_summary import nnunet_summary
 from .prompts import CLICKS
@@ -85,7 +86,7 @@ def gather(out: Path, datasets: Sequence[str]) -> Results:
                 continue
             results.rows += [row_from(stored) for stored in part["rows"]]
             results.prompts += part["prompts"]
-            kept = ("notes", "intensity", "efforts", "refused", "dropped", "frames", "labels", "seconds")
+            kept = (*("notes", "intensity", "efforts", "refused", "dropped", "overlaps", "frames", "labels"), "seconds")
             results.cases.append(place | {name: part[name] for name in kept})
     return results
 
@@ -153,14 +154,17 @@ def write_record(config: RunConfig, results: Results, tally: Tally, *, note: str
             "average": "instances, frames, labels, cases, then patients; patients are resampled",
             "interval": f"{CONFIDENCE:.0%} percentile bootstrap of the mean, {RESAMPLES} resamples",
             "test": f"Wilcoxon signed-rank on patients' IoU, two-sided, Holm; no claim below n = {MIN_CASES}",
+            "label_maps": f"values of the data set's own files; {OVERLAP_RULE}",
             "empty": "empty reference: no prompt, not counted; empty prediction: Dice, IoU and NSD 0, HD95 undefined",
         },
         "datasets": [
-            {"title": spec.title, "layout": spec.layout} | _counts(spec.title, results) for spec in config.datasets
+            {"title": spec.title, "layout": spec.layout, "label_values": tally.tables[spec.title].values}
+            | _counts(spec.title, results)
+            for spec in config.datasets
         ],
         "models": results.efforts(),
         "refused": {m: sorted({p for c in results.cases for p in c["refused"].get(m, [])}) for m in results.models},
-        "cases": asdict(tally),
+        "cases": {name: getattr(tally, name) for name in ("done", "taken_up", "faults", "problems")},
         "seconds": round(sum(case["seconds"] for case in results.cases), 1),
         "machine": f"{platform.system()} {platform.machine()}",
         "versions": versions(),
@@ -193,6 +197,7 @@ def _counts(dataset: str, results: Results) -> dict[str, Any]:
         "dropped_objects": sum(case["dropped"] for case in cases),
         "faults": sum(fault["dataset"] == dataset for fault in results.faults),
         "notes": sorted({note for case in cases for note in case["notes"]}),
+        "cases_with_overlap": sum(bool(case["overlaps"]) for case in cases),
         "windows": sorted({str(case["intensity"].get("kind")) for case in cases}),
     }
 

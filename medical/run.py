@@ -6,7 +6,7 @@ import logging
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from zim_plugins.core import MissingExtra, ZimError, write_image
 
 from .dicom import SeriesSpace
 from .faults import ScanFault
+from .labelling import OVERLAP_RULE, LabelTable, label_map, settle_labels
 from .layouts import Encoding, find_layout
 from .models import FrameModel
 from .names import inside, make_salt, name_places, safe_name, write_id_map
@@ -80,6 +81,10 @@ class Tally:
     faults: int = 0
     problems: int = 0
     """Files without a partner."""
+    found: dict[tuple[str, str], tuple[Place, CaseFiles]] = field(default_factory=dict)
+    """Every case of the run by data set and name."""
+    tables: dict[str, LabelTable] = field(default_factory=dict)
+    """Values of each data set's labels."""
 
 
 def parse_spec(text: str) -> DatasetSpec:
@@ -117,8 +122,17 @@ def run(config: RunConfig, models: Sequence[FrameModel], book: PromptBook | None
         if note:
             logger.info("%s: %s", spec.title, note)
         tally.problems += len(problems)
+        reading = config.reading
+        cases, table = settle_labels(cases, max_pixels=reading.max_pixels, max_values=reading.max_values)
+        tally.tables[spec.title] = table
+        if table.renumbered:
+            logger.warning(
+                "%s: these labels share a value with others, or have several, and are written with another one: %s",
+                spec.title, ", ".join(table.renumbered),
+            )  # fmt: skip
         places = name_places(spec.title, cases, keep_names=config.keep_names)
         found += list(zip(places[: config.limit], cases[: config.limit], strict=True))
+    tally.found = {(place.dataset, place.case): (place, case) for place, case in found}
     _open_folder(config, models, found)
     if config.id_map is not None:
         write_id_map(config.id_map, found)
@@ -205,7 +219,7 @@ class _Work:
         write_text(path, json.dumps(record, ensure_ascii=False) + "\n")
 
     def _try_models(self, scan: Scan, place: Place) -> dict[str, Any]:
-        record: dict[str, Any] = {"rows": [], "prompts": [], "efforts": {}, "refused": {}, "dropped": 0}
+        record: dict[str, Any] = {"rows": [], "prompts": [], "efforts": {}, "refused": {}, "dropped": 0, "overlaps": {}}
         for model in self.models:
             before = asdict(model.effort)
             keep = _Keeper(self.config, place, model.name)
@@ -217,7 +231,7 @@ class _Work:
             after = asdict(model.effort)
             record["efforts"][model.name] = {name: round(after[name] - before[name], 6) for name in after}
             if scan.space is not None and "masks" in self.config.save:
-                self._write_volumes(scan, place, model.name, outcome)
+                record["overlaps"] |= self._write_volumes(scan, place, model.name, outcome)
         record["prompts"] = list(dict.fromkeys(record["prompts"]))
         record["notes"] = list(scan.notes)
         record["intensity"] = scan.intensity
@@ -225,23 +239,29 @@ class _Work:
         record["frames"] = len(scan.frames)
         return record
 
-    def _write_volumes(self, scan: Scan, place: Place, model: str, outcome: Outcome) -> None:
-        """Predicted volumes in the file's own space: one label map for each prompt, and DICOM-SEG where wanted."""
-        space = scan.space
+    def _write_volumes(self, scan: Scan, place: Place, model: str, outcome: Outcome) -> dict[str, int]:
+        """Write one label map for each prompt in the file's own space, its table beside it, and DICOM-SEG where wanted.
+
+        Returns the voxels that several labels claimed, by file, where there are any.
+        """
+        space, table, overlaps = scan.space, self.tally.tables[place.dataset], {}
         if not isinstance(space, FileSpace | SeriesSpace):
-            return
+            return {}
         prompts = list(dict.fromkeys(prompt for _, prompt in outcome.stacks))
         for prompt in prompts:
             masks = [
                 (label, stacked(frames, scan.frames.shape[:3]))
                 for (label, own), frames in outcome.stacks.items() if own == prompt
             ]  # fmt: skip
-            ids = np.zeros(scan.frames.shape[:3], dtype=np.uint8 if len(scan.labels) < 256 else np.uint16)
-            for label, mask in masks:
-                ids[mask] = scan.labels.index(label) + 1
+            ids, claimed_twice = label_map(masks, table)
             stem = f"{safe_name(model)}_{safe_name(prompt)}"
             folder = inside(self.config.out, "volumes", place.dataset, place.case)
-            write_nifti(folder / f"{stem}.nii.gz", space.restore(ids), space.affine)
+            stored = space.stored if isinstance(space, FileSpace) else None
+            write_nifti(folder / f"{stem}.nii.gz", space.restore(ids), space.affine, stored)
+            beside = {"labels": table.values, "overlap_voxels": claimed_twice, "overlap_rule": OVERLAP_RULE}
+            write_text(folder / f"{stem}.json", json.dumps(beside, indent=1, ensure_ascii=False) + "\n")
+            if claimed_twice:
+                overlaps[stem] = claimed_twice
             if self.config.dicom_seg and isinstance(space, SeriesSpace) and any(mask.any() for _, mask in masks):
                 from .dicom_seg import write_segmentation
 
@@ -249,6 +269,7 @@ class _Work:
                     folder / f"{stem}.dcm", masks, space, model=model, case_id=place.case, salt=self.salt,
                     keep_patient=self.config.keep_patient,
                 )  # fmt: skip
+        return overlaps
 
 
 class _Keeper:

@@ -57,3 +57,12 @@ def call(monkeypatch: pytest.MonkeyPatch):
     """`zim-medseg` with a fake predictor in place of every checkpoint."""
     monkeypatch.setattr("zim_plugins.core.load_predictor", lambda *a, **k: FakePredictor(9.0))
     return lambda args: command(main, args, package="medical")
+
+
+@pytest.fixture
+def medical_cases(test_data: Path) -> Path:
+    """Folder of faulty inputs beside the test data; tests that need it have a twin that makes its own."""
+    root = test_data.parent / "cases" / "medical"
+    if not root.is_dir():
+        pytest.skip(f"no faulty inputs at {root}")
+    return root
