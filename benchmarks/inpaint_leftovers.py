@@ -24,18 +24,17 @@ from inpaint.evaluation.composites import make_composite, plan_composites
 from inpaint.evaluation.methods import run_methods
 from inpaint.evaluation.metrics import exchanged, leftover, psnr, regions_of
 from inpaint.evaluation.scoring import twin_of
+from inpaint.removal import deserved
 from zim_plugins.core import Prompt, load_predictor
 from zim_plugins.training.library import CLICK_BENCHMARK_IDS
 from zim_plugins.training.prompting import tight_box
 
 WAYS = {
     "un-mixed": {"unmix": True, "grow_px": 2},
-    "fill alone": {"unmix": False, "grow_px": 2},
-    "un-mixed, grow 7": {"unmix": True, "grow_px": 7},
-    "fill alone, grow 7": {"unmix": False, "grow_px": 7},
+    "filled": {"unmix": False, "grow_px": 2},
+    "filled, grow 7": {"unmix": False, "grow_px": 7},
 }
-"""Arguments of `remove`. The first is the default for mattes that are given, the last that for mattes that a model made
-of a prompt."""
+"""Arguments of `remove`, besides its defaults for given and for predicted mattes."""
 BASELINES = ("alpha", "hard", "hard15")
 
 
@@ -54,7 +53,7 @@ def main() -> None:
         predictor.set_image(case.image)
         found = predictor.predict(Prompt(box=tight_box(case.alpha > 0.5))).alpha
         for matte, alpha in (("truth", case.alpha), (args.model, found)):
-            for name, value in score(case, alpha, inpainter).items():
+            for name, value in score(case, alpha, inpainter, predicted=matte != "truth").items():
                 scores.setdefault(f"{matte}, {name}", []).append(value)
     means = {name: round(float(np.mean([v for v in values if v is not None])), 3) for name, values in scores.items()}
     print("\n".join(f"{name:45} {value:8.3f}" for name, value in means.items()))
@@ -66,7 +65,13 @@ def main() -> None:
             "model": args.model,
             "half": args.half,
             "cases": args.cases,
+            "defaults": "un-mixed, grown 2 px by true mattes; filled, grown by `PREDICTED_GROW` by the model's",
             "means": means,
+            "each": {
+                name: [None if v is None else round(v, 3) for v in values]
+                for name, values in scores.items()
+                if "default" in name
+            },
         }
         args.out.write_text(json.dumps(record, indent=1) + "\n")
 
@@ -83,14 +88,17 @@ def cases(data: Path, half: str, limit: int) -> list[Case]:
     return [make_composite(recipe) for recipe in recipes[::step][:limit]]
 
 
-def score(case: Case, alpha: np.ndarray, inpainter) -> dict[str, float | None]:
+def score(case: Case, alpha: np.ndarray, inpainter, *, predicted: bool) -> dict[str, float | None]:
     """Leftover and ring PSNR of every way with one matte."""
     twin, ring = twin_of(case), regions_of(case.alpha).ring
     other = exchanged(case.foreground, case.alpha)
     left = partial(leftover, alpha=case.alpha, first_colours=case.foreground, second_colours=other)
     scores: dict[str, float | None] = {}
     filled: dict[int, np.ndarray] = {}
-    for name, ways in WAYS.items():
+    by_default = dict(
+        zip(("unmix", "grow_px"), deserved(alpha, predicted=predicted, unmix=None, grow_px=None), strict=True)
+    )
+    for name, ways in ({"default": by_default} | WAYS).items():
         grow = ways["grow_px"]
         if grow not in filled:
             filled[grow] = remove(case.image, alpha, inpainter=inpainter, unmix=False, grow_px=grow).image

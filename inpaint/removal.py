@@ -15,10 +15,14 @@ from .tiles import Picture, to_8_bits, to_depth
 from .unmix import recover_fringe
 
 FILLED_GROW_PX = 7
-"""Radius [px] by which a hole that is only filled is dilated.
+"""Radius [px] by which a hole that is only filled is dilated, at least."""
+PREDICTED_GROW = 0.12
+"""The same for a predicted matte, as a share of the side of a square as large as the object.
 
-A predicted matte ends too early by some pixels, and what it misses would stay as thin lines of the object; un-mixing by
-such mattes leaves about half of the object's contrast: `benchmarks/inpaint_leftovers.py`.
+A model's matte ends too early by some pixels of the model's frame, and these are the larger the larger the object is;
+what it misses would stay as thin lines. The share is the least of six at which less than a tenth of the object's
+contrast is left in the ring of `zim_tiny`'s mattes, on the half of the composites that constants are chosen on
+(`benchmarks/inpaint_leftovers.py --half choose`). Un-mixing by such mattes leaves half of it.
 """
 LARGE_HOLE = 0.35
 """Share of the picture beyond which a fill is rarely believable."""
@@ -62,9 +66,10 @@ def remove(
         inpainter: fills the hole; the best one installed by default.
         filled: the image as another tool filled it, of the same depth: taken in the hole instead of a filler's.
         tau: opacity above which a pixel belongs to the hole.
-        grow_px: radius by which the hole is dilated [px]; by default `GROW_PX` where un-mixed, else `FILLED_GROW_PX`.
+        grow_px: radius by which the hole is dilated [px]; by default `GROW_PX` where un-mixed, else `FILLED_GROW_PX`,
+            and for a predicted matte more where the object is large, see `PREDICTED_GROW`.
         unmix: recover the background behind the fringe; else fill all of the hole. By default a matte that is given is
-            un-mixed, since its owner vouches for it, and one that a predictor made here is not, see `FILLED_GROW_PX`.
+            un-mixed, since its owner vouches for it, and one that a predictor made here is not.
 
     Raises:
         EmptyMatte: the matte holds no object.
@@ -72,7 +77,7 @@ def remove(
         MissingExtra: no filler is installed.
     """
     alpha = matte_of(image, target, predictor)
-    unmix, grow_px = deserved(is_predicted(target), unmix=unmix, grow_px=grow_px)
+    unmix, grow_px = deserved(alpha, predicted=is_predicted(target), unmix=unmix, grow_px=grow_px)
     hole = hole_of(alpha, tau=tau, grow_px=grow_px)
     refuse_a_full_hole(hole)
     if filled is None:
@@ -94,10 +99,19 @@ def is_predicted(target: Target) -> bool:
     return any(isinstance(part, Prompt) for part in target)
 
 
-def deserved(predicted: bool, *, unmix: bool | None, grow_px: int | None) -> tuple[bool, int]:
+def deserved(
+    alpha: Float32[np.ndarray, "h w"], *, predicted: bool, unmix: bool | None, grow_px: int | None
+) -> tuple[bool, int]:
     """Whether a matte is un-mixed, and by how much its hole is dilated [px]; see `remove`."""
     unmix = not predicted if unmix is None else unmix
-    return unmix, (GROW_PX if unmix else FILLED_GROW_PX) if grow_px is None else grow_px
+    if grow_px is None:
+        grow_px = GROW_PX if unmix else predicted_grow_px(alpha) if predicted else FILLED_GROW_PX
+    return unmix, grow_px
+
+
+def predicted_grow_px(alpha: Float32[np.ndarray, "h w"]) -> int:
+    """By how much the hole of a predicted matte is dilated [px]."""
+    return max(FILLED_GROW_PX, round(PREDICTED_GROW * float(np.count_nonzero(alpha >= CORE_ALPHA)) ** 0.5))
 
 
 def repaint(

@@ -51,7 +51,7 @@ def _remove(
     args: RemoveArgs, order: Order, image: Original, alpha: Alpha, inpainter: Inpainter
 ) -> tuple[Said, Pictures]:
     asked = True if args.unmix else False if args.no_unmix else None
-    unmix, grow_px = deserved(bool(order.prompts), unmix=asked, grow_px=args.grow)
+    unmix, grow_px = deserved(alpha, predicted=bool(order.prompts), unmix=asked, grow_px=args.grow)
     removal = remove(image.colours(), alpha, inpainter=inpainter, tau=args.tau, grow_px=grow_px, unmix=unmix)
     return {"backend": inpainter.name, "unmix": unmix, "grow_px": grow_px, **_about(removal)}, _repainted(
         image, removal, "removed"

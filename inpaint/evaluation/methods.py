@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ from jaxtyping import Bool, Float32, UInt8
 from ..hole import GROW_PX
 from ..inpainter import Inpainter, refuse_a_full_hole
 from ..matte import hole_of
-from ..removal import FILLED_GROW_PX, remove, repaint
+from ..removal import predicted_grow_px, remove, repaint
 
 DILATION_PX = 15
 """Side of the square that Inpaint Anything's examples dilate a mask by [px]."""
@@ -66,7 +65,7 @@ def _remove_by_fill(image: Image, alpha: Matte, hole: Hole, fill: Image) -> Imag
 
 def _take_grown(image: Image, alpha: Matte, hole: Hole, fill: Image) -> Image:
     """What ships for mattes that a model made."""
-    return np.asarray(remove(image, alpha, filled=fill, unmix=False).image)
+    return np.asarray(remove(image, alpha, filled=fill, unmix=False, grow_px=predicted_grow_px(alpha)).image)
 
 
 def _take_fill(image: Image, alpha: Matte, hole: Hole, fill: Image) -> Image:
@@ -82,7 +81,9 @@ def _composite(image: Image, alpha: Matte, hole: Hole, fill: Image) -> Image:
 
 METHODS: dict[str, Method] = {
     "ours": Method("support, un-mixed", hole_of, _remove),
-    "grown": Method("support, filled, grown 7 px", partial(hole_of, grow_px=FILLED_GROW_PX), _take_grown),
+    "grown": Method(
+        "support, grown, filled", lambda alpha: hole_of(alpha, grow_px=predicted_grow_px(alpha)), _take_grown
+    ),
     "support": Method("support, filled", hole_of, _remove_by_fill),
     "alpha": Method("alpha compositing", hole_of, _composite),
     "hard": Method("alpha > 0.5", lambda alpha: alpha > 0.5, _take_fill),

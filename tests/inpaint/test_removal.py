@@ -8,7 +8,7 @@ import pytest
 
 from inpaint.hole import EmptyMatte, matte_hole
 from inpaint.inpainter import load_inpainter
-from inpaint.removal import FILLED_GROW_PX, remove
+from inpaint.removal import FILLED_GROW_PX, deserved, remove
 from zim_plugins.core import Prompt, composite
 
 
@@ -126,8 +126,19 @@ def test_a_predicted_matte_is_filled_and_grown_and_a_given_one_un_mixed(scene, f
     prompt = Prompt.from_point(80, 64)
     made = remove(scene.image, prompt, predictor=fake_predictor, inpainter=FlatInpainter())
     by_hand = remove(scene.image, made.alpha, inpainter=FlatInpainter(), unmix=False)
-    assert np.array_equal(made.image, by_hand.image)
+    assert np.array_equal(made.image, by_hand.image)  # of so small an object
     assert np.array_equal(made.hole, matte_hole(made.alpha, grow_px=FILLED_GROW_PX))
     given = remove(scene.image, scene.alpha, inpainter=FlatInpainter())
     assert np.array_equal(given.hole, matte_hole(scene.alpha, grow_px=2))
     assert np.array_equal(given.image, remove(scene.image, scene.alpha, inpainter=FlatInpainter(), unmix=True).image)
+
+
+@pytest.mark.parametrize(("side_px", "grow_px"), [(0, 7), (62, 7), (63, 8), (200, 24)])
+def test_a_predicted_matte_grows_with_its_object(side_px: int, grow_px: int) -> None:
+    alpha = np.full((256, 256), 0.49, np.float32)
+    alpha[:side_px, :side_px] = 0.5
+    assert deserved(alpha, predicted=True, unmix=None, grow_px=None) == (False, grow_px)
+    assert deserved(alpha, predicted=True, unmix=True, grow_px=None) == (True, 2)
+    assert deserved(alpha, predicted=False, unmix=None, grow_px=None) == (True, 2)
+    assert deserved(alpha, predicted=False, unmix=False, grow_px=None) == (False, 7)
+    assert deserved(alpha, predicted=True, unmix=None, grow_px=3) == (False, 3)

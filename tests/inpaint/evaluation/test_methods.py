@@ -6,6 +6,8 @@ import pytest
 from inpaint import remove
 from inpaint.evaluation.methods import METHODS, dilated, run_methods
 from inpaint.hole import EmptyMatte, matte_hole
+from inpaint.removal import predicted_grow_px
+from zim_plugins.core import Prompt
 
 
 class Green:
@@ -34,7 +36,7 @@ def test_every_method_repaints_its_own_hole_and_nothing_else(scene, fills: str) 
     results = run_methods(scene.image, scene.alpha, list(METHODS), Green(), fills)
     expected = {
         "ours": matte_hole(scene.alpha),
-        "grown": matte_hole(scene.alpha, grow_px=7),
+        "grown": matte_hole(scene.alpha, grow_px=predicted_grow_px(scene.alpha)),
         "support": matte_hole(scene.alpha),
         "alpha": matte_hole(scene.alpha),
         "hard": scene.alpha > 0.5,
@@ -69,11 +71,11 @@ def test_a_shared_fill_is_made_once_and_own_ones_once_a_hole(scene) -> None:
     assert green.asked == 3
 
 
-def test_what_is_scored_is_what_ships(scene) -> None:
-    made = run_methods(scene.image, scene.alpha, ["ours", "grown"], Green(), "own")
-    for name, unmix in (("ours", None), ("grown", False)):
-        shipped = remove(scene.image, scene.alpha, inpainter=Green(), unmix=unmix)
-        assert np.array_equal(made[name].result, shipped.image) and np.array_equal(made[name].hole, shipped.hole)
+def test_what_is_scored_is_what_ships(scene, fake_predictor) -> None:
+    for name, target in (("ours", scene.alpha), ("grown", Prompt.from_point(80, 64))):
+        shipped = remove(scene.image, target, predictor=fake_predictor, inpainter=Green())
+        made = run_methods(scene.image, shipped.alpha, [name], Green(), "own")[name]
+        assert np.array_equal(made.result, shipped.image) and np.array_equal(made.hole, shipped.hole)
 
 
 def test_an_empty_matte_is_refused(scene) -> None:
