@@ -24,13 +24,13 @@ import torch
 from tqdm import tqdm
 
 from zim_plugins.core import Prompt, load_predictor, read_alpha, read_image
-from zim_plugins.core.checkpoints import CHECKPOINTS, find
-from zim_plugins.data.shards import file_sha256
-from zim_plugins.evaluation.clicker import IGNORED, click_ious, number_of_clicks, split_click_mask
-from zim_plugins.evaluation.grabcut import GrabCut
+from zim_plugins.core.checkpoints.records import CHECKPOINTS, find
+from zim_plugins.data.conversion.shard_job import file_sha256
+from zim_plugins.evaluation.baselines import GrabCut
 from zim_plugins.evaluation.metrics import iou
-from zim_plugins.training.library import load_library
-from zim_plugins.training.prompting import deepest_point, tight_box
+from zim_plugins.evaluation.simulated_user import IGNORED, click_ious, number_of_clicks, split_click_mask
+from zim_plugins.training.samples.library import load_library
+from zim_plugins.training.samples.prompts import deepest_point, tight_box
 
 CLICK_SETS = ("grabcut", "berkeley", "davis")
 FIRST_DAVIS_FRAMES = 60

@@ -38,13 +38,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from zim_plugins.core.image_io import encode_png
-from zim_plugins.data.fault import FaultLog
-from zim_plugins.data.index import whole_file
-from zim_plugins.data.sa1b import ShardImage, find_shards, read_shard
-from zim_plugins.data.shards import MASKS_AT_ONCE, Selection, file_sha256, tight_crop
+from zim_plugins.data.conversion.shard_job import MASKS_AT_ONCE, Selection, file_sha256, tight_crop
+from zim_plugins.data.faults import FaultLog
+from zim_plugins.data.readers.sa1b import ShardImage, find_shards, read_shard
+from zim_plugins.data.sample import whole_file
+from zim_plugins.imaging.image import encode_png
 from zim_plugins.label_converter.checkpoint import load_converter
-from zim_plugins.label_converter.convert import ConvertSettings, MatteConverter
+from zim_plugins.label_converter.converter import ConvertSettings, MatteConverter
 from zim_plugins.label_converter.network import CONVERTER_CONFIGS, ConverterNetwork
 
 STAGES = ("read and parse", "decode JPEG", "decode RLE", "network", "crop and blend", "encode PNG", "write")

@@ -23,9 +23,9 @@ import scipy
 
 from zim_plugins.core.prediction import Prediction
 from zim_plugins.core.prompt import Prompt
-from zim_plugins.evaluation.datasets import Picture, load_evaluation_set
-from zim_plugins.evaluation.evaluate import Job, evaluate_pictures
-from zim_plugins.evaluation.prompts import PromptPlan
+from zim_plugins.evaluation.matting.datasets import Picture, load_evaluation_set
+from zim_plugins.evaluation.matting.run import Job, evaluate_pictures
+from zim_plugins.evaluation.prompting import PromptPlan
 
 
 class Stub:

@@ -327,7 +327,7 @@ def training(b: Bench) -> Iterator[Row]:
 def conversion(b: Bench) -> Iterator[Row]:
     """Masks to mattes with the shipped converter."""
     from zim_plugins.label_converter import checkpoint
-    from zim_plugins.label_converter.convert import MatteConverter
+    from zim_plugins.label_converter.converter import MatteConverter
 
     weights = Path(checkpoint.__file__).parent / "weights" / "converter_tiny.safetensors"
     converter = MatteConverter.load(weights, b.device)

@@ -9,7 +9,7 @@ Parts, each a run of `zim-inpaint-eval` that resumes in DIR:
 - captured: the 13 photographs of alphamatting.com, never trained on, as cut-outs: captured alpha, colours by
   pymatting's closed form (an estimator that the methods compared here do not use).
 - coco: the paper's experiment on COCO_MVal, every 32nd picture; no clean pictures, no CLIP weights.
-- choose: the half that the constants of `inpaint/unmix.py` were chosen on, one background each.
+- choose: the half that the constants of `inpaint/pixels/unmix.py` were chosen on, one background each.
 
 Backgrounds, none of which any training saw: the BSDS500 photographs of the click benchmarks (research only, so they are
 in no picture here), scikit-image's, and `inpaint/photos`. Of the cut-outs zim_tiny was trained on 35 of 38; those of
@@ -37,8 +37,8 @@ from inpaint.evaluation.composites import Recipe, make_composite
 from inpaint.evaluation.methods import run_methods
 from inpaint.evaluation.metrics import regions_of
 from zim_plugins.core import Prompt, load_predictor, read_alpha, read_image, write_image
-from zim_plugins.training.library import CLICK_BENCHMARK_IDS
-from zim_plugins.training.prompting import tight_box
+from zim_plugins.training.samples.library import CLICK_BENCHMARK_IDS
+from zim_plugins.training.samples.prompts import tight_box
 
 SAMPLES = ("astronaut", "chelsea", "coffee", "coins", "rocket")
 PARTS = ("cutouts", "captured", "own", "choose", "coco")

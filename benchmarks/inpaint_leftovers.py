@@ -24,10 +24,10 @@ from inpaint.evaluation.composites import make_composite, plan_composites
 from inpaint.evaluation.methods import run_methods
 from inpaint.evaluation.metrics import exchanged, leftover, psnr, regions_of
 from inpaint.evaluation.scoring import twin_of
-from inpaint.removal import deserved
+from inpaint.tasks.removal import deserved
 from zim_plugins.core import Prompt, load_predictor
-from zim_plugins.training.library import CLICK_BENCHMARK_IDS
-from zim_plugins.training.prompting import tight_box
+from zim_plugins.training.samples.library import CLICK_BENCHMARK_IDS
+from zim_plugins.training.samples.prompts import tight_box
 
 WAYS = {
     "un-mixed": {"unmix": True, "grow_px": 2},

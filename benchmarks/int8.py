@@ -28,11 +28,11 @@ from zim_plugins.core import ImagePredictor, Prompt, load_predictor, read_alpha,
 from zim_plugins.core.backends.official import DECODER_INPUTS, FEATURES, FRAME_PX, attention_mask, official_frame
 from zim_plugins.core.backends.zim_onnx import ZimOnnxBackend
 from zim_plugins.core.backends.zim_torch import ZimTorchBackend
-from zim_plugins.core.checkpoints import require
+from zim_plugins.core.checkpoints.records import require
 from zim_plugins.core.export import export_onnx
 from zim_plugins.core.transforms import image_to_frame
 from zim_plugins.evaluation.metrics import iou, zim_errors
-from zim_plugins.training.prompting import deepest_point, tight_box
+from zim_plugins.training.samples.prompts import deepest_point, tight_box
 
 THREADS, MIDDLE = 2, FRAME_PX / 2
 QUANTISED = ("Conv", "MatMul", "Gemm")

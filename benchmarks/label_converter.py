@@ -35,11 +35,11 @@ from scipy import ndimage
 
 from zim_plugins.core import read_alpha, read_image
 from zim_plugins.evaluation.metrics import sobel_grad
-from zim_plugins.label_converter.convert import MatteConverter
-from zim_plugins.label_converter.degrade import Degradation, coarse_label
-from zim_plugins.label_converter.selective import without_soft_classes
-from zim_plugins.training.library import Library, load_library
-from zim_plugins.training.scenes import SceneMix, make_scene
+from zim_plugins.label_converter.converter import MatteConverter
+from zim_plugins.label_converter.samples.degrade import Degradation, coarse_label
+from zim_plugins.label_converter.samples.selective import without_soft_classes
+from zim_plugins.training.samples.compositing import SceneMix, make_scene
+from zim_plugins.training.samples.library import Library, load_library
 
 SIDE_PX = 640
 SIGMAS_PX = (1.0, 2.0, 4.0, 8.0)

@@ -25,12 +25,12 @@ import torch
 # A script's own folder comes first on the path, where this file would hide the package of its name.
 sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent]
 
-from medical.clickers import RitmClicker  # noqa: E402
-from medical.models import PromptedModel  # noqa: E402
-from medical.prompts import MODES, Pointing, point_at  # noqa: E402
-from medical.rows import Measure  # noqa: E402
-from medical.scan import Layer, Scan  # noqa: E402
-from medical.trial import Place, Trial, TrialConfig  # noqa: E402
+from medical.io.scan import Layer, Scan  # noqa: E402
+from medical.protocol.clickers import RitmClicker  # noqa: E402
+from medical.protocol.evaluate_scan import Place, Trial, TrialConfig  # noqa: E402
+from medical.protocol.models import PromptedModel  # noqa: E402
+from medical.protocol.prompt_modes import MODES, Pointing, point_at  # noqa: E402
+from medical.protocol.records import Measure  # noqa: E402
 from zim_plugins.core import ImagePredictor, load_predictor  # noqa: E402
 from zim_plugins.core.backends.zim_torch import ZimTorchBackend  # noqa: E402
 from zim_plugins.core.modeling.zim import ZIM_CONFIGS, Zim  # noqa: E402

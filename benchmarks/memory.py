@@ -40,9 +40,9 @@ def resident_mb() -> float:
 def many_pictures(pictures: int, every: int) -> list[float]:
     """Resident set [MB] after each `every` of the pictures, each of them matted, cut out and drawn."""
     from zim_plugins.core import Prompt, load_predictor
-    from zim_plugins.core.foreground import foreground_colours
-    from zim_plugins.core.image_io import encode_png
     from zim_plugins.core.overlay import draw_overlay
+    from zim_plugins.imaging.foreground import foreground_colours
+    from zim_plugins.imaging.image import encode_png
 
     predictor = load_predictor("zim_tiny", device="cpu")
     rng = np.random.default_rng(0)
@@ -125,7 +125,7 @@ def main() -> None:
         print(json.dumps(many_pictures(args.pictures, 100) if args.part == "many" else one_click(photo)))
         return
     from zim_plugins.bench.machine import provenance
-    from zim_plugins.core.checkpoints import find
+    from zim_plugins.core.checkpoints.records import find
 
     weights = find("zim_tiny")
     if weights is None:

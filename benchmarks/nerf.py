@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 
-from nerf_seg.predictors import build_matter, reference_alpha
-from nerf_seg.reference import ReferencePrompt, reference_prompt
-from nerf_seg.scene import BoxedViews, Scene, domain_around, open_scene
-from nerf_seg.segmenter import Segmenter, SegmenterConfig
-from nerf_seg.view import ViewCache
+from nerf_seg.field.scene import BoxedViews, Scene, domain_around, open_scene
+from nerf_seg.segmentation.predictors import build_matter, reference_alpha
+from nerf_seg.segmentation.reference_prompt import ReferencePrompt, reference_prompt
+from nerf_seg.segmentation.segmenter import Segmenter, SegmenterConfig
+from nerf_seg.segmentation.views import ViewCache
 from zim_plugins.core import Predictor
 
 SA3D_SECONDS, SA3D_SOURCE = 120.0, "SA3D's README: about 2 min an object, RTX 3090; published, not measured here"

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from zim_plugins.core import Prompt, load_predictor, read_alpha, read_image, write_image
-from zim_plugins.core.checkpoints import CHECKPOINTS, find
-from zim_plugins.evaluation.grabcut import GrabCut
+from zim_plugins.core.checkpoints.records import CHECKPOINTS, find
+from zim_plugins.evaluation.baselines import GrabCut
 from zim_plugins.evaluation.metrics import iou, zim_errors
-from zim_plugins.training.prompting import deepest_point, tight_box
+from zim_plugins.training.samples.prompts import deepest_point, tight_box
 
 METRICS = ("iou", "mae_e3", "mse_e3", "grad_e3")
 

@@ -6,7 +6,7 @@ python examples/03_fine_tune.py
 import torch
 
 from zim_plugins.core.backends.zim_torch import ZimTorchBackend
-from zim_plugins.core.checkpoints import require
+from zim_plugins.core.checkpoints.records import require
 from zim_plugins.core.modeling.zim import load_weights
 from zim_plugins.training.hooks import keep_frozen_in_eval, parameter_groups, set_frozen
 from zim_plugins.training.losses import LossWeights, matte_loss

@@ -12,7 +12,7 @@ import numpy as np
 
 from zim_plugins.cli import main as zim
 from zim_plugins.core import Prediction, Prompt, SamStylePredictor, load_predictor, read_image, write_image
-from zim_plugins.core.checkpoints import find
+from zim_plugins.core.checkpoints.records import find
 
 
 class Outside:

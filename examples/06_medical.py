@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from medical.clickers import RitmClicker
-from medical.models import FilledBox, FrameModel, PromptedModel
-from medical.overlap import overlap
-from medical.prompts import point_at
-from medical.rows import Measure
-from medical.scan import Layer, Scan
-from medical.trial import Place, Trial, TrialConfig
+from medical.io.scan import Layer, Scan
+from medical.metrics.overlap import overlap
+from medical.protocol.clickers import RitmClicker
+from medical.protocol.evaluate_scan import Place, Trial, TrialConfig
+from medical.protocol.models import FilledBox, FrameModel, PromptedModel
+from medical.protocol.prompt_modes import point_at
+from medical.protocol.records import Measure
 from zim_plugins.core import load_predictor, write_image
 
 

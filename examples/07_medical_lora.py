@@ -6,21 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
-from medical.aggregate import contrasts
-from medical.layouts import find_layout
-from medical.models import PromptedModel
-from medical.pairing import find_cases
-from medical.reading import read_scan
-from medical.rows import Measure
-from medical.trial import Place, Trial, TrialConfig
+from medical.io.layouts import find_layout
+from medical.io.pairing import find_cases
+from medical.io.reading import read_scan
+from medical.protocol.evaluate_scan import Place, Trial, TrialConfig
+from medical.protocol.models import PromptedModel
+from medical.protocol.records import Measure
+from medical.report.aggregate import contrasts
 from zim_plugins.core import load_predictor, write_image
-from zim_plugins.core.checkpoints import require
+from zim_plugins.core.checkpoints.records import require
 from zim_plugins.core.modeling.zim import load_weights
-from zim_plugins.training.library import Library, Photo
 from zim_plugins.training.loop import Trainer
+from zim_plugins.training.recipe import Recipe, Stage
 from zim_plugins.training.recipes import TINY
-from zim_plugins.training.scenes import SceneMix
-from zim_plugins.training.schedule import Recipe, Stage
+from zim_plugins.training.samples.compositing import SceneMix
+from zim_plugins.training.samples.library import Library, Photo
 
 OUT, START = Path("outputs/medical_lora"), require("zim_tiny")
 CONFIG = TrialConfig(prompts=("mode1", "mode5"), measure=Measure(surfaces=False))

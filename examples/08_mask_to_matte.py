@@ -8,7 +8,7 @@ from skimage.draw import polygon2mask
 
 from zim_plugins.core import read_image, write_image
 from zim_plugins.label_converter.checkpoint import CONVERTER_TINY
-from zim_plugins.label_converter.convert import MatteConverter
+from zim_plugins.label_converter.converter import MatteConverter
 
 PERSON = """0,512 5,420 30,330 75,265 100,235 98,190 120,150 135,140 118,95 130,40 150,12 200,2 250,12 282,60 285,110
     268,150 300,180 310,240 345,290 352,345 300,350 280,400 275,460 275,512"""

@@ -6,34 +6,34 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .diffusers_pipeline import ZimInpaintOutput as ZimInpaintOutput
     from .diffusers_pipeline import ZimInpaintPipeline as ZimInpaintPipeline
-    from .filling import Filling as Filling
-    from .filling import fill as fill
-    from .inpainter import FillSettings as FillSettings
-    from .inpainter import GuidedInpainter as GuidedInpainter
-    from .inpainter import Inpainter as Inpainter
-    from .inpainter import load_inpainter as load_inpainter
-    from .removal import Removal as Removal
-    from .removal import remove as remove
-    from .replacement import Cutout as Cutout
-    from .replacement import Replacement as Replacement
-    from .replacement import cutout as cutout
-    from .replacement import replace as replace
+    from .inpainters.base import FillSettings as FillSettings
+    from .inpainters.base import GuidedInpainter as GuidedInpainter
+    from .inpainters.base import Inpainter as Inpainter
+    from .inpainters.registry import load_inpainter as load_inpainter
+    from .tasks.filling import Filling as Filling
+    from .tasks.filling import fill as fill
+    from .tasks.removal import Removal as Removal
+    from .tasks.removal import remove as remove
+    from .tasks.replacement import Cutout as Cutout
+    from .tasks.replacement import Replacement as Replacement
+    from .tasks.replacement import cutout as cutout
+    from .tasks.replacement import replace as replace
 
 _HOME = {
-    "Cutout": ".replacement",
-    "FillSettings": ".inpainter",
-    "Filling": ".filling",
-    "GuidedInpainter": ".inpainter",
-    "Inpainter": ".inpainter",
-    "Removal": ".removal",
-    "Replacement": ".replacement",
+    "Cutout": ".tasks.replacement",
+    "FillSettings": ".inpainters.base",
+    "Filling": ".tasks.filling",
+    "GuidedInpainter": ".inpainters.base",
+    "Inpainter": ".inpainters.base",
+    "Removal": ".tasks.removal",
+    "Replacement": ".tasks.replacement",
     "ZimInpaintOutput": ".diffusers_pipeline",
     "ZimInpaintPipeline": ".diffusers_pipeline",
-    "cutout": ".replacement",
-    "fill": ".filling",
-    "load_inpainter": ".inpainter",
-    "remove": ".removal",
-    "replace": ".replacement",
+    "cutout": ".tasks.replacement",
+    "fill": ".tasks.filling",
+    "load_inpainter": ".inpainters.registry",
+    "remove": ".tasks.removal",
+    "replace": ".tasks.replacement",
 }
 
 __all__ = [

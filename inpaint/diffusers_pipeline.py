@@ -11,13 +11,14 @@ from jaxtyping import Float32
 
 from zim_plugins.core import Predictor, Prompt, load_predictor
 
-from .diffusion import DiffusionInpainter
-from .filling import fill
-from .hole import TAU
-from .inpainter import FillSettings, Inpainter, adjusted, as_guided, load_inpainter
-from .removal import remove, repaint
-from .replacement import cutout
-from .replacement import replace as replace_background
+from .inpainters.base import FillSettings, Inpainter, adjusted, as_guided
+from .inpainters.diffusion import DiffusionInpainter
+from .inpainters.registry import load_inpainter
+from .pixels.hole import TAU
+from .tasks.filling import fill
+from .tasks.removal import remove, repaint
+from .tasks.replacement import cutout
+from .tasks.replacement import replace as replace_background
 
 if TYPE_CHECKING:
     import torch

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .faults import ScanFault
+from .io.errors import ScanFault
+from .io.layouts import LAYOUTS, Encoding, Layout
+from .io.pairing import CaseFiles, Problem, find_cases
+from .io.reading import ReadingConfig, read_scan
 from .labelling import settle_labels
-from .layouts import LAYOUTS, Encoding, Layout
-from .pairing import CaseFiles, Problem, find_cases
-from .reading import ReadingConfig, read_scan
 
 SMALL_OBJECT_PX = 100
 """MedSAM drops smaller objects; here they are counted."""

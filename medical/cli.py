@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from zim_plugins.commands.session import DONE, FAILED, CommandArgs, Misuse, one_line, run
+from zim_plugins.cli.runtime import DONE, FAILED, CommandArgs, Misuse, one_line, run
 
 if TYPE_CHECKING:
     from .run import RunConfig, Tally
@@ -139,8 +139,8 @@ class CheckArgs(CommandArgs):
 
 def main(args: Args) -> int:
     """Evaluate, and write the report."""
-    from .models import load_models
-    from .prompts import read_prompts
+    from .protocol.models import load_models
+    from .protocol.prompt_modes import read_prompts
     from .run import run as evaluate
 
     try:
@@ -159,13 +159,13 @@ def main(args: Args) -> int:
 
 def report(args: Args, config: "RunConfig", tally: "Tally") -> int:
     """Put the parts of a run together; answers with the exit code."""
-    from .aggregate import ALL_DATASETS
-    from .figures import draw_figures
-    from .html_report import write_report
-    from .overlays import write_overlays
     from .presets import ZIM5_NOTE
-    from .prompts import CLICKS
-    from .results import gather, headline_prompt, write_record, write_tables
+    from .protocol.prompt_modes import CLICKS
+    from .report.aggregate import ALL_DATASETS
+    from .report.figures import draw_figures
+    from .report.html import write_report
+    from .report.overlays import write_overlays
+    from .report.results import gather, headline_prompt, write_record, write_tables
 
     results = gather(config.out, [spec.title for spec in config.datasets])
     if not results.rows:
@@ -198,14 +198,14 @@ def parse_config(args: Args) -> "RunConfig":
     Raises:
         ValueError: they make no sense.
     """
-    from .layouts import find_layout
+    from .io.layouts import find_layout
+    from .io.reading import ReadingConfig
+    from .io.windows import parse_window
     from .presets import ZIM5, ZIM5_NOTE
-    from .prompts import parse_prompts
-    from .reading import ReadingConfig
-    from .rows import CANDIDATES, Measure
+    from .protocol.evaluate_scan import TrialConfig, check_slices
+    from .protocol.prompt_modes import parse_prompts
+    from .protocol.records import CANDIDATES, Measure
     from .run import RunConfig, parse_spec
-    from .trial import TrialConfig, check_slices
-    from .windows import parse_window
 
     if not args.data or not Path(args.data).is_dir():
         raise ValueError(f"--data names the folder of the data sets; got {args.data!r}")
@@ -269,8 +269,8 @@ def parse_config(args: Args) -> "RunConfig":
 def check(args: CheckArgs) -> int:
     """Say what a folder holds."""
     from .check import check_folder, guess_layout
-    from .layouts import LAYOUTS, find_layout
-    from .reading import ReadingConfig
+    from .io.layouts import LAYOUTS, find_layout
+    from .io.reading import ReadingConfig
 
     if args.list:
         for layout in LAYOUTS.values():

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Bool, Integer, UInt16
 
-from .dicom_seg import segment_table
-from .faults import ScanFault
-from .nifti import is_volume_file, read_volume, whole_numbers
-from .pairing import CaseFiles, MaskFile
-from .pictures import LOSSY, MAX_LABELS, MAX_PIXELS, read_values
-from .scan import MAX_VALUES
+from .io.dicom_seg import segment_table
+from .io.errors import ScanFault
+from .io.images import LOSSY, MAX_LABELS, MAX_PIXELS, read_values
+from .io.nifti import is_volume_file, read_volume, whole_numbers
+from .io.pairing import CaseFiles, MaskFile
+from .io.scan import MAX_VALUES
 
 logger = logging.getLogger(__name__)
 

@@ -15,19 +15,19 @@ from jaxtyping import Float32
 
 from zim_plugins.core import MissingExtra, ZimError, write_image
 
-from .dicom import SeriesSpace
-from .faults import ScanFault
+from .deidentify import inside, make_salt, name_places, safe_name, write_id_map
+from .io.dicom import SeriesSpace
+from .io.errors import ScanFault
+from .io.layouts import Encoding, find_layout
+from .io.nifti import FileSpace, write_nifti
+from .io.pairing import CaseFiles, find_cases
+from .io.reading import ReadingConfig, read_scan
+from .io.scan import Scan, only_label
 from .labelling import OVERLAP_RULE, LabelTable, label_map, settle_labels
-from .layouts import Encoding, find_layout
-from .models import FrameModel
-from .names import inside, make_salt, name_places, safe_name, write_id_map
-from .nifti import FileSpace, write_nifti
-from .pairing import CaseFiles, find_cases
-from .prompts import PromptBook, encode_record
-from .reading import ReadingConfig, read_scan
-from .rows import row_fields, write_text
-from .scan import Scan, only_label
-from .trial import THRESHOLD, Outcome, Place, Trial, TrialConfig, stacked
+from .protocol.evaluate_scan import THRESHOLD, Outcome, Place, Trial, TrialConfig, stacked
+from .protocol.models import FrameModel
+from .protocol.prompt_modes import PromptBook, encode_record
+from .protocol.records import row_fields, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -263,7 +263,7 @@ class _Work:
             if claimed_twice:
                 overlaps[stem] = claimed_twice
             if self.config.dicom_seg and isinstance(space, SeriesSpace) and any(mask.any() for _, mask in masks):
-                from .dicom_seg import write_segmentation
+                from .io.dicom_seg import write_segmentation
 
                 write_segmentation(
                     folder / f"{stem}.dcm", masks, space, model=model, case_id=place.case, salt=self.salt,

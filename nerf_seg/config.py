@@ -15,7 +15,7 @@ from nerfstudio.models.nerfacto import NerfactoModelConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
-from . import obstacles
+from .field import patches as obstacles
 from .pipeline import Sa3dZimPipelineConfig
 from .trainer import Sa3dZimTrainerConfig
 

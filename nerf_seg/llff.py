@@ -61,7 +61,7 @@ class LLFF(DataParser):
         from nerfstudio.cameras.cameras import Cameras, CameraType
         from nerfstudio.data.scene_box import SceneBox
 
-        from .poses_bounds import read_capture
+        from .field.poses_bounds import read_capture
 
         config = self.config
         if self._capture is None:  # each picture is decoded once, not once for each split

@@ -16,9 +16,9 @@ from torch.nn import Parameter
 from zim_plugins.core import ZimError
 from zim_plugins.evaluation.metrics import boundary_iou, iou, zim_errors
 
-from .estimators import Estimator, MatteEstimator, Sa3dEstimator
-from .mask_grid import Domain, MaskGrid
-from .rendering import density_and_colour, expected_depth
+from .field.rendering import density_and_colour, expected_depth
+from .segmentation.estimators import Estimator, MatteEstimator, Sa3dEstimator
+from .segmentation.mask_grid import Domain, MaskGrid
 
 EMPTY_BATCHES = 20
 """Batches of rays without one pixel of the object after which an exporter is stopped."""

@@ -12,16 +12,16 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from zim_plugins.core import Predictor, read_image
 
-from .checkpoint import TrainedNerf, check_capture, find_nerf, load_nerf
 from .datamanager import Sa3dZimDataManager, Sa3dZimDataManagerConfig
+from .field.checkpoint import TrainedNerf, check_capture, find_nerf, load_nerf
+from .field.scene import CACHE_FOLDER, BoxedViews, Scene, domain_around, photograph
 from .model import Sa3dZimModel, Sa3dZimModelConfig
-from .predictors import build_matter, reference_alpha
-from .reference import ReferencePrompt, reference_prompt
-from .scene import CACHE_FOLDER, BoxedViews, Scene, domain_around, photograph
-from .segmenter import Segmenter, SegmenterConfig
-from .text import box_of_text
-from .view import View, ViewSource
-from .viewer import ClickPanel
+from .plugin.viewer import ClickPanel
+from .segmentation.predictors import build_matter, reference_alpha
+from .segmentation.reference_prompt import ReferencePrompt, reference_prompt
+from .segmentation.segmenter import Segmenter, SegmenterConfig
+from .segmentation.text_prompt import box_of_text
+from .segmentation.views import View, ViewSource
 
 
 @dataclass

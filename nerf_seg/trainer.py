@@ -18,13 +18,13 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from zim_plugins.core import Predictor, ZimError
 
-from .adoption import adopt, data_path, train_nerf
-from .checkpoint import TrainedNerf, find_nerf, parsed
-from .outputs import RunOutputs
+from .export.run_outputs import RunOutputs
+from .field.checkpoint import TrainedNerf, find_nerf, parsed
+from .field.rendering import picture_size
 from .pipeline import Sa3dZimPipeline, read_reference
-from .predictors import build_matter
-from .reference import ReferencePrompt
-from .rendering import picture_size
+from .plugin.base_nerf import adopt, data_path, train_nerf
+from .segmentation.predictors import build_matter
+from .segmentation.reference_prompt import ReferencePrompt
 from .whole_files import write_whole
 
 logger = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from zim_plugins.training.library import Photo
+from zim_plugins.training.samples.library import Photo
 
 
 def invented_photo(seed: int, size: tuple[int, int] = (96, 128)) -> Photo:

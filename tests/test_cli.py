@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 
 from zim_plugins.cli import main
-from zim_plugins.core.errors import CheckpointError
+from zim_plugins.errors import CheckpointError
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def loaded(monkeypatch, fake_predictor) -> list:
         calls.append((name, options))
         return fake_predictor
 
-    build = types.ModuleType("zim_plugins.core.build")
+    build = types.ModuleType("zim_plugins.core.load")
     build.load_predictor = load_predictor  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setitem(sys.modules, "zim_plugins.core.build", build)
+    monkeypatch.setitem(sys.modules, "zim_plugins.core.load", build)
     return calls
 
 
@@ -193,9 +193,9 @@ class TestMatte:
         def load_predictor(name: str, **options):
             raise CheckpointError("zim_vit_b is not on this machine: fetch it with `zim models --download zim_vit_b`")
 
-        build = types.ModuleType("zim_plugins.core.build")
+        build = types.ModuleType("zim_plugins.core.load")
         build.load_predictor = load_predictor  # pyright: ignore[reportAttributeAccessIssue]
-        monkeypatch.setitem(sys.modules, "zim_plugins.core.build", build)
+        monkeypatch.setitem(sys.modules, "zim_plugins.core.load", build)
         PIL.Image.fromarray(photo).save("other.png")
         assert main(["matte", "ball.png", "other.png", "--point", "60,40", "--model", "zim_vit_b"]) == 1
         assert capsys.readouterr().err.count("zim models --download zim_vit_b") == 1
@@ -315,7 +315,7 @@ class TestDoctor:
             assert expected in shown
 
     def test_missing_extra_names_its_command(self, monkeypatch):
-        from zim_plugins.commands import doctor
+        from zim_plugins.cli import doctor
 
         texts = ["numpy>=1.26", "no-such-package>=2; extra == 'nerf'", "zim-plugins[nerf]; extra == 'all'"]
         monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: texts)
@@ -326,7 +326,7 @@ class TestDoctor:
             assert described["command"] == f"pip install 'zim-plugins[{extra}]'"
 
     def test_too_old_counts_as_missing(self, monkeypatch):
-        from zim_plugins.commands import doctor
+        from zim_plugins.cli import doctor
 
         monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: ["numpy>=999"])
         assert [need.is_met for need in doctor.needs()] == [False]

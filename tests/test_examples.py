@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from zim_plugins.core import Prompt, load_predictor, read_alpha, read_image, write_image
-from zim_plugins.core.checkpoints import is_present
+from zim_plugins.core.checkpoints.records import is_present
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))

@@ -77,7 +77,8 @@ def test_entry_points_lead_somewhere(wheel):
     targets = re.findall(r"= ([\w.]+):(\w+)", metadata(wheel, "entry_points.txt"))
     assert targets
     for module, name in targets:
-        text = wheel.read(module.replace(".", "/") + ".py").decode()
+        places = (module.replace(".", "/") + ending for ending in (".py", "/__init__.py"))
+        text = wheel.read(next(place for place in places if place in wheel.namelist())).decode()
         assert re.search(rf"^(def {name}\b|{name}\b.*=)", text, flags=re.MULTILINE), f"{module}:{name}"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import UseAppendAction, arg
 
-from zim_plugins.commands.session import CommandArgs, Misuse, run
+from zim_plugins.cli.runtime import CommandArgs, Misuse, run
 
 if TYPE_CHECKING:
     from .cases import Listed

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from zim_plugins.core import read_image
-from zim_plugins.data.fault import DataError, Fault
-from zim_plugins.data.index import Sample
-from zim_plugins.data.registry import read_dataset
+from zim_plugins.data.faults import DataError, Fault
+from zim_plugins.data.readers.registry import read_dataset
+from zim_plugins.data.sample import Sample
 
 from .cases import Case, Listed
 from .folders import Tell

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zim_plugins.commands.session import DONE, FAILED, Misuse
+from zim_plugins.cli.runtime import DONE, FAILED, Misuse
 
 if TYPE_CHECKING:
     from .cases import Listed
@@ -56,7 +56,7 @@ def _plan(args: "Args", networks: "Networks") -> "Plan":
     """What is done; faults of the arguments are told before anything is."""
     from zim_plugins.evaluation.models import describe_model
 
-    from ..inpainter import choose_backend
+    from ..inpainters.registry import choose_backend
     from .methods import METHODS
     from .run import TRUTH, Plan
 
@@ -112,11 +112,11 @@ def _write(
     missing: dict[str, str],
 ) -> int:
     """The report from all rows on the disk."""
-    from zim_plugins.data.index import whole_file
+    from zim_plugins.data.sample import whole_file
     from zim_plugins.evaluation.models import describe_model
-    from zim_plugins.evaluation.page import write_page
-    from zim_plugins.evaluation.report import describe_run, write_report
-    from zim_plugins.evaluation.tables import to_latex, to_markdown
+    from zim_plugins.evaluation.report.aggregate import describe_run, write_report
+    from zim_plugins.evaluation.report.html import write_page
+    from zim_plugins.evaluation.report.tables import to_latex, to_markdown
 
     from .report import arrange, build_report, write_rows
     from .run import TRUTH, describe_plan, fingerprint, read_rows

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from inpaint.torchscript import load_torchscript
+from inpaint.inpainters.torchscript import load_torchscript
 
 LEAST_PICTURES = 2048
 """Below about as many pictures as features the covariance is not of full rank, and FID tells little."""

@@ -7,10 +7,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from ..hole import GROW_PX
-from ..inpainter import Inpainter, refuse_a_full_hole
-from ..matte import hole_of
-from ..removal import predicted_grow_px, remove, repaint
+from ..inpainters.base import Inpainter, refuse_a_full_hole
+from ..pixels.hole import GROW_PX
+from ..tasks.matte import hole_of
+from ..tasks.removal import predicted_grow_px, remove, repaint
 
 DILATION_PX = 15
 """Side of the square that Inpaint Anything's examples dilate a mask by [px]."""

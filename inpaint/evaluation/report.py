@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from zim_plugins.data.index import whole_file
+from zim_plugins.data.sample import whole_file
 from zim_plugins.evaluation.statistics import bootstrap_interval, holm, wilcoxon_p
 
 from .fid import LEAST_PICTURES, frechet_distance
@@ -50,7 +50,7 @@ def build_report(
         rows: of `arrange`.
         faults: kind, picture and message of what the data set's reader passed over.
         missing: scores that could not be had, and why.
-        provenance: of `zim_plugins.evaluation.report.describe_run`.
+        provenance: of `zim_plugins.evaluation.report.aggregate.describe_run`.
         out: the run's folder, where features lie.
     """
     scored = [row for row in rows if row["failure"] is None]

@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from zim_plugins.core import ImageError, Predictor, Prompt, ZimError
-from zim_plugins.data.index import whole_file
+from zim_plugins.data.sample import whole_file
 from zim_plugins.evaluation.models import model_slug
-from zim_plugins.evaluation.prompts import object_mask
-from zim_plugins.training.prompting import tight_box
+from zim_plugins.evaluation.prompting import object_mask
+from zim_plugins.training.samples.prompts import tight_box
 
-from ..inpainter import Inpainter, load_inpainter
+from ..inpainters.base import Inpainter
+from ..inpainters.registry import load_inpainter
 from .cases import Case, Listed
 from .methods import Fills, run_methods
 from .scoring import NO_NETWORKS, Networks, draw_removal, score_result, twin_of

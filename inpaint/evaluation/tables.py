@@ -1,9 +1,9 @@
-"""The report's tables, as `zim_plugins.evaluation.tables` writes them in Markdown and LaTeX and the page shows them."""
+"""The report's tables, as `zim_plugins.evaluation.report.tables` writes them and as the page shows them."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from zim_plugins.evaluation.tables import Table, short_name
+from zim_plugins.evaluation.report.tables import Table, short_name
 
 from .methods import METHODS
 from .scoring import CLIP_COLUMNS, LOWER_IS_BETTER, NEITHER_IS_BETTER

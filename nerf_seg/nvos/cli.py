@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import arg
 
-from zim_plugins.commands.session import DONE, FAILED, CommandArgs, Misuse, run
+from zim_plugins.cli.runtime import DONE, FAILED, CommandArgs, Misuse, run
 
 if TYPE_CHECKING:
-    from ..scene import Scene
+    from ..field.scene import Scene
     from .datasets import Task
     from .run import Plan
 
@@ -88,7 +88,7 @@ def main(args: Args) -> int:
     options = ModelOptions(**plan.model_options)
 
     def open_scene(config: Path) -> "Scene":
-        from ..scene import open_scene
+        from ..field.scene import open_scene
 
         if not args.debug:  # what nerfstudio and torch have to settle
             warnings.filterwarnings("ignore", module=r"nerfstudio\.")
@@ -122,10 +122,10 @@ def _checked_models(args: Args) -> list[str]:
 def _plan(args: Args, tasks: "list[Task]", models: list[str]) -> "Plan":
     from zim_plugins.evaluation.models import describe_model
 
-    from ..segmenter import SegmenterConfig
+    from ..segmentation.segmenter import SegmenterConfig
     from .datasets import Scribbles
-    from .places import CAPTURE_PLACES, find_capture
     from .run import Plan
+    from .scene_lookup import CAPTURE_PLACES, find_capture
 
     places = [args.root / place for place in CAPTURE_PLACES] if args.captures is None else [args.captures]
     by_scribbles = any(isinstance(task.prompt, Scribbles) for task in tasks)
@@ -153,9 +153,9 @@ def _plan(args: Args, tasks: "list[Task]", models: list[str]) -> "Plan":
 def _write(args: Args, plan: "Plan", rows: list[dict[str, Any]], faults: dict[str, str]) -> int:
     """Write the report; answers with the number of failures."""
     from zim_plugins.evaluation.models import describe_model
-    from zim_plugins.evaluation.report import describe_run
-    from zim_plugins.evaluation.report import write_report as write_json
-    from zim_plugins.evaluation.tables import to_markdown
+    from zim_plugins.evaluation.report.aggregate import describe_run
+    from zim_plugins.evaluation.report.aggregate import write_report as write_json
+    from zim_plugins.evaluation.report.tables import to_markdown
 
     from .page import build_page
     from .report import build_report, build_tables, rows_as_csv, write_text

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from zim_plugins.evaluation.tables import Table
+from zim_plugins.evaluation.report.tables import Table
 
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:1400px;margin:2em auto;padding:0 1em;color:#222}"

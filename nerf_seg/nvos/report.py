@@ -7,13 +7,13 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from zim_plugins.evaluation.tables import PUBLISHED_MARK, Table, short_name
+from zim_plugins.evaluation.report.tables import PUBLISHED_MARK, Table, short_name
 
 from ..whole_files import write_whole
 from . import published
 from .datasets import NVOS_VIEWS
 from .metrics import DEFINITIONS, SCORES
-from .places import PROTOCOLS
+from .scene_lookup import PROTOCOLS
 
 Row = dict[str, Any]
 PUBLISHED_NOTE = (

@@ -15,22 +15,22 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Bool
 
-from zim_plugins.commands.session import EXPECTED_FAULTS, one_line
+from zim_plugins.cli.runtime import EXPECTED_FAULTS, one_line
 from zim_plugins.core import Predictor, write_image
 from zim_plugins.evaluation.models import model_slug
-from zim_plugins.evaluation.report import write_report as write_json
+from zim_plugins.evaluation.report.aggregate import write_report as write_json
 
-from ..estimators import Estimator
-from ..mask_grid import Domain, MaskGrid
-from ..predictors import reference_alpha
-from ..reference import ReferencePrompt
-from ..scene import BoxedViews, boxed, domain_around
-from ..segmenter import Segmenter, SegmenterConfig
-from ..view import View, ViewSource
+from ..field.scene import BoxedViews, boxed, domain_around
+from ..segmentation.estimators import Estimator
+from ..segmentation.mask_grid import Domain, MaskGrid
+from ..segmentation.predictors import reference_alpha
+from ..segmentation.reference_prompt import ReferencePrompt
+from ..segmentation.segmenter import Segmenter, SegmenterConfig
+from ..segmentation.views import View, ViewSource
 from .datasets import LabelError, Scribbles, Task, read_mask
 from .metrics import score_views, upsampled
 from .pictures import Panel, draw_row
-from .places import STRICT, MissingNerf, find_nerf, match_view, train_command
+from .scene_lookup import STRICT, MissingNerf, find_nerf, match_view, train_command
 from .scribbles import check_shape, scribble_prompt
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ Row = dict[str, Any]
 
 @runtime_checkable
 class OpenScene(Protocol):
-    """What is asked of `nerf_seg.scene.Scene`."""
+    """What is asked of `nerf_seg.field.scene.Scene`."""
 
     @property
     def source(self) -> ViewSource:

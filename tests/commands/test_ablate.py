@@ -8,7 +8,7 @@ import pytest
 
 from tests.invented import invented_photo
 from zim_plugins.cli import main
-from zim_plugins.commands.ablate import PUBLISHED_DECODER, variants
+from zim_plugins.cli.ablate import PUBLISHED_DECODER, variants
 from zim_plugins.label_converter.recipes import CONVERTER_RECIPES
 from zim_plugins.training.recipes import RECIPES
 
@@ -21,7 +21,7 @@ _found = importlib.util.spec_from_file_location(
 def data(tmp_path) -> Path:
     import numpy as np
 
-    from zim_plugins.training.library import Cutout, Library
+    from zim_plugins.training.samples.library import Cutout, Library
 
     assert _found is not None and _found.loader is not None
     module = importlib.util.module_from_spec(_found)

@@ -12,9 +12,10 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from zim_plugins.core import checkpoints, download
-from zim_plugins.core.checkpoints import CHECKPOINTS, CheckpointFile
-from zim_plugins.core.errors import CheckpointError
+from zim_plugins.core.checkpoints import cache as download
+from zim_plugins.core.checkpoints import records as checkpoints
+from zim_plugins.core.checkpoints.records import CHECKPOINTS, CheckpointFile
+from zim_plugins.errors import CheckpointError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 

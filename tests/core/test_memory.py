@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zim_plugins.core.build import load_predictor
+from zim_plugins.core.load import load_predictor
 from zim_plugins.core.prompt import Prompt
 
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from zim_plugins.core.errors import UnsupportedPrompt
 from zim_plugins.core.predictor import ImagePredictor, Predictor, Zoom
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.transforms import (
@@ -17,6 +16,7 @@ from zim_plugins.core.transforms import (
     prompt_to_frame,
     support_box,
 )
+from zim_plugins.errors import UnsupportedPrompt
 
 
 class BrightnessBackend:

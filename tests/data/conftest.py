@@ -146,6 +146,6 @@ def small_converter(tmp_path_factory) -> Path:
 @pytest.fixture
 def untrained_converter(small_converter):
     """Makes the converter of `small_converter`."""
-    from zim_plugins.label_converter.convert import MatteConverter
+    from zim_plugins.label_converter.converter import MatteConverter
 
     return lambda worker: MatteConverter.load(small_converter).convert

@@ -47,8 +47,8 @@ def no_converter(worker: int) -> BlurConverter:
 
 
 def main() -> None:
-    from zim_plugins.data.engine import convert_dataset
-    from zim_plugins.data.matte_folder import convert_folder
+    from zim_plugins.data.conversion.engine import convert_dataset
+    from zim_plugins.data.conversion.matte_folder import convert_folder
 
     source, out, workers, delay_s = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     print("ready", flush=True)

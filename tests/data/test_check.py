@@ -6,8 +6,8 @@ import pytest
 
 from zim_plugins.cli import main
 from zim_plugins.data.check import check_dataset
-from zim_plugins.data.fault import DataError
-from zim_plugins.data.index import read_index
+from zim_plugins.data.faults import DataError
+from zim_plugins.data.sample import read_index
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from zim_plugins.cli import main
-from zim_plugins.data.reading import MatteShards
+from zim_plugins.data.sa1b_matte import MatteShards
 
 
 @pytest.fixture(autouse=True)

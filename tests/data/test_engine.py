@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from zim_plugins.data.claims import CLAIMS
-from zim_plugins.data.engine import convert_dataset
-from zim_plugins.data.fault import DataError
-from zim_plugins.data.matte_folder import convert_folder
-from zim_plugins.data.shards import Selection
+from zim_plugins.data.conversion.engine import convert_dataset
+from zim_plugins.data.conversion.locks import CLAIMS
+from zim_plugins.data.conversion.matte_folder import convert_folder
+from zim_plugins.data.conversion.shard_job import Selection
+from zim_plugins.data.faults import DataError
 
 SCRIPT = Path(__file__).parent / "fake_converter.py"
 ROOT = Path(__file__).parents[2]
@@ -113,7 +113,7 @@ def test_disk_that_refuses_is_no_fault_of_the_data(shards, tmp_path, blur_maker,
         raise OSError("Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr("zim_plugins.data.sa1b.read_member", refuse)
+        patch.setattr("zim_plugins.data.readers.sa1b.read_member", refuse)
         summary = convert_dataset(shards, tmp_path / "out", blur_maker(), progress=False)
     assert summary.shards["failed"] == 3 and not summary.faults
     assert convert_dataset(shards, tmp_path / "out", blur_maker(), progress=False).shards["converted"] == 3
@@ -200,7 +200,7 @@ def test_ray_gives_the_same_bytes(shards, tmp_path, blur_maker, undisturbed, con
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{SCRIPT.parent}", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     code = (
         "import sys; from pathlib import Path; from fake_converter import BlurMaker; "
-        "from zim_plugins.data.engine import convert_dataset; "
+        "from zim_plugins.data.conversion.engine import convert_dataset; "
         "summary = convert_dataset(*map(Path, sys.argv[1:]), BlurMaker(), engine='ray', workers=1, progress=False); "
         "print(dict(summary.shards))"
     )

@@ -7,8 +7,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from zim_plugins.data.fault import DataError, FaultLog
-from zim_plugins.data.registry import DATASETS, read_dataset
+from zim_plugins.data.faults import DataError, FaultLog
+from zim_plugins.data.readers.registry import DATASETS, read_dataset
 
 
 def read(name, root, split) -> list:

@@ -6,11 +6,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from zim_plugins.data.fault import DataError
-from zim_plugins.data.index import read_index
-from zim_plugins.data.matte_folder import convert_folder
-from zim_plugins.data.registry import read_dataset
-from zim_plugins.data.shards import Selection
+from zim_plugins.data.conversion.matte_folder import convert_folder
+from zim_plugins.data.conversion.shard_job import Selection
+from zim_plugins.data.faults import DataError
+from zim_plugins.data.readers.registry import read_dataset
+from zim_plugins.data.sample import read_index
 
 
 @pytest.fixture

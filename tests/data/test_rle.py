@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from zim_plugins.data.fault import DataError
+from zim_plugins.data.faults import DataError
 from zim_plugins.data.rle import Rle, rle_of_polygons
 
 

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from zim_plugins.core.errors import ImageError
-from zim_plugins.data.fault import DataError, FaultLog
-from zim_plugins.data.sa1b import find_shards, read_shard
+from zim_plugins.data.faults import DataError, FaultLog
+from zim_plugins.data.readers.sa1b import find_shards, read_shard
+from zim_plugins.errors import ImageError
 
 
 def read(shard) -> tuple[list, FaultLog]:

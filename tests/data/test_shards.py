@@ -9,10 +9,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from zim_plugins.data.fault import DataError
+from zim_plugins.data.conversion.shard_job import Selection, ShardJob, convert_shard, file_sha256, is_done
+from zim_plugins.data.faults import DataError
+from zim_plugins.data.readers.sa1b import read_shard
 from zim_plugins.data.rle import Rle
-from zim_plugins.data.sa1b import read_shard
-from zim_plugins.data.shards import Selection, ShardJob, convert_shard, file_sha256, is_done
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_many_masks_go_in_portions(job, convert, tmp_path, monkeypatch):
         calls.append(len(masks))
         return convert(image, masks)
 
-    monkeypatch.setattr("zim_plugins.data.shards.MASKS_AT_ONCE", 2)
+    monkeypatch.setattr("zim_plugins.data.conversion.shard_job.MASKS_AT_ONCE", 2)
     portions = replace(job, out=tmp_path / "portions")
     convert_shard(portions, counting)
     assert calls == [2, 1] * 4

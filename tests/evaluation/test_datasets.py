@@ -4,8 +4,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from zim_plugins.data.fault import DataError
-from zim_plugins.evaluation.datasets import dataset_names, default_split, find_trimap, load_evaluation_set
+from zim_plugins.data.faults import DataError
+from zim_plugins.evaluation.matting.datasets import dataset_names, default_split, find_trimap, load_evaluation_set
 
 
 def save(path, array) -> None:

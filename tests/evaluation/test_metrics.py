@@ -9,7 +9,6 @@ import pytest
 from scipy import ndimage
 from skimage.measure import label
 
-from zim_plugins.core.image_io import read_alpha
 from zim_plugins.evaluation.metrics import (
     MattingErrors,
     boundary_iou,
@@ -19,6 +18,7 @@ from zim_plugins.evaluation.metrics import (
     size_class,
     zim_errors,
 )
+from zim_plugins.imaging.image import read_alpha
 
 
 def connectivity_twin(alpha: np.ndarray, target: np.ndarray) -> float:

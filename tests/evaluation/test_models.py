@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from zim_plugins.core.checkpoints import is_present
-from zim_plugins.core.errors import CheckpointError
+from zim_plugins.core.checkpoints.records import is_present
 from zim_plugins.core.predictor import Predictor
 from zim_plugins.core.prompt import Prompt
+from zim_plugins.errors import CheckpointError
 from zim_plugins.evaluation.models import ModelOptions, describe_model, load_model, model_slug
 
 CPU = ModelOptions(device="cpu")

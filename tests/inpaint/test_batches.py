@@ -14,8 +14,8 @@ import PIL.Image
 import pytest
 
 from inpaint.cli import parse
-from inpaint.command import main
-from zim_plugins.commands.session import run
+from inpaint.cli.command import main
+from zim_plugins.cli.runtime import run
 
 pytest.importorskip("patchmatch")
 

@@ -14,9 +14,9 @@ import PIL.Image
 import PIL.ImageOps
 import pytest
 
-from inpaint.arguments import RemoveArgs
-from inpaint.command import main
-from zim_plugins.commands.session import run
+from inpaint.cli.arguments import RemoveArgs
+from inpaint.cli.command import main
+from zim_plugins.cli.runtime import run
 
 pytest.importorskip("patchmatch")
 
@@ -65,7 +65,7 @@ def test_a_mask_removes_the_object(picture: Path, mask: Path, out: Path, scene, 
 
 
 def test_clicks_of_both_labels_make_one_prompt(picture, out, fake_predictor, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("zim_plugins.core.build.load_predictor", lambda *a, **k: fake_predictor, raising=False)
+    monkeypatch.setattr("zim_plugins.core.load.load_predictor", lambda *a, **k: fake_predictor, raising=False)
     args = RemoveArgs(images=(str(picture),), point=("80,64", "10,10,0"), out=str(out), backend="cv2", json=True)
     pytest.importorskip("cv2")
     assert call(args) == 0
@@ -74,7 +74,7 @@ def test_clicks_of_both_labels_make_one_prompt(picture, out, fake_predictor, mon
 
 
 def test_a_bad_picture_does_not_stop_the_others(picture, out, tmp_path, fake_predictor, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("zim_plugins.core.build.load_predictor", lambda *a, **k: fake_predictor, raising=False)
+    monkeypatch.setattr("zim_plugins.core.load.load_predictor", lambda *a, **k: fake_predictor, raising=False)
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
     args = RemoveArgs(images=(str(broken), str(picture)), point=("80,64",), out=str(out), json=True)
@@ -172,7 +172,7 @@ TURNED_OVER = {"animated.gif": ("RGB", "the first of 4"), "palette_transparent.p
 
 
 def test_every_bad_input_is_served_or_refused(test_data, out, fake_predictor, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("zim_plugins.core.build.load_predictor", lambda *a, **k: fake_predictor)
+    monkeypatch.setattr("zim_plugins.core.load.load_predictor", lambda *a, **k: fake_predictor)
     fake_predictor.radius_px = 4
     for path in sorted(p for p in (test_data / "bad_inputs").iterdir() if p.suffix != ".md"):
         point = {"w3_h2000.png": "1,1", "one_pixel.png": "0.5,0.5"}.get(path.name, "100,100")

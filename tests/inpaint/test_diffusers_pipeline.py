@@ -13,7 +13,8 @@ pytest.importorskip("transformers", reason="pip install 'zim-plugins[diffusion]'
 import torch
 
 from inpaint import ZimInpaintPipeline
-from inpaint.inpainter import Inpainter, load_inpainter
+from inpaint.inpainters.base import Inpainter
+from inpaint.inpainters.registry import load_inpainter
 from tests.inpaint.tiny_models import save_stable_diffusion
 from zim_plugins.core import UnsupportedPrompt
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 from tests.invented import invented_photo
 from zim_plugins.label_converter.backbone import TinyBackboneConfig
 from zim_plugins.label_converter.network import ConverterConfig
-from zim_plugins.training.library import Cutout, Library
+from zim_plugins.training.samples.library import Cutout, Library
 
 
 @pytest.fixture(scope="session")

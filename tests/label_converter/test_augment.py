@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zim_plugins.label_converter.augment import CutOut, cut_out, draw_rectangle
-from zim_plugins.label_converter.selective import selective_pair, without_soft_classes
-from zim_plugins.training.library import Library
+from zim_plugins.label_converter.samples.augment import CutOut, cut_out, draw_rectangle
+from zim_plugins.label_converter.samples.selective import selective_pair, without_soft_classes
+from zim_plugins.training.samples.library import Library
 
 
 def object_with_matte() -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +83,7 @@ def test_soft_classes_of_real_data(test_data: Path) -> None:
 
 
 def replace_name(name: str):
-    from zim_plugins.training.library import Photo
+    from zim_plugins.training.samples.library import Photo
 
     return Photo(name, np.zeros((1, 1, 3), np.uint8))
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from zim_plugins.label_converter.checkpoint import CONVERTER_TINY, save_converter
-from zim_plugins.label_converter.convert import ConvertSettings, CroppedMatte, MatteConverter
+from zim_plugins.label_converter.converter import ConvertSettings, CroppedMatte, MatteConverter
 from zim_plugins.label_converter.network import ConverterConfig, ConverterNetwork
 
 SMALL_FRAMES = ConvertSettings(frames_px=(64, 128), margin_px=8)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from zim_plugins.label_converter.degrade import (
+from zim_plugins.label_converter.samples.degrade import (
     Degradation,
     blur,
     coarse_label,

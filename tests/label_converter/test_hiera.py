@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from zim_plugins.core.errors import CheckpointError
+from zim_plugins.errors import CheckpointError
 from zim_plugins.label_converter.hiera import SAM2_PREFIX, HieraConfig, HieraTrunk, load_trunk, trunk_state
 
 SMALL = HieraConfig(width=16, heads=1, depths=(1, 2, 3, 1), windows=(8, 4, 6, 3), global_blocks=(4,), position_grid=5)

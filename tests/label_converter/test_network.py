@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from zim_plugins.core.errors import CheckpointError
+from zim_plugins.errors import CheckpointError
 from zim_plugins.label_converter.backbone import TinyBackbone, TinyBackboneConfig
 from zim_plugins.label_converter.checkpoint import load_converter, save_converter
 from zim_plugins.label_converter.hiera import HIERA_CONFIGS, HieraConfig
-from zim_plugins.label_converter.loss import ConverterLossWeights, converter_loss
+from zim_plugins.label_converter.losses import ConverterLossWeights, converter_loss
 from zim_plugins.label_converter.network import (
     CONVERTER_CONFIGS,
     ConverterConfig,

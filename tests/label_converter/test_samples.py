@@ -8,11 +8,11 @@ import torch
 
 from zim_plugins.label_converter.network import ConverterConfig
 from zim_plugins.label_converter.recipes import CONVERTER_RECIPES
-from zim_plugins.label_converter.samples import ConverterSampling, ConverterSource
+from zim_plugins.label_converter.samples.batches import ConverterSampling, ConverterSource
 from zim_plugins.label_converter.task import ConverterSettings, ConverterTask
-from zim_plugins.training.library import Library
 from zim_plugins.training.loop import Trainer
-from zim_plugins.training.schedule import Recipe, Stage
+from zim_plugins.training.recipe import Recipe, Stage
+from zim_plugins.training.samples.library import Library
 
 
 def test_a_step_s_batch_is_always_the_same(library: Library) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from medical.cli import main
 from tests.conftest import FakePredictor
-from zim_plugins.commands.session import run as command
+from zim_plugins.cli.runtime import run as command
 
 
 @pytest.fixture

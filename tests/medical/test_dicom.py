@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from medical.check import guess_layout
-from medical.dicom import read_header, read_series
-from medical.dicom_seg import read_segmentation, write_segmentation
-from medical.faults import ScanFault
-from medical.layouts import find_layout
-from medical.pairing import find_cases
-from medical.reading import read_dicom_images, read_scan
+from medical.io.dicom import read_header, read_series
+from medical.io.dicom_seg import read_segmentation, write_segmentation
+from medical.io.errors import ScanFault
+from medical.io.layouts import find_layout
+from medical.io.pairing import find_cases
+from medical.io.reading import read_dicom_images, read_scan
 
 pydicom = pytest.importorskip("pydicom")
 NAMES = (b"CompressedSamples", b"1CT1", b"20040119", b"1.3.6.1.4.1.5962")

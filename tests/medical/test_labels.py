@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medical.faults import ScanFault
+from medical.io.errors import ScanFault
+from medical.io.layouts import find_layout
+from medical.io.nifti import file_space, read_volume, stored_geometry, write_nifti
+from medical.io.pairing import find_cases
+from medical.io.reading import read_scan
 from medical.labelling import LabelTable, label_map, settle_labels
-from medical.layouts import find_layout
-from medical.models import FilledBox
-from medical.nifti import file_space, read_volume, stored_geometry, write_nifti
-from medical.pairing import find_cases
-from medical.reading import read_scan
+from medical.protocol.models import FilledBox
 from medical.run import DatasetSpec, run
 from tests.medical.conftest import save
 from tests.medical.whole_runs import config_of

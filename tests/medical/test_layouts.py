@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medical.faults import ScanFault
-from medical.layouts import LAYOUTS, find_layout
-from medical.pairing import find_cases
-from medical.reading import read_scan
+from medical.io.errors import ScanFault
+from medical.io.layouts import LAYOUTS, find_layout
+from medical.io.pairing import find_cases
+from medical.io.reading import read_scan
 from tests.medical.conftest import save
 
 GREY = np.full((6, 8), 90, np.uint8)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medical.nifti import read_volume
-from medical.overlap import overlap
-from medical.statistics import bootstrap_mean, clicks_needed, compare, holm, rank_biserial, summarise
-from medical.surface import surface_agreement
+from medical.io.nifti import read_volume
+from medical.metrics.overlap import overlap
+from medical.metrics.statistics import bootstrap_mean, clicks_needed, compare, holm, rank_biserial, summarise
+from medical.metrics.surface import surface_agreement
 from tests.medical.conftest import blob
 
 

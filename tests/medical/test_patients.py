@@ -40,8 +40,8 @@ def hospital(medical_data: Path, tmp_path: Path) -> Path:
     """Two CT series with segmentations, as they come from a scanner; the second is cut off in its pixels."""
     pydicom = pytest.importorskip("pydicom")
     pytest.importorskip("highdicom")
-    from medical.dicom import read_series
-    from medical.dicom_seg import write_segmentation
+    from medical.io.dicom import read_series
+    from medical.io.dicom_seg import write_segmentation
 
     root = tmp_path / "in"
     root.mkdir()

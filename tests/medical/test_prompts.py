@@ -8,15 +8,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from medical.clickers import (
-    Click,
-    MazurowskiClicker,
-    RandomClicker,
-    RitmClicker,
-    make_clicker,
-)
-from medical.pictures import read_values
-from medical.prompts import (
+from medical.io.images import read_values
+from medical.protocol.clickers import Click, MazurowskiClicker, RandomClicker, RitmClicker, make_clicker
+from medical.protocol.prompt_modes import (
     MODES,
     Pointing,
     PromptRecord,

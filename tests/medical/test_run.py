@@ -12,13 +12,13 @@ import PIL.Image
 import pytest
 
 from medical.cli import Args, CheckArgs, check, main
-from medical.models import FilledBox, GrabCut, PromptedModel
-from medical.prompts import Pointing
+from medical.protocol.models import FilledBox, GrabCut, PromptedModel
+from medical.protocol.prompt_modes import Pointing
 from medical.run import DatasetSpec, parse_spec, run
 from tests.conftest import FakePredictor
 from tests.medical.conftest import save
 from tests.medical.whole_runs import CountingBackend, config_of, table
-from zim_plugins.commands.session import run as command
+from zim_plugins.cli.runtime import run as command
 from zim_plugins.core import ImagePredictor
 
 

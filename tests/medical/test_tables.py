@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medical.aggregate import ALL_DATASETS, contrasts, noc_lines, per_patient, summary_lines, with_pooled
 from medical.check import guess_layout
-from medical.names import MAX_NAME, inside, name_places, safe_name
-from medical.nnunet_summary import nnunet_summary
-from medical.overlays import pick_cases, view_of
-from medical.pairing import CaseFiles
-from medical.rows import COLUMNS, Row, csv_text, row_fields, row_from
+from medical.deidentify import MAX_NAME, inside, name_places, safe_name
+from medical.io.pairing import CaseFiles
+from medical.protocol.records import COLUMNS, Row, csv_text, row_fields, row_from
+from medical.report.aggregate import ALL_DATASETS, contrasts, noc_lines, per_patient, summary_lines, with_pooled
+from medical.report.nnunet_summary import nnunet_summary
+from medical.report.overlays import pick_cases, view_of
 from tests.medical.conftest import save
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medical.models import PromptedModel
-from medical.prompts import MODES
+from medical.protocol.models import PromptedModel
+from medical.protocol.prompt_modes import MODES
 from medical.run import run
 from tests.conftest import FakePredictor
 from tests.medical.whole_runs import CountingBackend, config_of

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medical.faults import ScanFault
-from medical.nifti import AXES, check_same_space, file_space, read_volume, whole_numbers, write_nifti
-from medical.pairing import CaseFiles, MaskFile
-from medical.pictures import guess_encoding, read_picture, read_values
-from medical.reading import ReadingConfig, read_scan
-from medical.windows import Window, parse_window, to_grey
+from medical.io.errors import ScanFault
+from medical.io.images import guess_encoding, read_picture, read_values
+from medical.io.nifti import AXES, check_same_space, file_space, read_volume, whole_numbers, write_nifti
+from medical.io.pairing import CaseFiles, MaskFile
+from medical.io.reading import ReadingConfig, read_scan
+from medical.io.windows import Window, parse_window, to_grey
 from tests.medical.conftest import save
 
 nib = pytest.importorskip("nibabel")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from medical.prompts import MODES
-from medical.rows import Measure
+from medical.protocol.evaluate_scan import TrialConfig
+from medical.protocol.prompt_modes import MODES
+from medical.protocol.records import Measure
 from medical.run import DatasetSpec, RunConfig
-from medical.trial import TrialConfig
 
 SQUARE = np.array([-6, -6, 6, 6])
 OVERLAP_ONLY = Measure(surfaces=False)

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nerf_seg.mask_grid import Domain, MaskGrid
-from nerf_seg.view import View, ViewSamples
+from nerf_seg.segmentation.mask_grid import Domain, MaskGrid
+from nerf_seg.segmentation.views import View, ViewSamples
 
 WALL_Z = -1.3
 HALF_SIDE = 1.6

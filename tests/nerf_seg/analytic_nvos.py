@@ -9,9 +9,9 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from nerf_seg.estimators import Estimator
-from nerf_seg.mask_grid import Domain, MaskGrid
-from nerf_seg.view import View
+from nerf_seg.segmentation.estimators import Estimator
+from nerf_seg.segmentation.mask_grid import Domain, MaskGrid
+from nerf_seg.segmentation.views import View
 from tests.nerf_seg.analytic import AnalyticScene
 
 SCENE = AnalyticScene(count=7)
@@ -97,6 +97,6 @@ def save(path: Path, mask: np.ndarray) -> None:
 
 def oracle():
     """A predictor that knows the ball's matte in every view."""
-    from nerf_seg.matting import OraclePredictor
+    from nerf_seg.segmentation.matting import OraclePredictor
 
     return OraclePredictor(lambda name: SCENE.alpha(list(SCENE.names).index(name)))

@@ -197,7 +197,8 @@ def test_a_killed_run_continues_to_the_same_grid(
 def test_what_cannot_work_is_told_in_one_line_before_any_rendering(
     folder: Path, nerf: Path, options: Any, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str
 ) -> None:
-    from nerf_seg import pipeline, scene
+    from nerf_seg import pipeline
+    from nerf_seg.field import scene
 
     monkeypatch.setattr(pipeline, "CACHE_FOLDER", "never_filled")
     config = copy.deepcopy(options)
@@ -212,7 +213,8 @@ def test_what_cannot_work_is_told_in_one_line_before_any_rendering(
 def test_an_empty_matte_in_the_reference_view_is_told(
     folder: Path, options: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nerf_seg import pipeline, scene, trainer
+    from nerf_seg import pipeline, trainer
+    from nerf_seg.field import scene
 
     class Blind:
         def set_image(self, image: np.ndarray) -> None:
@@ -236,7 +238,7 @@ def test_without_a_nerf_one_is_trained_first(folder: Path, options: Any, monkeyp
     """The training itself is another process, stubbed here; a finished one is not repeated."""
     from nerfstudio.configs.method_configs import all_methods
 
-    from nerf_seg import adoption
+    from nerf_seg.plugin import base_nerf as adoption
 
     asked: list[list[str]] = []
     monkeypatch.setattr(adoption.subprocess, "run", lambda command, **_: asked.append(command) or Failed())

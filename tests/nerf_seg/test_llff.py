@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.nerf_seg.test_poses_bounds import COUNT, FOCAL, HEIGHT, WIDTH, write_capture
+from tests.nerf_seg.field.test_poses_bounds import COUNT, FOCAL, HEIGHT, WIDTH, write_capture
 
 pytest.importorskip("nerfstudio")
 

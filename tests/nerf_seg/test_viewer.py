@@ -37,7 +37,7 @@ class FakePipeline:
 
 @pytest.fixture
 def panel() -> Any:
-    from nerf_seg.viewer import ClickPanel
+    from nerf_seg.plugin.viewer import ClickPanel
 
     return ClickPanel(FakePipeline())  # pyright: ignore[reportArgumentType]
 

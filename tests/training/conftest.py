@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.invented import invented_photo
-from zim_plugins.training.library import Cutout, Library
+from zim_plugins.training.samples.library import Cutout, Library
 
 
 @pytest.fixture(scope="session")

@@ -15,10 +15,10 @@ from tests.invented import invented_photo
 from zim_plugins.core.modeling.image_encoder import ViTConfig
 from zim_plugins.core.modeling.zim import ZIM_CONFIGS, ZimConfig
 from zim_plugins.training.distributed import ALONE, Processes, join_processes
-from zim_plugins.training.library import Cutout, Library
 from zim_plugins.training.loop import Trainer
-from zim_plugins.training.schedule import Recipe, Stage
-from zim_plugins.training.zim_task import ZimSettings
+from zim_plugins.training.recipe import Recipe, Stage
+from zim_plugins.training.samples.library import Cutout, Library
+from zim_plugins.training.task import ZimSettings
 
 STEPS = 4
 VIT = ViTConfig(16, 2, 2, (1,), frame_px=32, window=2, out_channels=32)

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from zim_plugins.training.cost import TIMED_STEPS, WARM_UP_STEPS, Cost, StepTimes, hours_left, peak_memory_gb
+from zim_plugins.training.recipe import Recipe, Stage
 from zim_plugins.training.recipes import RECIPES
-from zim_plugins.training.schedule import Recipe, Stage
 
 SMALL, LARGE = Stage(64, 8, 3600), Stage(128, 4, 1800)
 RECIPE = Recipe("two", RECIPES["zim_tiny"].settings, (SMALL, LARGE), lr=1e-3)

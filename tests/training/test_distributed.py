@@ -15,10 +15,10 @@ import torch
 
 from tests.training.one_of_two import CONFIG, RECIPE, STEPS, Losses, trained
 from zim_plugins.core.modeling.zim import load_weights
-from zim_plugins.label_converter.samples import ConverterSource
+from zim_plugins.label_converter.samples.batches import ConverterSource
 from zim_plugins.training.distributed import Processes, Share, join_processes
-from zim_plugins.training.library import Library
-from zim_plugins.training.samples import SampleSource
+from zim_plugins.training.samples.library import Library
+from zim_plugins.training.samples.source import SampleSource
 
 
 @pytest.mark.parametrize("make", [SampleSource, ConverterSource])

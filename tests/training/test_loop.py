@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from zim_plugins.core.errors import CheckpointError
 from zim_plugins.core.modeling.image_encoder import ViTConfig
 from zim_plugins.core.modeling.tiny_encoder import TinyConfig
 from zim_plugins.core.modeling.zim import ZIM_CONFIGS, Zim, ZimConfig, load_weights
+from zim_plugins.errors import CheckpointError
 from zim_plugins.training.hooks import add_lora, keep_frozen_in_eval, parameter_groups, set_frozen
-from zim_plugins.training.library import Library
 from zim_plugins.training.loop import Trainer
 from zim_plugins.training.losses import LossWeights, matte_loss
+from zim_plugins.training.recipe import Recipe, Stage
 from zim_plugins.training.recipes import RECIPES
-from zim_plugins.training.schedule import Recipe, Stage
-from zim_plugins.training.zim_task import ZimSettings
+from zim_plugins.training.samples.library import Library
+from zim_plugins.training.task import ZimSettings
 
 SMALL = replace(ZIM_CONFIGS["tiny"], encoder=TinyConfig(dim=48, depth=1, heads=2), mlp_dim=64, fusion_depth=1)
 SMALL_VIT = ZimConfig(ViTConfig(32, 2, 2, (1,), frame_px=64, window=2, out_channels=32), frame_px=64, mlp_dim=64)

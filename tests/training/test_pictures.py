@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from zim_plugins.core.errors import MissingExtra
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.tokens import prompt_tokens
+from zim_plugins.errors import MissingExtra
 from zim_plugins.label_converter.network import standardised
 from zim_plugins.training.pictures import from_standardised, prompt_of_tokens, strip
 from zim_plugins.training.tensorboard import TensorBoard

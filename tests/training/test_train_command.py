@@ -11,8 +11,8 @@ from PIL import Image
 
 from zim_plugins.cli import main
 from zim_plugins.core.modeling.zim import Zim, load_weights
-from zim_plugins.training.library import Library, held_out
 from zim_plugins.training.recipes import RECIPES
+from zim_plugins.training.samples.library import Library, held_out
 
 
 def write_data(root: Path, library: Library) -> None:
@@ -129,7 +129,7 @@ def test_two_commands_from_sa1b_to_a_trained_zim(tmp_path: Path, library: Librar
 
 
 def test_a_converter_trains_by_the_same_command_and_converts(tmp_path: Path, library: Library) -> None:
-    from zim_plugins.label_converter.convert import MatteConverter
+    from zim_plugins.label_converter.converter import MatteConverter
 
     write_data(tmp_path / "data", library)
     run = ["train", "converter", "--recipe", "converter_tiny_dry_run", "--data", str(tmp_path / "data")]

@@ -14,7 +14,7 @@ from torch import Tensor
 from zim_plugins.bench.peers import Release, picture, random_pair, release_of
 from zim_plugins.bench.row import OURS, Call, Floor, Row, count_flops
 from zim_plugins.core.backends.zim_torch import ZimTorchBackend
-from zim_plugins.core.build import load_predictor
+from zim_plugins.core.load import load_predictor
 from zim_plugins.core.modeling.zim import ZIM_CONFIGS, Zim, ZimConfig, build_network
 from zim_plugins.core.modeling.zim_lite import LiteConfig, ZimLite
 from zim_plugins.core.prediction import Prediction
@@ -88,7 +88,7 @@ def tiny(settings: BenchSettings) -> Iterator[Row]:
 
 def everything(settings: BenchSettings) -> Iterator[Row]:
     """All objects of a picture, 32 x 32 clicks, SAM vit_b with random weights."""
-    from zim_plugins.core.everything import EverythingConfig, matte_everything
+    from zim_plugins.core.automatic import EverythingConfig, matte_everything
 
     _, sam = random_pair("vit_b")
     image = picture(768, SIDE)
@@ -121,7 +121,8 @@ def everything(settings: BenchSettings) -> Iterator[Row]:
 def work(settings: BenchSettings) -> Iterator[Row]:
     """Evaluation, conversion and training with the small models."""
     from zim_plugins.evaluation.metrics import zim_errors
-    from zim_plugins.label_converter import checkpoint, convert
+    from zim_plugins.label_converter import checkpoint
+    from zim_plugins.label_converter import converter as convert
 
     predictor = load_predictor("zim_tiny", device=settings.device)
     image = picture(768, SIDE)

@@ -21,7 +21,7 @@ def picture(height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
     """A photograph of that size: scikit-image's astronaut, resized."""
     from PIL import Image
 
-    from zim_plugins.core.image_io import read_image
+    from zim_plugins.imaging.image import read_image
 
     return np.asarray(Image.fromarray(read_image(PICTURE).rgb).resize((width, height)))
 

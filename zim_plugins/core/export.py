@@ -31,11 +31,11 @@ from zim_plugins.core.backends.official import (
     MASK_GRID,
     METADATA_PREFIX,
 )
-from zim_plugins.core.errors import MissingExtra
 from zim_plugins.core.modeling.layers import upsample
 from zim_plugins.core.modeling.zim import Zim
 from zim_plugins.core.modeling.zim_features import ImageFeatures
 from zim_plugins.core.modeling.zim_lite import ZimLite
+from zim_plugins.errors import MissingExtra
 
 logger = logging.getLogger(__name__)
 

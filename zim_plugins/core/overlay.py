@@ -12,7 +12,7 @@ from jaxtyping import Float32, UInt8
 from zim_plugins.core.prompt import Prompt
 
 if TYPE_CHECKING:
-    from zim_plugins.core.everything import ObjectMatte
+    from zim_plugins.core.automatic import ObjectMatte
 
 OBJECT_TINT = (20, 110, 255)
 """Colour laid over the object, RGB in [0, 255]."""

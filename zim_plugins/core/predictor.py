@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from zim_plugins.core.backends.base import Backend
-from zim_plugins.core.errors import UnsupportedPrompt
+from zim_plugins.core.colour_refinement import ColourRefinement, refine_by_colour
 from zim_plugins.core.prediction import Prediction
 from zim_plugins.core.prompt import Prompt
-from zim_plugins.core.refine import ColourRefinement, refine_by_colour
 from zim_plugins.core.transforms import image_to_frame, logits_to_alphas, prompt_to_frame, support_box
+from zim_plugins.errors import UnsupportedPrompt
 
 
 @runtime_checkable

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zim_plugins.core.errors import ImageError
-from zim_plugins.data.fault import DataError, Fault, FaultLog
-from zim_plugins.data.index import Sample
-from zim_plugins.data.registry import read_dataset, require_dataset
+from zim_plugins.data.faults import DataError, Fault, FaultLog
+from zim_plugins.data.readers.registry import read_dataset, require_dataset
+from zim_plugins.data.sample import Sample
+from zim_plugins.errors import ImageError
 
 
 @dataclass

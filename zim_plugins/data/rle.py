@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from zim_plugins.core.errors import MissingExtra
-from zim_plugins.core.image_io import MAX_PIXELS
-from zim_plugins.data.fault import DataError
+from zim_plugins.data.faults import DataError
+from zim_plugins.errors import MissingExtra
+from zim_plugins.imaging.image import MAX_PIXELS
 
 
 @dataclass(frozen=True)

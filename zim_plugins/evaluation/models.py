@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zim_plugins.core.build import Dtype, Refine, load_predictor, resolve_device
-from zim_plugins.core.checkpoints import CHECKPOINTS, find
-from zim_plugins.core.errors import CheckpointError
+from zim_plugins.core.checkpoints.records import CHECKPOINTS, find
+from zim_plugins.core.load import Dtype, Refine, load_predictor, resolve_device
 from zim_plugins.core.predictor import Predictor
-from zim_plugins.data.shards import file_sha256
+from zim_plugins.data.conversion.shard_job import file_sha256
+from zim_plugins.errors import CheckpointError
 
 GRABCUT = "grabcut"
 
@@ -42,7 +42,7 @@ def load_model(spec: str, options: ModelOptions = ModelOptions(), *, worker: int
         CheckpointError: there is no such checkpoint or function, or what the function makes is no `Predictor`.
     """
     if spec == GRABCUT:
-        from zim_plugins.evaluation.grabcut import GrabCut
+        from zim_plugins.evaluation.baselines import GrabCut
 
         return GrabCut()
     device = resolve_device(options.device)
@@ -66,7 +66,7 @@ def describe_model(spec: str) -> dict[str, Any]:
         CheckpointError: the checkpoint is not on this machine.
     """
     if spec == GRABCUT:
-        from zim_plugins.evaluation.grabcut import GrabCut
+        from zim_plugins.evaluation.baselines import GrabCut
 
         return {"model": spec, "sha256": None, "licence": None, "opencv": GrabCut().version}
     if is_outside(spec):

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from zim_plugins.core.errors import CheckpointError
-from zim_plugins.core.weight_file import read_weight_file, write_weight_file
+from zim_plugins.core.checkpoints.weight_file import read_weight_file, write_weight_file
+from zim_plugins.errors import CheckpointError
 from zim_plugins.label_converter.backbone import TinyBackboneConfig
 from zim_plugins.label_converter.hiera import HieraConfig
 from zim_plugins.label_converter.network import ConverterConfig, ConverterNetwork

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from zim_plugins.core.errors import CheckpointError
+from zim_plugins.errors import CheckpointError
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from zim_plugins.label_converter.hiera import HieraConfig
-from zim_plugins.label_converter.loss import ConverterLossWeights
+from zim_plugins.label_converter.losses import ConverterLossWeights
 from zim_plugins.label_converter.network import CONVERTER_CONFIGS, ConverterConfig
-from zim_plugins.label_converter.samples import ConverterSampling
+from zim_plugins.label_converter.samples.batches import ConverterSampling
 from zim_plugins.label_converter.task import ConverterSettings
-from zim_plugins.training.schedule import Recipe, Stage
+from zim_plugins.training.recipe import Recipe, Stage
 
 TINY = ConverterSettings(
     CONVERTER_CONFIGS["tiny"],

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from zim_plugins.label_converter.checkpoint import config_to_dict, save_converter
 from zim_plugins.label_converter.hiera import HieraTrunk, load_trunk
-from zim_plugins.label_converter.loss import ConverterLossWeights, converter_loss
+from zim_plugins.label_converter.losses import ConverterLossWeights, converter_loss
 from zim_plugins.label_converter.network import ConverterConfig, ConverterNetwork, refine
-from zim_plugins.label_converter.samples import ConverterBatch, ConverterSampling, ConverterSource
-from zim_plugins.label_converter.selective import without_soft_classes
+from zim_plugins.label_converter.samples.batches import ConverterBatch, ConverterSampling, ConverterSource
+from zim_plugins.label_converter.samples.selective import without_soft_classes
 from zim_plugins.training.distributed import WHOLE, Share
 from zim_plugins.training.hooks import set_frozen
-from zim_plugins.training.library import Library
 from zim_plugins.training.losses import gradient_l1
 from zim_plugins.training.pictures import from_standardised, strip
+from zim_plugins.training.samples.library import Library
 
 CHECK_BATCH = 8
 """Pictures of one held-out batch."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from zim_plugins.training.schedule import Recipe, Stage
+from zim_plugins.training.recipe import Recipe, Stage
 
 WARM_UP_STEPS = 2
 """Steps that are not timed: memory is found, kernels are chosen."""

@@ -6,9 +6,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from zim_plugins.core.errors import MissingExtra
 from zim_plugins.core.modeling.zim import Zim, build_network
 from zim_plugins.core.modeling.zim_lite import ZimLite
+from zim_plugins.errors import MissingExtra
 
 
 @runtime_checkable

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from zim_plugins.core.errors import CheckpointError
+from zim_plugins.errors import CheckpointError
 from zim_plugins.training.cost import Cost, StepTimes, hours_left, peak_memory_gb
 from zim_plugins.training.distributed import ALONE, Processes
 from zim_plugins.training.hooks import MovingAverage, TrainingHook, keep_frozen_in_eval
-from zim_plugins.training.schedule import Recipe, Stage, Task, autocast
+from zim_plugins.training.recipe import Recipe, Stage, Task, autocast
 from zim_plugins.training.tensorboard import TensorBoard
 
 log = logging.getLogger(__name__)

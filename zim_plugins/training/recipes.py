@@ -5,10 +5,10 @@ from dataclasses import replace
 from zim_plugins.core.modeling.image_encoder import ViTConfig
 from zim_plugins.core.modeling.zim import ZIM_CONFIGS
 from zim_plugins.training.losses import LossWeights
-from zim_plugins.training.prompting import PromptSampling
-from zim_plugins.training.scenes import SceneMix
-from zim_plugins.training.schedule import Recipe, Stage
-from zim_plugins.training.zim_task import ZimSettings
+from zim_plugins.training.recipe import Recipe, Stage
+from zim_plugins.training.samples.compositing import SceneMix
+from zim_plugins.training.samples.prompts import PromptSampling
+from zim_plugins.training.task import ZimSettings
 
 FROM_SCRATCH = LossWeights(l1=1.0, grad=10.0, bce=1.0, dice=1.0)
 """The paper's loss, and two terms that get a network without pretraining off the ground."""

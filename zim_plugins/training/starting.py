@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from zim_plugins.core.backends.sam import load_sam
-from zim_plugins.core.errors import CheckpointError
 from zim_plugins.core.modeling.zim import Zim, ZimConfig, load_weights
 from zim_plugins.core.modeling.zim_lite import LiteConfig, ZimLite
+from zim_plugins.errors import CheckpointError
 
 
 def start_from(path: Path, config: ZimConfig | LiteConfig) -> Zim | ZimLite:

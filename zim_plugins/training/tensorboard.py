@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from zim_plugins.core.errors import MissingExtra
+from zim_plugins.errors import MissingExtra
 
 
 class TensorBoard:

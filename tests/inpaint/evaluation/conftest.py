@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from inpaint.evaluation.composites import half_of
-from inpaint.inpainter import load_inpainter
+from inpaint.inpainters.registry import load_inpainter
 
 
 def write_cutout(path: Path, rng: np.random.Generator, *, size: int = 48) -> None:

@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from inpaint.evaluation.coco import list_coco
-from zim_plugins.data.fault import DataError
+from zim_plugins.data.faults import DataError
 
 
 def no_fault(kind: str, where: str, message: str) -> None:

@@ -5,8 +5,8 @@ import pytest
 
 from inpaint import remove
 from inpaint.evaluation.methods import METHODS, dilated, run_methods
-from inpaint.hole import EmptyMatte, matte_hole
-from inpaint.removal import predicted_grow_px
+from inpaint.pixels.hole import EmptyMatte, matte_hole
+from inpaint.tasks.removal import predicted_grow_px
 from zim_plugins.core import Prompt
 
 

@@ -17,7 +17,7 @@ from inpaint.evaluation.metrics import (
     ssim_map,
 )
 from inpaint.evaluation.scoring import twin_of
-from inpaint.hole import matte_hole
+from inpaint.pixels.hole import matte_hole
 
 
 @pytest.fixture

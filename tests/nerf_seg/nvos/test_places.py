@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from nerf_seg.nvos.datasets import Scribbles, Target, Task
-from nerf_seg.nvos.places import MissingNerf, find_capture, find_nerf, match_view, train_command
+from nerf_seg.nvos.scene_lookup import MissingNerf, find_capture, find_nerf, match_view, train_command
 from zim_plugins.core import ZimError
 
 NAMES = [f"image{i:03d}.png" for i in range(20)]

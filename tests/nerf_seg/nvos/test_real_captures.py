@@ -8,7 +8,7 @@ import pytest
 
 from nerf_seg.nvos.datasets import read_mask, read_tasks
 from nerf_seg.nvos.metrics import score_views, upsampled
-from nerf_seg.nvos.places import match_view
+from nerf_seg.nvos.scene_lookup import match_view
 from nerf_seg.nvos.scribbles import scribble_prompt
 from tests.nerf_seg.fern_labels import REFERENCE_VIEW, TARGET_VIEW, write_tree
 

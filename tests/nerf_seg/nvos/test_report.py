@@ -8,7 +8,7 @@ import pytest
 from nerf_seg.nvos import published
 from nerf_seg.nvos.page import build_page
 from nerf_seg.nvos.report import build_report, build_tables, rows_as_csv
-from zim_plugins.evaluation.tables import to_markdown
+from zim_plugins.evaluation.report.tables import to_markdown
 
 PROVENANCE = {"dataset": {"name": "nvos", "protocol": "sa3d", "remark": "a <b>remark</b>"}, "settings": {}}
 

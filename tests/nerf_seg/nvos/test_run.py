@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 from scipy.spatial.distance import jaccard
 
-import nerf_seg.scene
+import nerf_seg.field.scene
 from nerf_seg.nvos.cli import Args, main
 from tests.nerf_seg.analytic_nvos import (
     REFERENCE,
@@ -22,7 +22,7 @@ from tests.nerf_seg.analytic_nvos import (
     write_labels,
     write_nerf,
 )
-from zim_plugins.commands.session import run
+from zim_plugins.cli.runtime import run
 
 ORACLE = f"{Path(__file__).parents[1] / 'analytic_nvos.py'}:oracle"
 
@@ -49,7 +49,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def opened(monkeypatch) -> Opened:
     stub = Opened()
-    monkeypatch.setattr(nerf_seg.scene, "open_scene", stub)
+    monkeypatch.setattr(nerf_seg.field.scene, "open_scene", stub)
     return stub
 
 

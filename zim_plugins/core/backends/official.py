@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
-from zim_plugins.core.errors import UnsupportedPrompt
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.tokens import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, prompt_tokens
 from zim_plugins.core.transforms import PIXEL_MEAN, PIXEL_STD
+from zim_plugins.errors import UnsupportedPrompt
 
 FRAME_PX = 1024
 """Side of the official frame."""

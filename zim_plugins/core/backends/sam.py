@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zim_plugins.core.errors import CheckpointError
+from zim_plugins.errors import CheckpointError
 
 if TYPE_CHECKING:
     from zim_plugins.core.modeling.image_encoder import ViTConfig

@@ -20,8 +20,8 @@ from zim_plugins.core.backends.official import (
     official_frame,
     official_tokens,
 )
-from zim_plugins.core.errors import CheckpointError, MissingExtra
 from zim_plugins.core.prompt import Prompt
+from zim_plugins.errors import CheckpointError, MissingExtra
 
 
 class ZimOnnxBackend:

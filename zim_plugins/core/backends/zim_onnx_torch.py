@@ -1,6 +1,6 @@
 """ZIM's official file pair as torch modules: the graphs are converted node by node, so that the weights can train.
 
-Proven on this project's own exports (`tests/core/test_onnx_torch.py`); the official files were not at hand.
+Proven on this project's own exports (`tests/core/backends/test_onnx_torch.py`); the official files were not at hand.
 """
 
 import warnings
@@ -21,8 +21,8 @@ from zim_plugins.core.backends.official import (
     official_frame,
     official_tokens,
 )
-from zim_plugins.core.errors import CheckpointError, MissingExtra
 from zim_plugins.core.prompt import Prompt
+from zim_plugins.errors import CheckpointError, MissingExtra
 
 if TYPE_CHECKING:
     from torch import nn

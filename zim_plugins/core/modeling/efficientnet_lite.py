@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from zim_plugins.core.errors import CheckpointError
+from zim_plugins.errors import CheckpointError
 
 LiteName = Literal["lite0", "lite2"]
 SCALES: dict[str, tuple[float, float]] = {"lite0": (1.0, 1.0), "lite2": (1.1, 1.2)}

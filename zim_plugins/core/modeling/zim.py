@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from zim_plugins.core.errors import CheckpointError
+from zim_plugins.core.checkpoints.weight_file import read_weight_file, write_weight_file
 from zim_plugins.core.modeling.attention import prompt_attention_mask
 from zim_plugins.core.modeling.dense_prompt import DensePromptEncoder, draw_prompts
 from zim_plugins.core.modeling.image_encoder import VIT_CONFIGS, ImageEncoderViT, ViTConfig
@@ -22,7 +22,7 @@ from zim_plugins.core.modeling.transformer import MaskedAttention, TwoWayTransfo
 from zim_plugins.core.modeling.zim_features import ImageFeatures
 from zim_plugins.core.modeling.zim_lite import LiteConfig, ZimLite
 from zim_plugins.core.transforms import PIXEL_MEAN, PIXEL_STD
-from zim_plugins.core.weight_file import read_weight_file, write_weight_file
+from zim_plugins.errors import CheckpointError
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from zim_plugins.training.library import CLICK_BENCHMARK_IDS, held_out
+from zim_plugins.training.samples.library import CLICK_BENCHMARK_IDS, held_out
 
 PHOTO_PX = 448
 """Longest side of packed photographs [px]."""

@@ -1,0 +1,121 @@
+"""The options of `zim-inpaint`, task by task."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import UseAppendAction, arg
+
+from zim_plugins.cli.images import ImagesArgs
+
+
+@dataclass(frozen=True)
+class TaskArgs(ImagesArgs):
+    """Options of every task."""
+
+    point: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="X,Y[,LABEL]")]] = ()
+    """A click; label 1 (default) is the object, 0 the background. Repeatable: all clicks name one object."""
+    box: Annotated[str | None, arg(metavar="X1,Y1,X2,Y2")] = None
+    """A box round the object."""
+    also: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="OBJECT")]] = ()
+    """A further object, such as a shadow: clicks and a box divided by semicolons, "x,y;x,y,0" or "x1,y1,x2,y2"."""
+    objects: Annotated[str | None, arg(metavar="FILE.json")] = None
+    """Further objects from a file: [{"points": [[x, y, label]], "box": [x1, y1, x2, y2]}, ...]."""
+    mask: Annotated[str | None, arg(metavar="FILE")] = None
+    """The object's matte or mask (grey, or with an alpha channel), at the size of the one picture."""
+    list: Annotated[str | None, arg(metavar="FILE")] = None
+    """Pictures with their objects, instead of IMAGE: .csv, .json or .jsonl with image, points, box, mask, also, prompt,
+    background."""
+    out: Annotated[str, arg(metavar="DIR")] = "outputs"
+    """Folder for the results; - writes one picture's result to standard output."""
+    jobs: Annotated[int, arg(metavar="N")] = 1
+    """Pictures worked on at once, each in a process with a model of its own."""
+    download: Annotated[str | None, arg(metavar="NAME")] = None
+    """Fetch a filler's weights (lama, sd15, sd2, sdxl, flux-fill), say where they lie, and do nothing else."""
+
+
+@dataclass(frozen=True)
+class HoleArgs(TaskArgs):
+    """Options of tasks that repaint the object."""
+
+    tau: float = 0.02
+    """Opacity above which a pixel of the matte belongs to the hole."""
+    grow: Annotated[int | None, arg(metavar="PX")] = None
+    """Radius by which the hole is dilated [px]: all of what it grows by is repainted. By default 2; for removals that
+    do not un-mix 7, and by a model's matte 12 % of the object's size where that is more."""
+
+
+@dataclass(frozen=True)
+class PainterArgs:
+    """Options of the filler."""
+
+    seed: int = 0
+    """Of all that is random."""
+    steps: int | None = None
+    """Denoising steps of a diffusion model."""
+    strength: float | None = None
+    """How far a diffusion model leaves what is in the hole, in (0, 1]."""
+    guidance: float | None = None
+    """Weight of a diffusion model's prompt."""
+    negative_prompt: str = ""
+    """What a diffusion model shall not paint."""
+
+
+@dataclass(frozen=True)
+class RemoveArgs(PainterArgs, HoleArgs):
+    """Remove objects from pictures by clicks, boxes or masks.
+
+    The other tasks: zim-inpaint fill | replace | cutout IMAGE... (each with --help).
+
+    Writes <stem>_removed.png, <stem>_alpha.png (the objects' matte) and <stem>_hole.png (white: repainted). Pixels
+    outside the hole stay as they are, in the picture's own mode, depth and colour profile; CMYK and floating-point
+    pictures are written as .tif. Coordinates are pixels of the upright picture. Exit codes: 0 done, 1 a picture failed
+    (the others are written), 2 misused, 130 interrupted.
+    """
+
+    backend: Annotated[str, arg(metavar="NAME")] = "auto"
+    """What fills the hole: auto, lama, lama-cleaner, patchmatch, cv2, http://HOST:PORT of a lama-cleaner or IOPaint
+    server, sd15, sd2, sdxl, flux-fill, FOLDER of a diffusers pipeline, or two, as in lama+sdxl."""
+    unmix: bool = False
+    """Recover the real background behind hair and soft edges also by a model's matte; by --mask it is the default."""
+    no_unmix: bool = False
+    """Invent all of the hole, also by --mask."""
+
+
+@dataclass(frozen=True)
+class FillArgs(PainterArgs, HoleArgs):
+    """Paint something else in the objects' place, as a text says.
+
+    Writes <stem>_filled.png, <stem>_alpha.png and <stem>_hole.png; otherwise as the task `remove`.
+    """
+
+    prompt: str | None = None
+    """What shall be there."""
+    backend: Annotated[str, arg(metavar="NAME")] = "sd15"
+    """A diffusion model: sd15, sd2, sdxl, flux-fill, FOLDER of a diffusers pipeline, http://HOST:PORT of a server, or
+    lama+ one of them."""
+    feather: Annotated[int, arg(metavar="PX")] = 0
+    """Width of a rim round the hole that changes the less the farther out it lies [px]; needs a model that takes soft
+    maps."""
+
+
+@dataclass(frozen=True)
+class ReplaceArgs(PainterArgs, TaskArgs):
+    """Keep the objects, with colours free of the old background's, and lay them over a new one.
+
+    Writes <stem>_replaced.png and <stem>_alpha.png.
+    """
+
+    background: Annotated[str | None, arg(metavar="FILE|COLOUR")] = None
+    """A picture, scaled to cover and cut to its middle, or a colour: "#4080ff", "64,128,255", "navy"."""
+    prompt: str | None = None
+    """What a diffusion model shall paint there instead."""
+    backend: Annotated[str, arg(metavar="NAME")] = "sd15"
+    """The diffusion model, for --prompt; names as for the task `fill`."""
+
+
+@dataclass(frozen=True)
+class CutoutArgs(TaskArgs):
+    """Cut the objects out, with colours free of the background's.
+
+    Writes <stem>_cutout.png (straight alpha) and <stem>_alpha.png.
+    """

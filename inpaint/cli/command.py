@@ -1,0 +1,252 @@
+"""What `zim-inpaint` does with its arguments: orders, fillers, results."""
+
+import dataclasses
+import io
+import logging
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zim_plugins.cli.images import STDOUT, Work, find_sources, run_batch, write_all
+from zim_plugins.cli.runtime import DONE, Misuse, one_line
+
+from .arguments import CutoutArgs, FillArgs, HoleArgs, PainterArgs, RemoveArgs, ReplaceArgs, TaskArgs
+from .orders import Order, parse_object, read_list, read_objects
+
+if TYPE_CHECKING:
+    from zim_plugins.core import Image, ImagePredictor, Prompt
+
+    from ..inpainters.base import FillSettings, Inpainter
+    from .tasks import Pictures
+
+logger = logging.getLogger(__name__)
+
+OUTPUTS = {
+    RemoveArgs: ("alpha", "hole", "removed"),
+    FillArgs: ("alpha", "hole", "filled"),
+    ReplaceArgs: ("alpha", "replaced"),
+    CutoutArgs: ("alpha", "cutout"),
+}
+"""Kinds of files that a task writes; the last one is its result."""
+
+Orders = dict[str, Order]
+"""By picture."""
+
+
+def main(args: TaskArgs) -> int:
+    """Work on every picture."""
+    if args.download is not None:
+        return _download(args.download)
+    try:
+        sources, stems, orders = take_orders(args)
+        _check(args, sources, orders)
+        _spare_inputs(args, sources, stems, orders)
+    except ValueError as error:
+        raise Misuse(one_line(error)) from error
+    make = partial(make_work, args, orders)
+    if args.jobs > 1 and len(sources) > 1:
+        from zim_plugins.cli.processes import run_in_processes
+
+        return run_in_processes(args, sources, stems, make, jobs=args.jobs, package="inpaint")
+    return run_batch(args, sources, stems, make())
+
+
+def take_orders(args: TaskArgs) -> tuple[list[str], list[str], Orders]:
+    """The pictures, the stems of their results, and what is to be done with each.
+
+    Raises:
+        ValueError: arguments or a list that cannot work.
+    """
+    prompts = _prompts_of(args)
+    text, background = getattr(args, "prompt", None), getattr(args, "background", None)
+    if args.list is None:
+        sources, stems = find_sources(args)
+        order = Order(prompts, args.mask, text, background)
+        if not prompts and args.mask is None:
+            raise ValueError(
+                "no prompt: give --point x,y (repeatable; x,y,0 for background), --box x1,y1,x2,y2 or --mask"
+            )
+        if args.mask is not None and len(sources) > 1:
+            raise ValueError(f"--mask {args.mask} belongs to one picture, {len(sources)} were given")
+        return sources, stems, dict.fromkeys(sources, order)
+    if args.images or prompts or args.mask is not None:
+        raise ValueError(f"the list {args.list} names pictures and objects: give it alone")
+    rows = read_list(args.list)
+    images = [image for image, _ in rows]
+    if len(set(images)) < len(images):
+        twice = next(image for image in images if images.count(image) > 1)
+        raise ValueError(f"{args.list} names {twice} twice: put all its objects into one row")
+    sources, stems = find_sources(dataclasses.replace(args, images=tuple(images)))
+    defaults = {"prompt": text, "background": background}
+    orders = {}
+    for image, order in rows:
+        missing = {key: value for key, value in defaults.items() if getattr(order, key) is None}
+        orders[image] = dataclasses.replace(order, **missing)
+    return sources, stems, orders
+
+
+def make_work(args: TaskArgs, orders: Orders) -> Work:
+    """What is done with each picture, in the process that does it."""
+    from zim_plugins.core import read_original
+
+    loaded: list[Inpainter] = []
+
+    def painter() -> "Inpainter":
+        from ..inpainters.registry import load_inpainter
+
+        assert isinstance(args, RemoveArgs | FillArgs | ReplaceArgs)
+        loaded[:] = loaded or [load_inpainter(args.backend, device=args.device, settings=_settings(args))]
+        return loaded[0]
+
+    def files(stem: str) -> dict[str, Path]:
+        if args.out == STDOUT:
+            return {}
+        return {kind: _there(Path(args.out) / f"{stem}_{kind}.png") for kind in OUTPUTS[type(args)]}
+
+    def act(predictor: "ImagePredictor | None", image: "Image", files: dict[str, Path]) -> dict[str, object]:
+        from zim_plugins.core import Original
+
+        from ..tasks.matte import matte_of
+        from .tasks import act_on
+
+        assert isinstance(image, Original)
+        order = orders[image.name]
+        try:
+            target = order.target(image)
+        except ValueError as error:
+            raise _as_misuse(error) from error
+        said, pictures = act_on(args, order, image, matte_of(image.rgb, target, predictor), painter)
+        for warning in said["warnings"]:
+            logger.warning("%s: %s", image.name, warning)
+        return {"prompt": order.to_json(), **said, **_hand_over(files, pictures)}
+
+    return Work(
+        files=files,
+        check=lambda image: orders[image.name].check(image),
+        act=act,
+        needs_model=lambda image: bool(orders[image.name].prompts),
+        read=read_original,
+    )
+
+
+def _hand_over(files: dict[str, Path], pictures: "Pictures") -> dict[str, object]:
+    """Write the files, or the result to standard output; answer with what the record says of them."""
+    from zim_plugins.core import write_raster
+
+    kind, result = list(pictures.items())[-1]
+    assert not isinstance(result, np.ndarray)
+    if not files:
+        stream = io.BytesIO()
+        write_raster(stream, result)
+        sys.stdout.buffer.write(stream.getbuffer())
+        sys.stdout.buffer.flush()
+        return {}
+    files = files | {kind: files[kind].with_suffix(result.suffix)}
+    write_all(files, pictures)
+    return {"files": {kind: str(path) for kind, path in files.items()}}
+
+
+def _spare_inputs(args: TaskArgs, sources: list[str], stems: list[str], orders: Orders) -> None:
+    """Raise ValueError where a result would be written over a file that is read: an image, a mask, a list."""
+    if args.out == STDOUT:
+        return
+    named = [*sources, args.list, args.objects]
+    for order in orders.values():
+        named += [order.mask, order.background]
+    inputs: dict[Path, str] = {}
+    for name in named:
+        if name is not None and name != STDOUT and Path(name).is_file():
+            inputs[Path(name).resolve()] = name
+    inodes = {(path.stat().st_dev, path.stat().st_ino): name for path, name in inputs.items()}
+    for stem in stems:
+        for kind in OUTPUTS[type(args)]:
+            for suffix in (".png", ".tif"):
+                path = Path(args.out) / f"{stem}_{kind}{suffix}"
+                if path.is_symlink() or not path.exists():
+                    continue  # results replace a link, not what it points to
+                found = inodes.get((path.stat().st_dev, path.stat().st_ino))
+                if found is not None and path.resolve() in inputs:
+                    raise ValueError(f"{path} would be written over the input {found}: choose another --out")
+
+
+def _there(path: Path) -> Path:
+    """The file of an earlier run, which may be a TIFF where the picture's mode asked for it."""
+    tiff = path.with_suffix(".tif")
+    return tiff if tiff.exists() and not path.exists() else path
+
+
+def _prompts_of(args: TaskArgs) -> "tuple[Prompt, ...]":
+    from zim_plugins.core import parse_prompt
+
+    named = [parse_prompt(args.point, args.box)] if args.point or args.box is not None else []
+    if named and args.mask is not None:
+        raise ValueError("--mask is the matte itself: give it without --point and --box, further objects with --also")
+    listed = read_objects(args.objects) if args.objects is not None else ()
+    return (*named, *(parse_object(text) for text in args.also), *listed)
+
+
+def _check(args: TaskArgs, sources: list[str], orders: Orders) -> None:
+    """Raise ValueError for what cannot work, before anything is loaded."""
+    if args.jobs < 1:
+        raise ValueError(f"--jobs is a number of processes of at least 1, got {args.jobs}")
+    if args.jobs > 1 and len(sources) > 1 and STDOUT in sources:
+        raise ValueError("standard input is one process's: leave out --jobs, or -")
+    if args.out == STDOUT and (len(sources) > 1 or args.json):
+        raise ValueError("--out - writes one picture to standard output: give one picture, without --json")
+    if isinstance(args, RemoveArgs) and args.unmix and args.no_unmix:
+        raise ValueError("--unmix and --no-unmix contradict each other: give one of them")
+    if isinstance(args, HoleArgs):
+        if not 0.0 <= args.tau < 1.0:
+            raise ValueError(f"--tau is an opacity in [0, 1), got {args.tau:g}")
+        if args.grow is not None and args.grow < 0:
+            raise ValueError(f"--grow is a radius of at least 0 px, got {args.grow}")
+    for source, order in orders.items():
+        if isinstance(args, FillArgs) and order.prompt is None:
+            raise ValueError(f"{source}: what shall be there? Give --prompt TEXT")
+        if isinstance(args, ReplaceArgs):
+            _check_background(source, order)
+    if isinstance(args, RemoveArgs | FillArgs | ReplaceArgs):
+        from ..inpainters.registry import choose_backend
+
+        choose_backend(args.backend)
+        _settings(args)
+
+
+def _check_background(source: str, order: Order) -> None:
+    from ..tasks.backgrounds import parse_background
+
+    if (order.background is None) == (order.prompt is None):
+        raise ValueError(f"{source}: give --background FILE or COLOUR, or --prompt TEXT, one of them")
+    if order.background is not None:
+        parse_background(order.background)
+
+
+def _settings(args: PainterArgs) -> "FillSettings":
+    from ..inpainters.base import FillSettings
+
+    return FillSettings(
+        seed=args.seed,
+        negative_prompt=args.negative_prompt,
+        steps=args.steps,
+        strength=args.strength,
+        guidance=args.guidance,
+    )
+
+
+def _as_misuse(error: ValueError) -> Exception:
+    from zim_plugins.core import ImageError
+
+    return error if isinstance(error, ImageError) else Misuse(one_line(error))
+
+
+def _download(name: str) -> int:
+    from ..inpainters.weights import download_model
+
+    try:
+        print(download_model(name))
+    except ValueError as error:
+        raise _as_misuse(error) from error
+    return DONE

@@ -1,0 +1,1 @@
+"""Fillers of holes, and the register that makes them by name."""

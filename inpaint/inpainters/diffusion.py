@@ -1,0 +1,169 @@
+"""Diffusion: holes filled by a diffusers inpainting pipeline, by a text or without one, under hard or soft masks."""
+
+import inspect
+import math
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from jaxtyping import Bool, Float32, UInt8
+
+from zim_plugins.core import UnsupportedPrompt, ZimError, resolve_device
+
+from .base import FillSettings, paste, refuse_a_full_hole
+from .differential import Differential, encode, memoryless, shrink_map
+from .pretrained import load_pipeline
+
+XL_STRENGTH = 0.99
+"""Stable Diffusion XL's inpainting model was trained to see a little of what is in the hole (its card)."""
+DEFAULT_SIDE_PX = 1024
+"""For models that do not say what they were trained on."""
+
+
+class UnsafeContent(ZimError):
+    """The model's own safety checker withheld the result."""
+
+
+class DiffusionInpainter:
+    """Fill by an inpainting pipeline of diffusers: Stable Diffusion 1.5, 2 and XL, Flux Fill, and their like.
+
+    The pipelines make their masks hard, and return a picture whose every pixel went through their autoencoder. Here the
+    known pixels come from the picture itself, sides are padded to what the pipeline needs, a picture smaller than the
+    model's own size is enlarged for it, and a soft map of changes is honoured by Differential Diffusion.
+
+    Args:
+        pipeline: as diffusers loads it.
+        name: what records call it.
+        settings: seed, steps, strength, guidance and negative prompt; the pipeline's own defaults where None.
+    """
+
+    def __init__(self, pipeline: Any, *, name: str, settings: FillSettings | None = None) -> None:
+        self.name = name
+        self.pipeline = pipeline
+        self.settings = settings or FillSettings()
+        self.work_side_px: int | None = _trained_side_px(pipeline)
+        self._known_arguments = inspect.signature(pipeline.__call__).parameters
+        pipeline.set_progress_bar_config(disable=True)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str, *, device: str = "auto", settings: FillSettings | None = None
+    ) -> "DiffusionInpainter":
+        """Load a pipeline from a folder, or one of `DIFFUSION_MODELS` from the Hugging Face cache; nothing is fetched.
+
+        Half precision is used on CUDA, float32 elsewhere.
+
+        Raises:
+            CheckpointError: it is not there, or is no pipeline that paints holes.
+            MissingExtra: diffusers or transformers is not installed.
+            ValueError: the device is not here.
+        """
+        return cls(load_pipeline(name, resolve_device(device)), name=name, settings=settings)
+
+    def with_settings(self, settings: FillSettings) -> "DiffusionInpainter":
+        """The same pipeline with other settings."""
+        return DiffusionInpainter(self.pipeline, name=self.name, settings=settings)
+
+    def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+        """Repaint the hole without a text; see `Inpainter.fill`."""
+        refuse_a_full_hole(hole)
+        return self.fill_guided(image, hole)
+
+    def fill_guided(
+        self,
+        image: UInt8[np.ndarray, "h w 3"],
+        hole: Bool[np.ndarray, "h w"],
+        *,
+        prompt: str = "",
+        change: Float32[np.ndarray, "h w"] | None = None,
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        """Repaint the hole by a text; see `GuidedInpainter.fill_guided`."""
+        if not hole.any():
+            return image.copy()
+        height, width = hole.shape
+        scale = max(1.0, (self.work_side_px or 0) / max(height, width))
+        size = (round(height * scale), round(width * scale))
+        multiple = math.lcm(8, self.pipeline.image_processor.config.vae_scale_factor)
+        pad = ((0, -size[0] % multiple), (0, -size[1] % multiple))
+        pixels = np.pad(_resize(image, size), (*pad, (0, 0)), mode="symmetric")
+        soft = hole.astype(np.float32) if change is None else np.where(hole, change, np.float32(0))
+        soft = np.pad(_resize(soft, size), pad, mode="symmetric")
+        painted = self._paint(pixels, soft, prompt, is_soft=change is not None)[: size[0], : size[1]]
+        return paste(image, _resize(painted, (height, width)), hole)
+
+    def _paint(self, image: np.ndarray, change: np.ndarray, prompt: str, *, is_soft: bool) -> np.ndarray:
+        """Run the pipeline on a picture of a size that suits it."""
+        import torch
+
+        generator = torch.Generator("cpu").manual_seed(self.settings.seed)
+        arguments = self._arguments()
+        if is_soft:
+            arguments["callback_on_step_end"] = self._differential(image, change)
+        with memoryless(self.pipeline) if is_soft else nullcontext(), torch.inference_mode():
+            answer = self.pipeline(
+                prompt=prompt,
+                image=PIL.Image.fromarray(image),
+                mask_image=PIL.Image.fromarray((change > 0).astype(np.uint8) * 255),
+                height=image.shape[0],
+                width=image.shape[1],
+                generator=generator,
+                output_type="np",
+                **arguments,
+            )
+        if any(getattr(answer, "nsfw_content_detected", None) or ()):
+            raise UnsafeContent(f"the safety checker of {self.name} withheld the result: try another prompt or seed")
+        return np.rint(answer.images[0] * 255).astype(np.uint8)
+
+    def _arguments(self) -> dict[str, Any]:
+        """The settings in the pipeline's words."""
+        asked = self.settings
+        strength = asked.strength
+        if strength is None and "XL" in type(self.pipeline).__name__:
+            strength = XL_STRENGTH
+        arguments = {
+            "negative_prompt": asked.negative_prompt or None,
+            "num_inference_steps": asked.steps,
+            "strength": strength,
+            "guidance_scale": asked.guidance,
+        }
+        given = {key: value for key, value in arguments.items() if value is not None}
+        if unknown := sorted(given.keys() - self._known_arguments.keys()):
+            raise UnsupportedPrompt(f"{self.name} ({type(self.pipeline).__name__}) takes no {', '.join(unknown)}")
+        return given
+
+    def _differential(self, image: np.ndarray, change: np.ndarray) -> Any:
+        import torch
+        from diffusers import (
+            StableDiffusionInpaintPipeline,  # pyright: ignore[reportPrivateImportUsage]
+            StableDiffusionXLInpaintPipeline,  # pyright: ignore[reportPrivateImportUsage]
+        )
+
+        if not isinstance(self.pipeline, StableDiffusionInpaintPipeline | StableDiffusionXLInpaintPipeline):
+            raise UnsupportedPrompt(
+                f"{self.name} ({type(self.pipeline).__name__}) takes hard masks only: "
+                "soft maps need a Stable Diffusion 1.5, 2 or XL model"
+            )
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 127.5 - 1
+        with torch.inference_mode():
+            latents = encode(self.pipeline, pixels)
+        small = shrink_map(change, (latents.shape[2], latents.shape[3])).to(latents.device)
+        return Differential(latents, small, torch.Generator("cpu").manual_seed(self.settings.seed + 1))
+
+
+def _trained_side_px(pipeline: Any) -> int:
+    """Longer side of the pictures that the model was trained on [px]."""
+    unet = getattr(pipeline, "unet", None)
+    sample = getattr(pipeline, "default_sample_size", None) if unet is None else unet.config.sample_size
+    return DEFAULT_SIDE_PX if sample is None else int(np.max(sample)) * pipeline.vae_scale_factor
+
+
+def _resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bring uint8 RGB or a float32 map to (height, width): averaging down, interpolating up."""
+    if pixels.shape[:2] == size:
+        return pixels
+    down = size[0] < pixels.shape[0]
+    method = PIL.Image.Resampling.BOX if down else PIL.Image.Resampling.BICUBIC
+    if pixels.ndim == 2:
+        method = PIL.Image.Resampling.BILINEAR
+    return np.asarray(PIL.Image.fromarray(pixels).resize((size[1], size[0]), method))

@@ -1,0 +1,60 @@
+"""LaMa: holes filled by one pass of a Fourier-convolution network, from the TorchScript file that lama-cleaner uses."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from zim_plugins.core import resolve_device
+
+from .base import paste, refuse_a_full_hole
+from .torchscript import load_torchscript
+from .weights import require_lama
+
+if TYPE_CHECKING:
+    pass
+
+MULTIPLE_PX = 8
+"""The network halves its input three times."""
+
+
+class LamaInpainter:
+    """Fill by Suvorov et al., "Resolution-robust Large Mask Inpainting with Fourier Convolutions" (2022).
+
+    The file is a traced `forward(image, mask)`: image (1, 3, h, w) RGB in [0, 1], mask (1, 1, h, w) with 1 in the hole,
+    sides multiples of 8; it answers with a picture like the first. Padding and rounding are lama-cleaner's, so the same
+    file gives the same bytes. All is float32: half-precision Fourier transforms need sides of a power of two.
+
+    Args:
+        path: the TorchScript file; by default the one that `weights.lama_file` finds, its digest checked.
+        device: auto, cpu or cuda[:N]. Apple's GPU does not run it.
+
+    Raises:
+        CheckpointError: the file is missing, another than expected, or no TorchScript.
+        ValueError: the device is not here.
+    """
+
+    name = "lama"
+    work_side_px: int | None = 1024
+
+    def __init__(self, path: Path | None = None, *, device: str = "auto") -> None:
+        self.device = resolve_device(device)
+        if self.device == "mps":
+            self.device = "cpu"
+        self.network = load_torchscript(path or require_lama()).to(self.device)
+
+    def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+        """Repaint the hole; see `Inpainter.fill`."""
+        import torch
+
+        refuse_a_full_hole(hole)
+        height, width = hole.shape
+        pad = ((0, -height % MULTIPLE_PX), (0, -width % MULTIPLE_PX))
+        padded = np.pad(image, (*pad, (0, 0)), mode="symmetric").astype(np.float32) / 255
+        padded_hole = np.pad(hole, pad, mode="symmetric").astype(np.float32)
+        pixels = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device)
+        mask = torch.from_numpy(padded_hole)[None, None].to(self.device)
+        with torch.inference_mode():
+            painted = self.network(pixels, mask)[0].permute(1, 2, 0).clamp(0, 1).mul(255)
+        return paste(image, painted.to(torch.uint8).cpu().numpy()[:height, :width], hole)

@@ -1,0 +1,111 @@
+"""Register of the fillers that are at hand, by name."""
+
+import logging
+from importlib.util import find_spec
+
+from .base import AdjustableInpainter, FillSettings, Inpainter, as_guided, refuse_settings
+
+_log = logging.getLogger(__name__)
+
+LOCAL_NAMES = ("lama", "lama-cleaner", "patchmatch", "cv2")
+"""Fillers without a text, best first."""
+
+
+def inpainter_names() -> tuple[str, ...]:
+    """The fixed names that `load_inpainter` knows, besides `auto`."""
+    from .weights import DIFFUSION_MODELS
+
+    return (*LOCAL_NAMES, *DIFFUSION_MODELS)
+
+
+def load_inpainter(name: str = "auto", *, device: str = "auto", settings: FillSettings | None = None) -> Inpainter:
+    """Make a filler by name; `auto` takes the best that is at hand, and the log says which and why.
+
+    Nothing is fetched from a network, but for a server's answers.
+
+    Args:
+        name: auto; lama, lama-cleaner, patchmatch or cv2; the address of a lama-cleaner or IOPaint server
+            (http://host:port); sd15, sd2, sdxl, flux-fill, or a folder that holds a diffusers pipeline; or a filler
+            without a text and one of these, as in lama+sdxl: a first fill, repainted at low strength.
+        device: auto, cpu or cuda[:N], for fillers that run a network here.
+        settings: seed, steps and the like.
+
+    Raises:
+        ValueError: no filler has this name, or the device is not here.
+        MissingExtra: its package is not installed.
+        CheckpointError: its weights are not here, or are not the right ones.
+        ServerError: no server answers.
+        UnsupportedPrompt: settings for a diffusion model were given to another filler.
+    """
+    chosen, reason = choose_backend(name)
+    inpainter = _make(chosen, device, settings or FillSettings())
+    if settings is not None and not isinstance(inpainter, AdjustableInpainter):
+        refuse_settings(inpainter, settings)
+    _log.info("filling with %s: %s", chosen, reason)
+    return inpainter
+
+
+def choose_backend(name: str = "auto") -> tuple[str, str]:
+    """Resolve `auto` to a filler's name, and tell why in a few words; nothing is loaded.
+
+    Raises:
+        ValueError: no filler has this name.
+    """
+    if name == "auto":
+        return _best_at_hand()
+    first, plus, second = name.partition("+")
+    if name in LOCAL_NAMES or _follows_text(name) or (plus and first in LOCAL_NAMES and _follows_text(second)):
+        return name, "as asked"
+    raise ValueError(
+        f"no filler is called {name!r}: take one of auto, {', '.join(inpainter_names())}, http://HOST:PORT of a "
+        "lama-cleaner or IOPaint server, a folder that holds a diffusers pipeline, or two as in lama+sdxl"
+    )
+
+
+def _follows_text(name: str) -> bool:
+    from .pretrained import is_diffusion_name
+
+    return name.startswith(("http://", "https://")) or is_diffusion_name(name)
+
+
+def _best_at_hand() -> tuple[str, str]:
+    from .weights import lama_file
+
+    if (path := lama_file().path).is_file():
+        return "lama", f"its weights are at {path}"
+    if find_spec("patchmatch") is None and find_spec("cv2") is not None:
+        return "cv2", "PyPatchMatch is missing (pip install 'zim-plugins[inpaint]'); expect smears"
+    return "patchmatch", "the best that needs no weights (LaMa's are fetched by `zim-inpaint --download lama`)"
+
+
+def _make(name: str, device: str, settings: FillSettings) -> Inpainter:
+    """Make the filler of a valid name."""
+    if name == "patchmatch":
+        from .patchmatch import PatchMatchInpainter
+
+        return PatchMatchInpainter(seed=settings.seed)
+    if name == "cv2":
+        from .opencv import TeleaInpainter
+
+        return TeleaInpainter()
+    if name == "lama":
+        from .lama import LamaInpainter
+
+        return LamaInpainter(device=device)
+    if name == "lama-cleaner":
+        from .lama_cleaner import LamaCleanerInpainter
+
+        return LamaCleanerInpainter(device=device)
+    if name.startswith(("http://", "https://")):
+        from .server import ServerInpainter
+
+        return ServerInpainter(name, settings=settings)
+    first, plus, second = name.partition("+")
+    if plus and first in LOCAL_NAMES:
+        from .prefill import PrefilledInpainter, gently
+
+        followed = as_guided(_make(second, device, gently(settings)))
+        return PrefilledInpainter(_make(first, device, settings), followed)
+    from .diffusion import DiffusionInpainter
+
+    return DiffusionInpainter.from_pretrained(name, device=device, settings=settings)

@@ -1,0 +1,1 @@
+"""Pure functions on pixels: holes, crops, tiles, and the colours behind soft edges."""

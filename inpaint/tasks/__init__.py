@@ -1,0 +1,1 @@
+"""The tasks: removal, filling, replacement, and the matte that each starts from."""

@@ -1,0 +1,164 @@
+"""Removal: from a picture and its object to the picture without the object."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from zim_plugins.core import Predictor, Prompt
+
+from ..inpainters.base import Inpainter, refuse_a_full_hole
+from ..inpainters.registry import load_inpainter
+from ..pixels.crops import Fill, fill_crop, hole_boxes
+from ..pixels.hole import CORE_ALPHA, GROW_PX, TAU, touches_border
+from ..pixels.tiles import Picture, to_8_bits, to_depth
+from ..pixels.unmix import recover_fringe
+from .matte import Target, hole_of, matte_of
+
+FILLED_GROW_PX = 7
+"""Radius [px] by which a hole that is only filled is dilated, at least."""
+PREDICTED_GROW = 0.12
+"""The same for a predicted matte, as a share of the side of a square as large as the object.
+
+A model's matte ends too early by some pixels of the model's frame, and these are the larger the larger the object is;
+what it misses would stay as thin lines. The share is the least of six at which less than a tenth of the object's
+contrast is left in the ring of `zim_tiny`'s mattes, on the half of the composites that constants are chosen on
+(`benchmarks/inpaint_leftovers.py --half choose`). Un-mixing by such mattes leaves half of it.
+"""
+LARGE_HOLE = 0.35
+"""Share of the picture beyond which a fill is rarely believable."""
+
+
+@dataclass(frozen=True, eq=False)
+class Removal:
+    """A picture without its object, and how that came about."""
+
+    image: Picture
+    """RGB of the picture's depth; equal to the picture outside the hole, byte by byte."""
+    alpha: Float32[np.ndarray, "h w"]
+    """The objects' matte in [0, 1]."""
+    hole: Bool[np.ndarray, "h w"]
+    """True where the picture was repainted."""
+    warnings: tuple[str, ...] = ()
+    """What the user should look at."""
+
+
+def remove(
+    image: Picture,
+    target: Target,
+    *,
+    predictor: Predictor | None = None,
+    inpainter: Inpainter | None = None,
+    filled: Picture | None = None,
+    tau: float = TAU,
+    grow_px: int | None = None,
+    unmix: bool | None = None,
+) -> Removal:
+    """Take objects out of a picture.
+
+    The result is never composited with alpha, which would leave a ghost of the object's fringe: the whole support of
+    the matte is filled, and where the matte is thin the real background is recovered by un-mixing. Both happen on
+    crops and tiles: beyond a few copies of the picture, memory does not grow with it.
+
+    Args:
+        image: RGB of 8 or 16 bits; fillers see 8, un-mixing all of them.
+        target: what to remove.
+        predictor: turns prompts into mattes; the best one on this machine by default.
+        inpainter: fills the hole; the best one installed by default.
+        filled: the image as another tool filled it, of the same depth: taken in the hole instead of a filler's.
+        tau: opacity above which a pixel belongs to the hole.
+        grow_px: radius by which the hole is dilated [px]; by default `GROW_PX` where un-mixed, else `FILLED_GROW_PX`,
+            and for a predicted matte more where the object is large, see `PREDICTED_GROW`.
+        unmix: recover the background behind the fringe; else fill all of the hole. By default a matte that is given is
+            un-mixed, since its owner vouches for it, and one that a predictor made here is not.
+
+    Raises:
+        EmptyMatte: the matte holds no object.
+        ValueError: the matte or the prompt does not fit the picture, or the hole covers all of it.
+        MissingExtra: no filler is installed.
+    """
+    alpha = matte_of(image, target, predictor)
+    unmix, grow_px = deserved(alpha, predicted=is_predicted(target), unmix=unmix, grow_px=grow_px)
+    hole = hole_of(alpha, tau=tau, grow_px=grow_px)
+    refuse_a_full_hole(hole)
+    if filled is None:
+        inpainter = inpainter or load_inpainter()
+        result = repaint(image, hole, inpainter.fill, work_side_px=inpainter.work_side_px)
+    elif filled.shape != image.shape or filled.dtype != image.dtype:
+        raise ValueError(f"`filled` is {filled.shape} {filled.dtype}, the image {image.shape} {image.dtype}")
+    else:
+        result = np.where(hole[..., None], filled, image)
+    if unmix:
+        result = recover_fringe(image, alpha, hole, result)
+    return Removal(result, alpha, hole, warnings_about(alpha, hole))
+
+
+def is_predicted(target: Target) -> bool:
+    """Tell whether a predictor makes some of the target's matte."""
+    if isinstance(target, Prompt | np.ndarray):
+        return isinstance(target, Prompt)
+    return any(isinstance(part, Prompt) for part in target)
+
+
+def deserved(
+    alpha: Float32[np.ndarray, "h w"], *, predicted: bool, unmix: bool | None, grow_px: int | None
+) -> tuple[bool, int]:
+    """Whether a matte is un-mixed, and by how much its hole is dilated [px]; see `remove`."""
+    unmix = not predicted if unmix is None else unmix
+    if grow_px is None:
+        grow_px = GROW_PX if unmix else predicted_grow_px(alpha) if predicted else FILLED_GROW_PX
+    return unmix, grow_px
+
+
+def predicted_grow_px(alpha: Float32[np.ndarray, "h w"]) -> int:
+    """By how much the hole of a predicted matte is dilated [px]."""
+    return max(FILLED_GROW_PX, round(PREDICTED_GROW * float(np.count_nonzero(alpha >= CORE_ALPHA)) ** 0.5))
+
+
+def repaint(
+    image: Picture,
+    hole: Bool[np.ndarray, "h w"],
+    fill: Fill,
+    *,
+    work_side_px: int | None,
+    min_side_px: int = 0,
+    change: Float32[np.ndarray, "h w"] | None = None,
+) -> Picture:
+    """Fill the hole crop by crop; nothing else differs from the picture.
+
+    Args:
+        image: RGB.
+        hole: True means repaint.
+        fill: the filler's method.
+        work_side_px: largest side of what the filler sees [px]; None for any.
+        min_side_px: crops are widened to it where the picture is large enough [px].
+        change: handed to the filler, cropped alike.
+    """
+    fills = []
+    for x1, y1, x2, y2 in hole_boxes(hole, min_side_px=min_side_px):
+        crop = (slice(y1, y2), slice(x1, x2))
+        window, painted = fill_crop(
+            to_8_bits(image[crop]),
+            hole[crop],
+            fill,
+            max_side_px=work_side_px or max(hole.shape),
+            change=None if change is None else change[crop],
+        )
+        fills.append((crop, window, painted))
+    result = image.copy()  # only now: a filler needs the memory more
+    for crop, window, painted in fills:
+        inside = hole[crop][window]
+        result[crop][window][inside] = to_depth(painted, image.dtype)[inside]
+    return result
+
+
+def warnings_about(alpha: Float32[np.ndarray, "h w"], hole: Bool[np.ndarray, "h w"]) -> tuple[str, ...]:
+    """What makes a fill doubtful, in words."""
+    found = []
+    if alpha.max() < CORE_ALPHA:
+        found.append(f"the matte is faint (opacity at most {alpha.max():.2f}): look at it before you trust the result")
+    if hole.mean() > LARGE_HOLE:
+        found.append(f"the hole covers {hole.mean():.0%} of the picture: the fill will hardly be believable")
+    if touches_border(hole):
+        found.append("the hole touches the picture's edge: there the fill has known pixels on one side only")
+    return tuple(found)

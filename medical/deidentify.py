@@ -1,0 +1,65 @@
+"""Names that may leave this process: numbers for cases, safe ones for files, nothing of patients."""
+
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from .io.pairing import CaseFiles
+from .protocol.evaluate_scan import Place
+
+MAX_NAME = 120
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def safe_name(text: str) -> str:
+    """Text as part of a file's name: ASCII letters, digits, dot, underscore, hyphen; never hidden, never long."""
+    name = _UNSAFE.sub("_", text).strip("_").lstrip(".-")[:MAX_NAME]
+    return name or "unnamed"
+
+
+def name_places(dataset: str, cases: Sequence[CaseFiles], *, keep_names: bool = False) -> list[Place]:
+    """How each case is called: by running numbers in the order of the keys, or by its own name on request."""
+    groups = {group: number for number, group in enumerate(dict.fromkeys(c.group for c in cases), start=1)}
+    places, taken = [], set()
+    for number, case in enumerate(cases, start=1):
+        patient, own = f"patient_{groups[case.group]:04d}", f"case_{number:04d}"
+        if keep_names:
+            patient, own = safe_name(case.group), safe_name(case.key)
+            while own in taken:
+                own = f"{own[: MAX_NAME - 6]}_{number:05d}"
+        taken.add(own)
+        places.append(Place(dataset, patient, own))
+    return places
+
+
+def write_id_map(path: Path, entries: Sequence[tuple[Place, CaseFiles]]) -> None:
+    """Which case is which, for the owner of the data alone (mode 0600)."""
+    lines = ["dataset\tcase\tpatient\tkey\n"]
+    lines += [f"{place.dataset}\t{place.case}\t{place.patient}\t{case.key}\n" for place, case in entries]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".zim-{os.getpid()}.tmp")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
+            out.writelines(lines)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def make_salt() -> bytes:
+    """Of the hashes that take the place of UIDs; made anew for each run and kept nowhere."""
+    return secrets.token_bytes(16)
+
+
+def inside(root: Path, *parts: str) -> Path:
+    """A path below a folder.
+
+    Raises:
+        ValueError: it would leave the folder.
+    """
+    path = root.joinpath(*parts)
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f"{'/'.join(parts)} leads out of {root.name}")
+    return path

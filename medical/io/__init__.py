@@ -1,0 +1,1 @@
+"""Files of medical images: layouts, pairing, reading, writing; a data set is added here."""

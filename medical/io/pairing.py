@@ -1,0 +1,236 @@
+"""Pairing: which files of a folder make a case, and which of them have no partner."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .dicom import SUFFIXES as DICOM_SUFFIXES
+from .dicom import group_series, read_header
+from .dicom_seg import source_instances
+from .errors import ScanFault
+from .layouts import Encoding, Layout, MaskRule
+
+MAX_FILES = 500_000
+_HIDDEN = re.compile(r"^(?:\.|__MACOSX$|Thumbs\.db$|desktop\.ini$|ClinicalReadings$)")
+MAX_JSON_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """One file of labels."""
+
+    path: Path
+    encoding: Encoding | str
+    label: str
+    names: tuple[tuple[int, str], ...] = ()
+    value: int | None = None
+    """The one value besides 0 that the files of a data set hold, where that was looked at."""
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """The files of one case."""
+
+    key: str
+    """Unique in its data set; may be a patient's name, so it never leaves this process unasked."""
+    group: str
+    """The patient, as far as the names tell: cases of one group are resampled together."""
+    images: tuple[Path, ...]
+    """One picture or volume, or the slices of a DICOM series."""
+    masks: tuple[MaskFile, ...]
+    pixel_mm: tuple[float, float] | None = None
+    """(row, column) where a sidecar says so."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something about a data set's files that its user should mend or know."""
+
+    where: str
+    """The path below the data set's folder."""
+    what: str
+
+
+def find_cases(
+    root: Path, layout: Layout, *, follow_links: bool = False, labels: Encoding | None = None
+) -> tuple[list[CaseFiles], list[Problem]]:
+    """The cases below a folder, in the order of their keys, and what is wrong with the others.
+
+    Args:
+        root: the data set's folder, or one above it.
+        layout: where the files are.
+        follow_links: read through symbolic links too, wherever they lead.
+        labels: what a plain folder's masks hold; overrides "auto".
+
+    Raises:
+        ValueError: the folder is absent or holds too many files.
+    """
+    if not root.is_dir():
+        raise ValueError(f"{root} is no folder")
+    links: list[Problem] = []
+    files = list(_walk(root, follow_links, links))
+    if layout.name == "dicom":
+        cases, problems = _find_dicom(root, files)
+        return cases, links + problems
+    layout = _with_names(root, layout)
+    if labels is not None:
+        layout = replace(layout, masks=tuple(
+            replace(rule, encoding=labels) if rule.encoding == "auto" else rule for rule in layout.masks
+        ))  # fmt: skip
+    cases, problems = _pair(root, layout, files)
+    return cases, links + problems
+
+
+def _pair(root: Path, layout: Layout, files: list[str]) -> tuple[list[CaseFiles], list[Problem]]:
+    problems: list[Problem] = []
+    masks: dict[str, list[MaskFile]] = {}
+    taken = set()
+    for rule in layout.masks:
+        pattern = re.compile(f"(?:^|.*/){rule.pattern}$")
+        for name in files:
+            found = pattern.match(name)
+            if found:
+                taken.add(name)
+                masks.setdefault(_pairing_key(found["key"]), []).append(_mask_file(root, name, rule, found))
+    images: dict[str, str] = {}
+    pattern = re.compile(f"(?:^|.*/){layout.image}$")
+    for name in files:
+        found = pattern.match(name) if name not in taken else None
+        if not found:
+            continue
+        key = _pairing_key(found["key"])
+        if key in images:
+            problems.append(Problem(name, f"a second picture of the case that {images[key]} is of: left out"))
+        else:
+            images[key] = name
+    cases = []
+    for key in sorted(images):
+        if key not in masks:
+            if not layout.may_lack_mask:
+                problems.append(Problem(images[key], "has no mask"))
+            continue
+        group = re.search(layout.group, "/" + key) or re.search(layout.group, key) if layout.group else None
+        image = root / images[key]
+        cases.append(CaseFiles(key, group[1] if group else key, (image,), tuple(masks[key]), _sidecar_mm(image)))
+    for key in sorted(set(masks) - set(images)):
+        problems += [Problem(m.path.relative_to(root).as_posix(), "is a mask without its picture") for m in masks[key]]
+    return cases, problems
+
+
+def _mask_file(root: Path, name: str, rule: MaskRule, found: "re.Match[str]") -> MaskFile:
+    label = found.groupdict().get("label") or rule.label
+    names = rule.names
+    task = re.search(r"([^/]+)/labels/[^/]+$", name)
+    if task and -1 in names:  # COSMOS: one table for each task
+        names = _cosmos_names(root, task[1])
+    return MaskFile(root / name, rule.encoding, label, tuple(sorted(names.items())))
+
+
+def _pairing_key(key: str) -> str:
+    """The key without the folder names in which pictures and masks differ."""
+    return re.sub(r"/(?:images|masks|labels|Images|Masks)/", "/", key)
+
+
+def _walk(root: Path, follow_links: bool, links: list[Problem]) -> Iterator[str]:
+    """Paths of the files below a folder, POSIX, sorted, without hidden ones; links go to `links` unless followed."""
+    count = 0
+    for folder, folders, names in os.walk(root, followlinks=follow_links):
+        folders[:] = sorted(f for f in folders if not _HIDDEN.match(f))
+        for name in sorted((*names, *folders)):
+            path = Path(folder, name)
+            if _HIDDEN.match(name):
+                continue
+            if path.is_symlink() and not follow_links:
+                links.append(Problem(path.relative_to(root).as_posix(), "is a symbolic link: see --follow-links"))
+                continue
+            if name in folders:
+                continue
+            count += 1
+            if count > MAX_FILES:
+                raise ValueError(f"{root} holds more than {MAX_FILES} files: name the data set's own folder")
+            yield path.relative_to(root).as_posix()
+
+
+def _with_names(root: Path, layout: Layout) -> Layout:
+    """The layout with the classes' names that the data set's own table gives."""
+    if layout.names_from == "data_infor_json":
+        return replace(layout, masks=tuple(replace(rule, names={-1: "see table"}) for rule in layout.masks))
+    if layout.names_from == "dataset.json":
+        tables = sorted(root.rglob("dataset.json"))
+        if len(tables) == 1:
+            names = _json_labels(_read_json(tables[0]).get("labels", {}))
+            return replace(layout, masks=tuple(replace(rule, names=names) for rule in layout.masks))
+    return layout
+
+
+def _json_labels(labels: object) -> dict[int, str]:
+    """Names by value, whether the table is {"1": "liver"} (Decathlon) or {"liver": 1} (nnU-Net)."""
+    names: dict[int, str] = {}
+    for one, other in labels.items() if isinstance(labels, dict) else ():
+        value, name = (one, other) if str(one).isdigit() else (other, one)
+        if str(value).isdigit() and int(value) > 0:
+            names[int(value)] = str(name)
+    return names
+
+
+def _cosmos_names(root: Path, task: str) -> dict[int, str]:
+    found = sorted(root.rglob(f"data_infor_json/{task}.json"))
+    if not found:
+        return {}
+    table = _read_json(found[0])
+    colours, names = table.get("color"), table.get("info")
+    if not isinstance(colours, dict) or not isinstance(names, dict):
+        return {}
+    return {int(grey): str(names[key]) for key, grey in colours.items() if key in names}
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ScanFault("limit", "a table of the data set is too large to be one")
+    try:
+        table = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, OSError):
+        raise ScanFault("table", "a JSON table of the data set is damaged") from None
+    return table if isinstance(table, dict) else {}
+
+
+def _sidecar_mm(image: Path) -> tuple[float, float] | None:
+    """BIDS microscopy: the pixel size beside the picture, or one for all samples of a subject."""
+    shared = image.with_name(re.sub(r"_sample-[^_]+", "", image.stem) + ".json")
+    for sidecar in (image.with_suffix(".json"), shared):
+        if sidecar.is_file() and not sidecar.is_symlink():
+            table = _read_json(sidecar)
+            size, unit = (
+                table.get("PixelSize"),
+                {"um": 1e-3, "mm": 1.0, "nm": 1e-6}.get(str(table.get("PixelSizeUnits"))),
+            )
+            if isinstance(size, list) and len(size) >= 2 and unit and all(isinstance(v, int | float) for v in size):
+                return float(size[1]) * unit, float(size[0]) * unit
+    return None
+
+
+def _find_dicom(root: Path, files: list[str]) -> tuple[list[CaseFiles], list[Problem]]:
+    """A case for each series that a segmentation refers to."""
+    paths = [root / name for name in files if name.lower().endswith(DICOM_SUFFIXES) or "." not in Path(name).name]
+    series, segmentations, faults = group_series(paths)
+    problems = [Problem(path.relative_to(root).as_posix(), str(fault)) for path, fault in faults]
+    instance_of = {str(read_header(p).get("SOPInstanceUID", "")): uid for uid, ps in series.items() for p in ps}
+    masks: dict[str, list[MaskFile]] = {}
+    for path in segmentations:
+        meant = {instance_of[uid] for uid in source_instances(path) if uid in instance_of}
+        if not meant:
+            problems.append(Problem(path.relative_to(root).as_posix(), "is a segmentation without its series"))
+        for uid in meant:
+            masks.setdefault(uid, []).append(MaskFile(path, "dicom-seg", "object"))
+    cases = []
+    for number, (uid, members) in enumerate(sorted(series.items()), start=1):
+        if uid in masks:
+            cases.append(CaseFiles(f"series_{number:04d}", uid, tuple(members), tuple(masks[uid])))
+        else:
+            more = f" of {len(members)} files" if len(members) > 1 else ""
+            where = members[0].relative_to(root).as_posix()
+            problems.append(Problem(where, f"no segmentation refers to its series{more}"))
+    return cases, problems

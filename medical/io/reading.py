@@ -1,0 +1,194 @@
+"""Reading: a case's files to a `Scan`; whatever is wrong leaves as a `ScanFault`."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .dicom import read_series
+from .dicom_seg import read_segmentation
+from .errors import ScanFault
+from .images import LOSSY, MAX_PIXELS, above_threshold, check_settled, guess_encoding, read_picture, read_values
+from .nifti import check_same_space, file_space, is_volume_file, read_volume, stored_geometry, whole_numbers
+from .pairing import CaseFiles, MaskFile
+from .scan import MAX_VALUES, Layer, Scan, merge_masks
+from .windows import Window, to_grey
+
+_READERS = ("pydicom", "highdicom", "nibabel", "nibabel.global", "tifffile")
+
+
+@dataclass(frozen=True)
+class ReadingConfig:
+    """How files become scans."""
+
+    window: Window = Window()
+    axis: str = "axial"
+    """Along which volumes are cut: axial, coronal, sagittal or thickest."""
+    volume: int | None = None
+    """Which one of a file of four dimensions."""
+    spacing_mm: tuple[float, float] | None = None
+    """(row, column) of pictures whose files do not say."""
+    max_pixels: int = MAX_PIXELS
+    max_values: int = MAX_VALUES
+
+
+def read_scan(case: CaseFiles, config: ReadingConfig = ReadingConfig()) -> Scan:
+    """Read a case.
+
+    Raises:
+        ScanFault: its text names no file and quotes no tag.
+    """
+    with quiet_readers():
+        if case.masks and case.masks[0].encoding == "dicom-seg":
+            return _read_dicom(case, config)
+        if is_volume_file(case.images[0]):
+            return _read_volume_case(case, config)
+        return _read_picture_case(case, config)
+
+
+def read_dicom_images(paths: tuple[Path, ...], config: ReadingConfig = ReadingConfig()) -> Scan:
+    """A DICOM series without labels.
+
+    Raises:
+        ScanFault: as `read_scan`.
+    """
+    with quiet_readers():
+        return _read_dicom(CaseFiles("series", "series", paths, ()), config)
+
+
+@contextmanager
+def quiet_readers() -> Iterator[None]:
+    """Keep the libraries' own messages back: they quote what files hold."""
+    loggers = [logging.getLogger(name) for name in _READERS]
+    before = [one.disabled for one in loggers]
+    try:
+        for one in loggers:
+            one.disabled = True
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for one, was in zip(loggers, before, strict=True):
+            one.disabled = was
+
+
+def _read_picture_case(case: CaseFiles, config: ReadingConfig) -> Scan:
+    rgb, used, notes = read_picture(case.images[0], config.window, max_pixels=config.max_pixels)
+    merged: list[tuple[str, np.ndarray]] = []
+    layers: list[Layer] = []
+    instances: list[np.ndarray] = []
+    several = len(case.masks) > 1
+    for file in case.masks:
+        values = read_values(file.path, max_pixels=config.max_pixels)
+        if values.shape != rgb.shape[:2]:
+            (h, w), (height, width) = values.shape, rgb.shape[:2]
+            raise ScanFault("size", f"the mask is {w}x{h} px, the picture {width}x{height} px: nothing is resized")
+        encoding, lossy = file.encoding, file.path.suffix.lower() in LOSSY
+        if encoding == "auto":
+            encoding = guess_encoding(values, lossy=lossy)
+        if file.value is not None and not lossy:
+            check_settled(values, file.value)
+        if encoding == "instances" and several:
+            instances.append(above_threshold(values, lossy=lossy))
+        elif encoding in ("map", "instances"):
+            layers.append(_layer(values.astype(np.int64)[None], file, instances=encoding == "instances"))
+        else:
+            mask = above_threshold(values, lossy=lossy)
+            merged.append((file.label, (mask if encoding != "inverted" else ~mask)[None]))
+    layers += _without_overlap(merged)
+    layers += _stack_instances(instances, case.masks[0].label)
+    pixel = case.pixel_mm or config.spacing_mm
+    spacing = (1.0, *pixel) if pixel is not None else None
+    return Scan(rgb[None], tuple(layers), spacing, None, tuple(notes), used)
+
+
+def _layer(values: np.ndarray, file: MaskFile, *, instances: bool) -> Layer:
+    found = np.unique(values)
+    if found[0] < 0 or found[-1] > np.iinfo(np.uint16).max:
+        raise ScanFault("label", f"labels lie in 0..65535, these in {found[0]}..{found[-1]}")
+    known = dict(file.names)
+    positive = [int(v) for v in found if v > 0]
+    if instances:
+        return Layer(values.astype(np.uint16), dict.fromkeys(positive, file.label))
+    if known:
+        stray = [v for v in positive if v not in known]
+        if stray:
+            raise ScanFault(
+                "label", f"the labels hold {stray[:8]}, of which the data set's table knows nothing: add them to it"
+            )
+    return Layer(values.astype(np.uint16), {v: known.get(v, f"class_{v}") for v in positive})
+
+
+def _without_overlap(masks: list[tuple[str, np.ndarray]]) -> list[Layer]:
+    """Masks of different labels in as few layers as hold them without overlap; equal labels are joined."""
+    rows: list[list[tuple[str, np.ndarray]]] = []
+    for label, mask in masks:
+        for row in rows:
+            if all(name == label or not (other & mask).any() for name, other in row):
+                row.append((label, mask))
+                break
+        else:
+            rows.append([(label, mask)])
+    return [merge_masks(row) for row in rows]
+
+
+def _stack_instances(masks: list[np.ndarray], label: str) -> list[Layer]:
+    if not masks:
+        return []
+    numbered = [(str(i), mask[None]) for i, mask in enumerate(masks, start=1) if mask.any()]
+    layers, first = [], 1
+    for layer in _without_overlap(numbered):
+        names = {value + first - 1: label for value in layer.names}
+        ids = np.where(layer.ids > 0, layer.ids + np.uint16(first - 1), 0).astype(np.uint16)
+        layers.append(Layer(ids, names))
+        first += len(names)
+    return layers
+
+
+def _read_volume_case(case: CaseFiles, config: ReadingConfig) -> Scan:
+    values, affine, notes = read_volume(case.images[0], volume=config.volume, max_values=config.max_values)
+    shape = (int(values.shape[0]), int(values.shape[1]), int(values.shape[2]))
+    space = file_space(affine, shape, config.axis, stored_geometry(case.images[0]))
+    grey, used = to_grey(np.asarray(values), config.window)
+    layers: list[Layer] = []
+    merged: list[tuple[str, np.ndarray]] = []
+    for file in case.masks:
+        labels, its_affine, _ = read_volume(file.path, max_values=config.max_values)
+        if labels.shape != values.shape:
+            raise ScanFault("size", f"the labels are {labels.shape}, the volume {values.shape}: nothing is resampled")
+        check_same_space(affine, its_affine)
+        numbers = space.stack(whole_numbers(np.asarray(labels)))
+        encoding = file.encoding
+        if encoding == "auto":
+            encoding = "map" if numbers.max(initial=0) > 1 else "binary"
+        if encoding in ("map", "instances"):
+            layers.append(_layer(numbers.astype(np.int64), file, instances=encoding == "instances"))
+        else:
+            merged.append((file.label, numbers > 0 if encoding != "inverted" else numbers == 0))
+    layers += _without_overlap(merged)
+    stack = space.stack(grey)
+    return Scan(_as_rgb(stack), tuple(layers), space.spacing_mm, space, notes, used)
+
+
+def _read_dicom(case: CaseFiles, config: ReadingConfig) -> Scan:
+    series = read_series(case.images, max_values=config.max_values)
+    masks = [pair for file in case.masks for pair in read_segmentation(file.path, series)]
+    window = config.window
+    if series.values.ndim == 4:
+        frames, used = series.values, dict[str, object](kind="none")
+    else:
+        if window.kind == "auto" and not series.is_ct and series.windows is not None:
+            window = Window("file", *series.windows)
+        grey, used = to_grey(series.values, window, is_ct=series.is_ct if window.kind == "auto" else None)
+        frames = _as_rgb(255 - grey if series.is_inverted else grey)
+    layers = tuple(_without_overlap(masks))
+    return Scan(np.ascontiguousarray(frames), layers, series.spacing_mm, series.space, series.notes, used)
+
+
+def _as_rgb(stack: np.ndarray) -> np.ndarray:
+    """Greys (s, h, w) as RGB, without a copy."""
+    return np.broadcast_to(stack[..., None], (*stack.shape, 3))

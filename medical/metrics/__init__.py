@@ -1,0 +1,1 @@
+"""Overlap, surface distances, and statistics over cases."""

@@ -1,0 +1,1 @@
+"""The protocol: prompts from a reference, simulated users, models, and the records of a scan."""

@@ -1,0 +1,361 @@
+"""A trial: one model on one scan, from prompts to rows."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+from zim_plugins.core import UnsupportedPrompt
+
+from ..io.scan import Scan, Target
+from .clickers import MAX_CLICKS, Click, make_clicker
+from .models import Answer, FrameModel
+from .prompt_modes import CLICKS, Pointing, PromptBook, PromptRecord, jitter_box, point_at, rng_of, tight_box
+from .records import BEST_SCORE, ORACLE, SINGLE, Measure, Row, measure
+
+THRESHOLD = 0.5
+"""Opacity above which a matte's pixel counts as predicted."""
+PROPAGATED = "+propagated"
+"""Ends the name of a prompt that was given on one frame only."""
+MAX_HELD_VALUES = 100_000_000
+"""Pixels of mattes that are held at once: a frame of many objects is gone through in parts."""
+LEAST_CONTINUITY = 0.3
+"""IoU of neighbouring frames' masks below which propagation has lost the object."""
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """The protocol: what every model of a run goes through."""
+
+    prompts: tuple[str, ...] = ("mode1", "mode5")
+    clicker: str = "ritm"
+    max_clicks: int = MAX_CLICKS
+    candidates: tuple[str, ...] = (SINGLE,)
+    jitter_px: int = 0
+    jitter_outward: bool = False
+    slices: str = "all"
+    """Frames that show an object: all, max-area, middle or every:N."""
+    volumes: str = "slices"
+    """slices: a prompt on each frame; propagated: on one, from which the others follow; both."""
+    min_area: int = 0
+    """Objects of fewer pixels are dropped, and counted."""
+    seed: int = 0
+    measure: Measure = Measure()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which scan this is, in names that may be shown."""
+
+    dataset: str
+    patient: str
+    case: str
+
+
+Keep = Callable[[int, str, int, str, Float32[np.ndarray, "h w"]], None]
+"""Called with frame, label, instance, prompt and matte of each final answer."""
+
+
+@dataclass
+class Outcome:
+    """What a trial brought."""
+
+    rows: list[Row] = field(default_factory=list)
+    prompts: list[PromptRecord] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+    """Prompts that the model does not take."""
+    dropped: int = 0
+    """Objects below the least area."""
+    stacks: dict[tuple[str, str], dict[int, UInt8[np.ndarray, " bytes"]]] = field(default_factory=dict)
+    """Predicted masks of a volume by label and prompt, then frame; a bit for each pixel, in raster order."""
+
+
+class Trial:
+    """One model on one scan.
+
+    Args:
+        scan: with its reference.
+        model: shown each frame once.
+        place: what rows call the scan.
+        config: the protocol.
+        book: prompts of an earlier run, used where they are found.
+        keep: takes the final mattes.
+    """
+
+    def __init__(
+        self, scan: Scan, model: FrameModel, place: Place, config: TrialConfig,
+        book: PromptBook | None = None, keep: Keep | None = None,
+    ) -> None:  # fmt: skip
+        self.scan, self.model, self.place, self.config = scan, model, place, config
+        self.book = book or PromptBook()
+        self.keep = keep
+        self.outcome = Outcome()
+        self._answers: dict[Pointing, dict[str, Answer]] = {}
+        self._figures: dict[tuple[str, int, bool, bytes], dict[str, object]] = {}
+
+    def run(self) -> Outcome:
+        """Go through the protocol."""
+        config, scan = self.config, self.scan
+        if not scan.is_volume or config.volumes in ("slices", "both"):
+            for frame in selected_frames(scan, config.slices):
+                self._frame(frame)
+        if scan.is_volume and config.volumes in ("propagated", "both"):
+            self._propagate()
+        if scan.is_volume and (config.slices == "all" or config.volumes != "slices"):
+            self._measure_volumes()
+        return self.outcome
+
+    def _frame(self, frame: int) -> None:
+        """All objects and prompts of one frame, from one encoding."""
+        targets = []
+        for target in self.scan.targets(frame):
+            if np.count_nonzero(target.mask) < self.config.min_area:
+                self.outcome.dropped += 1
+            else:
+                targets.append(target)
+        if not targets:
+            return
+        again = self.scan.is_volume and self.config.volumes == "both"  # propagation comes back to it
+        self.model.show(self.scan.frames[frame], key=frame if again else None)
+        static = [p for p in self.config.prompts if p != CLICKS]
+        boxes = [p for p in static if p in ("mode3", "mode4", "mode5")]
+        held = len(static) + self.config.max_clicks
+        step = max(1, MAX_HELD_VALUES // (held * len(self.config.candidates) * targets[0].mask.size))
+        for first in range(0, len(targets), step):
+            some = targets[first : first + step]
+            self._answers, self._figures = {}, {}
+            for names in ([p for p in static if p not in boxes], boxes):  # a baseline may take boxes only
+                self._static(some, names)
+            if CLICKS in self.config.prompts:
+                self._clicks(some)
+
+    def _static(self, targets: Sequence[Target], names: Sequence[str]) -> None:
+        asked = [(t, name, self._pointing(t, name)) for t in targets for name in names]
+        if not asked:
+            return
+        try:
+            answers = self._candidates([pointing for *_, pointing in asked])
+        except UnsupportedPrompt:
+            self.outcome.refused.update(names)
+            return
+        for (target, name, pointing), answer in zip(asked, answers, strict=True):
+            self._note(target, name, len(pointing.clicks), pointing, answer, final=True)
+
+    def _clicks(self, targets: Sequence[Target]) -> None:
+        """Clicks in rounds: each round answers all objects of the frame at once, from the same encoding."""
+        config, name = self.config, self.model.name
+        clickers = [make_clicker(config.clicker, self._rng(t, CLICKS, name)) for t in targets]
+        saved = [self._saved(t, CLICKS) for t in targets]
+        clicks: list[list[Click]] = [[] for _ in targets]
+        masks = [np.zeros_like(t.mask) for t in targets]
+        last: list[dict[str, Answer]] = [{} for _ in targets]
+        for number in range(1, config.max_clicks + 1):
+            asked = []
+            for i, target in enumerate(targets):
+                click = self._next(clickers[i], saved[i], target, masks[i], clicks[i])
+                if click is not None:
+                    clicks[i].append(click)
+                    asked.append(i)
+            if asked:
+                try:
+                    answers = self._candidates([Pointing(clicks=tuple(clicks[i])) for i in asked])
+                except UnsupportedPrompt:
+                    self.outcome.refused.add(CLICKS)
+                    return
+                for i, answer in zip(asked, answers, strict=True):
+                    last[i] = answer
+                    masks[i] = answer[SINGLE].alphas[0] > THRESHOLD
+            final = number == config.max_clicks
+            for i, target in enumerate(targets):
+                # Where nothing was left to correct, the last answer stands for the clicks that were not needed.
+                self._note(target, CLICKS, number, Pointing(clicks=tuple(clicks[i])), last[i], final=final)
+
+    def _next(
+        self, clicker: object, saved: Pointing | None, target: Target, mask: np.ndarray, clicks: list[Click]
+    ) -> Click | None:
+        if saved is not None:
+            return saved.clicks[len(clicks)] if len(clicks) < len(saved.clicks) else None
+        return clicker.next_click(target.mask, mask, clicks)  # type: ignore[attr-defined]
+
+    def _candidates(self, pointings: Sequence[Pointing]) -> list[dict[str, Answer]]:
+        """Per pointing, the single answer and, where asked for, all candidates; equal pointings are asked once."""
+        new = [pointing for pointing in dict.fromkeys(pointings) if pointing not in self._answers]
+        found = [{SINGLE: answer} for answer in self.model.answer(new)] if new else []
+        if new and set(self.config.candidates) - {SINGLE}:
+            # A model of one candidate only has no others.
+            with suppress(UnsupportedPrompt):
+                for one, several in zip(found, self.model.answer(new, multimask=True), strict=True):
+                    one["all"] = several
+        self._answers |= dict(zip(new, found, strict=True))
+        return [self._answers[pointing] for pointing in pointings]
+
+    def _note(
+        self, target: Target, prompt: str, n_clicks: int, pointing: Pointing, answer: dict[str, Answer], *, final: bool
+    ) -> None:
+        """Measure an answer, and keep it if it is the prompt's last."""
+        config = self.config
+        spacing = self.scan.spacing_mm[1:] if self.scan.spacing_mm is not None else None
+        for candidate in config.candidates:
+            mask = _chosen(answer, candidate, target.mask)
+            if mask is None:
+                continue
+            # Of iterated clicks the surfaces of the last one are measured; answers of several prompts are often equal.
+            how = config.measure if final else replace(config.measure, surfaces=False)
+            known = target.label, target.instance, how.surfaces, mask.tobytes()
+            figures = self._figures.get(known) or measure(mask, target.mask, spacing, how)
+            self._figures[known] = figures
+            self._row("slice", target.frame, target.label, target.instance, prompt, n_clicks, candidate, figures)
+        alpha = answer[SINGLE].alphas[0]
+        if not final:
+            return
+        if self.keep is not None:
+            self.keep(target.frame, target.label, target.instance, prompt, alpha)
+        if self.scan.is_volume:
+            frames = self.outcome.stacks.setdefault((target.label, prompt), {})
+            packed = np.packbits(alpha > THRESHOLD)
+            frames[target.frame] = frames[target.frame] | packed if target.frame in frames else packed
+        owner = self.model.name if prompt == CLICKS else ""
+        self.outcome.prompts.append(self._record(target, prompt, owner, pointing))
+
+    def _row(
+        self, level: str, frame: int, label: str, instance: int, prompt: str, n_clicks: int, candidate: str,
+        figures: dict[str, object],
+    ) -> None:  # fmt: skip
+        place = self.place
+        self.outcome.rows.append(
+            Row(
+                dataset=place.dataset, patient=place.patient, case=place.case, level=level, frame=frame, label=label,
+                instance=instance, model=self.model.name, prompt=prompt, n_clicks=n_clicks,
+                clicker=self.config.clicker if n_clicks else "", candidate=candidate, **figures,  # type: ignore[arg-type]
+            )
+        )  # fmt: skip
+
+    def _record(self, target: Target, prompt: str, model: str, pointing: Pointing) -> PromptRecord:
+        place, area = self.place, int(np.count_nonzero(target.mask))
+        where = (place.dataset, place.case, target.frame, target.label, target.instance)
+        return PromptRecord(*where, prompt, model, area, pointing)
+
+    def _rng(self, target: Target, *names: object) -> np.random.Generator:
+        place = self.place
+        return rng_of(self.config.seed, place.dataset, place.case, target.frame, target.label, target.instance, *names)
+
+    def _saved(self, target: Target, prompt: str) -> Pointing | None:
+        place, area = self.place, int(np.count_nonzero(target.mask))
+        where = (place.dataset, place.case, target.frame, target.label, target.instance)
+        return self.book.find(*where, prompt, self.model.name, area)
+
+    def _pointing(self, target: Target, prompt: str) -> Pointing:
+        """The prompt of a mode: saved, or made of the reference; the same for every model."""
+        saved = self._saved(target, prompt)
+        if saved is not None:
+            return saved
+        config = self.config
+        pointing = point_at(target.mask, prompt, make_clicker(config.clicker, self._rng(target, prompt)))
+        if not config.jitter_px or not pointing.boxes:
+            return pointing
+        rng = self._rng(target, prompt, "jitter")
+        size = target.mask.shape[0], target.mask.shape[1]
+        outward = config.jitter_outward
+        return Pointing(
+            boxes=tuple(jitter_box(b, size, config.jitter_px, rng, outward=outward) for b in pointing.boxes)
+        )
+
+    def _propagate(self) -> None:
+        """Prompt each label's largest frame, and let each mask's box prompt the next frame, both ways."""
+        for label in self.scan.labels:
+            reference = self.scan.label_stack(label)
+            areas = reference.sum(axis=(1, 2))
+            if not areas.any():
+                continue
+            start = int(areas.argmax())
+            target = Target(start, label, 0, reference[start])
+            for prompt in (p for p in self.config.prompts if p != CLICKS):
+                try:
+                    found = self._spread(target, self._pointing(target, prompt), len(reference))
+                except UnsupportedPrompt:
+                    self.outcome.refused.add(prompt)
+                    continue
+                packed = {frame: np.packbits(mask) for frame, mask in found.items()}
+                self.outcome.stacks[label, prompt + PROPAGATED] = packed
+        self.model.forget()
+
+    def _spread(self, target: Target, pointing: Pointing, frames: int) -> dict[int, Bool[np.ndarray, "h w"]]:
+        first = self._mask_on(target.frame, pointing)
+        found = {target.frame: first}
+        for step in (1, -1):
+            mask, frame = first, target.frame + step
+            while 0 <= frame < frames and mask.any():
+                following = self._mask_on(frame, Pointing(boxes=(tight_box(mask),)))
+                united = np.count_nonzero(mask | following)
+                if np.count_nonzero(mask & following) < LEAST_CONTINUITY * united:
+                    break
+                found[frame] = mask = following
+                frame += step
+        return found
+
+    def _mask_on(self, frame: int, pointing: Pointing) -> Bool[np.ndarray, "h w"]:
+        self.model.show(self.scan.frames[frame], key=frame)
+        return self.model.answer([pointing])[0].alphas[0] > THRESHOLD
+
+    def _measure_volumes(self) -> None:
+        for (label, prompt), frames in self.outcome.stacks.items():
+            if self.config.slices != "all" and not prompt.endswith(PROPAGATED):
+                continue  # predicted on some of the frames only
+            reference = self.scan.label_stack(label)
+            predicted = stacked(frames, reference.shape)
+            figures = measure(predicted, reference, self.scan.spacing_mm, self.config.measure)
+            n_clicks = self.config.max_clicks if prompt == CLICKS else int(prompt[:5] in ("mode1", "mode2"))
+            self._row("volume", -1, label, 0, prompt, n_clicks, SINGLE, figures)
+
+
+def check_slices(which: str) -> None:
+    """Raise ValueError where a choice of slices is none."""
+    every = which.startswith("every:") and which[6:].isdigit() and int(which[6:]) > 0
+    if which not in ("all", "max-area", "middle") and not every:
+        raise ValueError(f"--slices is all, max-area, middle or every:N, got {which!r}")
+
+
+def selected_frames(scan: Scan, which: str) -> Iterator[int]:
+    """Frames that show an object and are asked for: all, max-area, middle or every:N.
+
+    Raises:
+        ValueError: none of these.
+    """
+    areas = np.zeros(len(scan.frames), dtype=np.int64)
+    for layer in scan.layers:
+        areas += (layer.ids > 0).sum(axis=(1, 2))
+    shown = np.flatnonzero(areas).tolist()
+    if which == "all":
+        yield from shown
+    elif which == "max-area":
+        yield from [int(areas.argmax())] if shown else []
+    elif which == "middle":
+        yield from shown[len(shown) // 2 : len(shown) // 2 + 1]
+    else:
+        check_slices(which)
+        yield from shown[:: int(which.removeprefix("every:"))]
+
+
+def stacked(frames: dict[int, UInt8[np.ndarray, " bytes"]], shape: tuple[int, ...]) -> Bool[np.ndarray, "s h w"]:
+    """Predicted frames, a bit for each pixel, as a volume; the others are background."""
+    stack = np.zeros(shape, dtype=bool)
+    for frame, packed in frames.items():
+        stack[frame] = np.unpackbits(packed, count=shape[1] * shape[2]).reshape(shape[1:])
+    return stack
+
+
+def _chosen(answer: dict[str, Answer], candidate: str, reference: np.ndarray) -> Bool[np.ndarray, "h w"] | None:
+    if candidate == SINGLE:
+        return answer[SINGLE].alphas[0] > THRESHOLD
+    if "all" not in answer:
+        return None
+    several = answer["all"]
+    if candidate == BEST_SCORE:
+        return several.alphas[int(several.scores.argmax())] > THRESHOLD
+    if candidate != ORACLE:
+        raise ValueError(f"no candidate {candidate!r} is known")
+    masks = several.alphas > THRESHOLD
+    shared, united = (masks & reference).sum((1, 2)), (masks | reference).sum((1, 2))
+    return masks[int((shared / np.maximum(united, 1)).argmax())]

@@ -1,0 +1,244 @@
+"""From rows to one figure per patient, and from those to tables.
+
+Order of averaging: instances of a label on a frame, then frames, then labels, then the cases of a patient. Patients are
+what is resampled and tested: slices of one patient are not independent. Where there are several data sets, all of them
+together are one more: every patient counts once, whichever set it is of.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ..metrics.statistics import MIN_CASES, Comparison, Summary, clicks_needed, compare, holm, summarise
+from ..protocol.prompt_modes import CLICKS
+from ..protocol.records import SINGLE, Row
+
+METRICS = ("iou", "dice", "hd95_px", "hd95_mm", "nsd_px", "nsd_mm")
+TESTED = "iou"
+"""The figure that models are compared by: one, so that the family of tests stays small."""
+NOC_TARGETS = (0.80, 0.85, 0.90)
+ALL_LABELS = "all"
+ALL_DATASETS = "all data sets"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a line of the summary is about."""
+
+    dataset: str
+    level: str
+    model: str
+    prompt: str
+    n_clicks: int
+    """Of iterated clicks; 0 for the modes, whose number of clicks depends on the object."""
+    candidate: str
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two models under one prompt on one data set."""
+
+    dataset: str
+    level: str
+    prompt: str
+    n_clicks: int
+    candidate: str
+    first: str
+    second: str
+    means: tuple[float, float]
+    outcome: Comparison
+    p_holm: float
+
+    @property
+    def says(self) -> str:
+        """One sentence, and no winner where there is none to name."""
+        low, high = self.outcome.interval
+        head = (
+            f"{self.dataset}{', volumes' if self.level == 'volume' else ''}, "
+            f"{describe_prompt(self.prompt, self.n_clicks)} (n = {self.outcome.n}): "
+            f"{self.first} {self.means[0]:.3f}, {self.second} {self.means[1]:.3f}, "
+            f"difference {self.outcome.difference:+.3f}"
+        )
+        if self.outcome.n < MIN_CASES:
+            return f"{head}; n < {MIN_CASES}: no claim."
+        tail = f" [{low:+.3f}, {high:+.3f}], Wilcoxon p = {self.outcome.p:.3g}, Holm p = {self.p_holm:.3g}"
+        if low <= 0 <= high or not self.p_holm < 0.05:
+            return f"{head}{tail}: no difference shown."
+        return f"{head}{tail}: {self.first if self.outcome.difference > 0 else self.second} is better."
+
+
+def describe_prompt(prompt: str, n_clicks: int) -> str:
+    """A prompt's name with its number of clicks."""
+    return (f"{n_clicks} clicks" if n_clicks != 1 else "1 click") if prompt == CLICKS else prompt
+
+
+def setting_of(row: Row) -> Setting:
+    """The setting that a row belongs to."""
+    n_clicks = row.n_clicks if row.prompt == CLICKS else 0
+    return Setting(row.dataset, row.level, row.model, row.prompt, n_clicks, row.candidate)
+
+
+def with_pooled(rows: Sequence[Row], sources: Mapping[str, str]) -> list[Row]:
+    """Rows, and those of several data sets once more as of one.
+
+    Args:
+        rows: of all data sets.
+        sources: where each data set's files are: two labels of one source have the same patients.
+    """
+    if len({row.dataset for row in rows}) < 2:
+        return list(rows)
+    pooled = [
+        replace(
+            row, dataset=ALL_DATASETS, patient=f"{sources[row.dataset]}/{row.patient}", case=f"{row.dataset}/{row.case}"
+        ) for row in rows
+    ]  # fmt: skip
+    return [*rows, *pooled]
+
+
+def by_setting(rows: Iterable[Row]) -> dict[Setting, list[Row]]:
+    """Rows by setting, in order of appearance."""
+    groups: dict[Setting, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(setting_of(row), []).append(row)
+    return groups
+
+
+def per_patient(rows: Iterable[Row], metric: str, label: str = ALL_LABELS) -> dict[str, float]:
+    """One figure per patient, in order of their names; NaN where none of a patient's rows has one."""
+    tree: dict[str, Any] = defaultdict(lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(list))))
+    for row in rows:
+        if label in (ALL_LABELS, row.label):
+            tree[row.patient][row.case][row.label][row.frame].append(getattr(row, metric))
+    return {patient: _mean_down(tree[patient]) for patient in sorted(tree)}
+
+
+def summary_lines(rows: Sequence[Row], *, seed: int = 0) -> list[dict[str, Any]]:
+    """A line for each setting, label and metric; `values` are the patients' figures, for drawing."""
+    lines = []
+    for setting, group in by_setting(rows).items():
+        labels = list(dict.fromkeys(row.label for row in group)) if setting.dataset != ALL_DATASETS else []
+        for label in [ALL_LABELS, *(labels if len(labels) > 1 else [])]:
+            own = [row for row in group if label in (ALL_LABELS, row.label)]
+            for metric in METRICS:
+                values = list(per_patient(own, metric).values())
+                if np.isfinite(values).any():
+                    found = summarise(values, seed=seed)
+                    lines.append(_summary_line(setting, label, metric, values, found, own))
+    return lines
+
+
+SUMMARY_COLUMNS = (
+    *("dataset", "level", "label", "model", "prompt", "n_clicks", "candidate", "metric", "n", "mean", "sd", "median"),
+    *("q25", "q75", "ci_low", "ci_high", "n_predictions", "n_empty_predictions", "n_undefined"),
+)
+
+
+def _summary_line(
+    setting: Setting, label: str, metric: str, values: Sequence[float], found: Summary, rows: Sequence[Row]
+) -> dict[str, Any]:
+    return {
+        "dataset": setting.dataset, "level": setting.level, "label": label, "model": setting.model,
+        "prompt": setting.prompt, "n_clicks": setting.n_clicks, "candidate": setting.candidate, "metric": metric,
+        "n": found.n, "mean": found.mean, "sd": found.sd, "median": found.median, "q25": found.quartiles[0],
+        "q75": found.quartiles[1], "ci_low": found.interval[0], "ci_high": found.interval[1],
+        "n_predictions": len(rows), "n_empty_predictions": sum(row.empty_pred for row in rows),
+        "n_undefined": int(np.isnan([getattr(row, metric) for row in rows]).sum()), "values": values,
+    }  # fmt: skip
+
+
+def contrasts(rows: Sequence[Row], models: Sequence[str], *, max_clicks: int, seed: int = 0) -> list[Contrast]:
+    """Every pair of models under every prompt on every data set; Holm over all of a pair's data sets and prompts."""
+    groups = by_setting(rows)
+    places = list(dict.fromkeys(
+        (s.dataset, s.level, s.prompt, s.n_clicks, s.candidate)
+        for s in groups if s.prompt != CLICKS or s.n_clicks == max_clicks
+    ))  # fmt: skip
+    found: list[Contrast] = []
+    for first, second in combinations(models, 2):
+        family = []
+        for dataset, level, prompt, n_clicks, candidate in places:
+            pair = [groups.get(Setting(dataset, level, m, prompt, n_clicks, candidate)) for m in (first, second)]
+            if pair[0] is None or pair[1] is None:
+                continue
+            one, other = per_patient(pair[0], TESTED), per_patient(pair[1], TESTED)
+            shared = [p for p in one if p in other]
+            values = [one[p] for p in shared], [other[p] for p in shared]
+            means = float(np.nanmean(values[0])), float(np.nanmean(values[1]))
+            outcome = compare(*values, seed=seed)
+            family.append(Contrast(dataset, level, prompt, n_clicks, candidate, first, second, means, outcome, np.nan))
+        corrected = holm([contrast.outcome.p for contrast in family])
+        found += [
+            Contrast(c.dataset, c.level, c.prompt, c.n_clicks, c.candidate, first, second, c.means, c.outcome, p)
+            for c, p in zip(family, corrected, strict=True)
+        ]
+    return found
+
+
+COMPARE_COLUMNS = (
+    *("dataset", "level", "prompt", "n_clicks", "candidate", "metric", "first", "second", "n", "mean_first"),
+    *("mean_second", "difference", "ci_low", "ci_high", "ties", "wilcoxon", "p", "p_holm", "rank_biserial", "claim"),
+)
+
+
+def compare_line(contrast: Contrast) -> dict[str, Any]:
+    """A contrast as a line of `compare.csv`."""
+    outcome = contrast.outcome
+    return {
+        "dataset": contrast.dataset, "level": contrast.level, "prompt": contrast.prompt,
+        "n_clicks": contrast.n_clicks, "candidate": contrast.candidate, "metric": TESTED, "first": contrast.first,
+        "second": contrast.second, "n": outcome.n, "mean_first": contrast.means[0], "mean_second": contrast.means[1],
+        "difference": outcome.difference, "ci_low": outcome.interval[0], "ci_high": outcome.interval[1],
+        "ties": outcome.ties, "wilcoxon": outcome.statistic, "p": outcome.p, "p_holm": contrast.p_holm,
+        "rank_biserial": outcome.effect, "claim": contrast.says,
+    }  # fmt: skip
+
+
+CURVE_COLUMNS = ("dataset", "model", "n_clicks", "n", "mean_iou", "ci_low", "ci_high")
+
+
+def curve_lines(rows: Sequence[Row], *, seed: int = 0) -> list[dict[str, Any]]:
+    """IoU against the number of clicks."""
+    lines = []
+    for setting, group in by_setting(rows).items():
+        if setting.prompt == CLICKS and setting.level == "slice" and setting.candidate == SINGLE:
+            found = summarise(list(per_patient(group, "iou").values()), seed=seed)
+            lines.append({
+                "dataset": setting.dataset, "model": setting.model, "n_clicks": setting.n_clicks, "n": found.n,
+                "mean_iou": found.mean, "ci_low": found.interval[0], "ci_high": found.interval[1],
+            })  # fmt: skip
+    return sorted(lines, key=lambda line: (line["dataset"], line["model"], line["n_clicks"]))
+
+
+NOC_COLUMNS = ("dataset", "model", "target_iou", "n_objects", "mean_clicks", "share_reached", "max_clicks")
+
+
+def noc_lines(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Number of clicks to a target IoU, per object; an object that never reaches it counts as the maximum."""
+    objects: dict[tuple[str, str], dict[tuple[Any, ...], dict[int, float]]] = {}
+    for row in rows:
+        if row.prompt == CLICKS and row.level == "slice" and row.candidate == SINGLE:
+            one = objects.setdefault((row.dataset, row.model), {})
+            one.setdefault((row.case, row.frame, row.label, row.instance), {})[row.n_clicks] = row.iou
+    lines = []
+    for (dataset, model), found in objects.items():
+        curves = [[ious[n] for n in sorted(ious)] for ious in found.values()]
+        for target in NOC_TARGETS:
+            lines.append({
+                "dataset": dataset, "model": model, "target_iou": target, "n_objects": len(curves),
+                "mean_clicks": float(np.mean([clicks_needed(c, target) for c in curves])),
+                "share_reached": float(np.mean([max(c) >= target for c in curves])),
+                "max_clicks": max(len(c) for c in curves),
+            })  # fmt: skip
+    return lines
+
+
+def _mean_down(branch: Any) -> float:
+    """Mean of the means below, without NaN."""
+    if isinstance(branch, dict):
+        branch = [_mean_down(one) for one in branch.values()]
+    finite = [value for value in branch if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")

@@ -1,0 +1,195 @@
+"""Overlays: the best, the median and the worst case of each data set, as the paper lays out its figure.
+
+Columns: picture with the prompt, reference, then each model's matte over the picture; the reference's outline is white.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+from jaxtyping import Bool, Float32, UInt8
+
+from zim_plugins.core import read_alpha, write_image
+
+from ..io.pairing import CaseFiles
+from ..protocol.evaluate_scan import Place
+from ..protocol.prompt_modes import CLICKS, tight_box
+from ..protocol.records import SINGLE, Row
+from ..run import RunConfig, answer_name, read_case
+
+PANEL_PX = 300
+CAPTION_PX = 20
+LEAST_VIEW_PX = 64
+"""Small objects are shown in a cut-out of at least this side."""
+TINT = (40, 130, 255)
+OUTLINE = (255, 255, 255)
+REFERENCE_TINT = (60, 200, 90)
+RANKS = ("best", "median", "worst")
+
+
+def pick_cases(rows: Sequence[Row], model: str, prompt: str, max_clicks: int) -> dict[str, Row]:
+    """The best, median and worst object by a model's IoU; fewer where there are fewer than three objects."""
+    own = [
+        row for row in rows
+        if row.model == model and row.prompt == prompt and row.level == "slice" and row.candidate == SINGLE
+        and (prompt != CLICKS or row.n_clicks == max_clicks) and np.isfinite(row.iou)
+    ]  # fmt: skip
+    own.sort(key=lambda row: (-row.iou, row.case, row.frame, row.label, row.instance))
+    if not own:
+        return {}
+    at = {"best": 0, "median": len(own) // 2, "worst": len(own) - 1}
+    picked: dict[str, Row] = {}
+    for rank in RANKS:
+        if own[at[rank]] not in picked.values():
+            picked[rank] = own[at[rank]]
+    return picked
+
+
+def write_overlays(
+    config: RunConfig,
+    cases: Mapping[tuple[str, str], tuple[Place, CaseFiles]],
+    rows: Sequence[Row],
+    prompts: Sequence[str],
+    *,
+    hide_border: float = 0.0,
+) -> list[Path]:
+    """Write `overlays/DATASET_PROMPT_RANK.jpg` for the first model's ranks, from the mattes that the run kept.
+
+    Args:
+        config: of the run; its `save` must hold "mattes".
+        cases: where each case's files are, by data set and case.
+        rows: all of the run's.
+        prompts: for which to draw.
+        hide_border: share of the picture on each side that is blackened, where text may be burned in.
+    """
+    models = list(dict.fromkeys(row.model for row in rows))
+    pointed = _pointed(config.out / "prompts.jsonl")
+    paths = []
+    for dataset in dict.fromkeys(row.dataset for row in rows):
+        own = [row for row in rows if row.dataset == dataset]
+        for prompt in prompts:
+            for rank, row in pick_cases(own, models[0], prompt, config.trial.max_clicks).items():
+                strip = _strip(config, cases[dataset, row.case], row, models, own, pointed, hide_border)
+                path = config.out / "overlays" / f"{dataset}_{prompt}_{rank}.jpg"
+                paths.append(write_image(path, strip))
+    return paths
+
+
+def _strip(
+    config: RunConfig, case: tuple[Place, CaseFiles], row: Row, models: Sequence[str], rows: Sequence[Row],
+    pointed: Mapping[tuple[object, ...], Mapping[str, list[list[int]]]], hide_border: float,
+) -> UInt8[np.ndarray, "h w 3"]:  # fmt: skip
+    """Panels beside one another, with captions."""
+    scan = read_case(config, *case)
+    rgb = np.ascontiguousarray(scan.frames[row.frame])
+    target = next(t for t in scan.targets(row.frame) if (t.label, t.instance) == (row.label, row.instance))
+    if hide_border > 0:
+        rgb = rgb.copy()
+        h, w = (max(1, round(side * hide_border)) for side in rgb.shape[:2])
+        rgb[:h], rgb[-h:], rgb[:, :w], rgb[:, -w:] = 0, 0, 0, 0
+    view = view_of(target.mask)
+    rgb = np.ascontiguousarray(rgb[view])
+    scale = PANEL_PX / max(rgb.shape[:2])
+    small, reference = _resized(rgb, scale), _resized_mask(np.ascontiguousarray(target.mask[view]), scale)
+    edge = _outline(reference)
+    where = (row.dataset, row.case, row.frame, row.label, row.instance, row.prompt)
+    prompted = small.copy()
+    shown = pointed.get((*where, "")) or pointed.get((*where, models[0])) or {"clicks": [], "boxes": []}
+    _draw_prompt(prompted, shown, scale, (view[1].start, view[0].start))
+    panels = [_captioned(prompted, f"{row.case}, {row.label}"),
+              _captioned(_tinted(small, reference.astype(np.float32), REFERENCE_TINT), "reference")]  # fmt: skip
+    for model in models:
+        name = answer_name(row.frame, row.label, row.instance, model, row.prompt)
+        path = config.out / "mattes" / row.dataset / row.case / name
+        if not path.exists():
+            continue
+        alpha = _resized_matte(np.ascontiguousarray(read_alpha(path)[view]), scale)
+        panel = _tinted(small, alpha, TINT)
+        panel[edge] = OUTLINE
+        panels.append(_captioned(panel, f"{model}: IoU {_iou_of(rows, row, model):.2f}"))
+    return np.concatenate(panels, axis=1)
+
+
+def view_of(mask: Bool[np.ndarray, "h w"]) -> tuple[slice, slice]:
+    """Rows and columns that show an object and as much round it as it is long, all of them where it is large."""
+    x1, y1, x2, y2 = tight_box(mask)
+    side = max(LEAST_VIEW_PX, 3 * max(x2 - x1 + 1, y2 - y1 + 1))
+    rows, columns = (
+        slice(max(0, middle - side // 2), min(whole, middle + side // 2))
+        for middle, whole in (((y1 + y2) // 2, mask.shape[0]), ((x1 + x2) // 2, mask.shape[1]))
+    )
+    return rows, columns
+
+
+def _iou_of(rows: Sequence[Row], like: Row, model: str) -> float:
+    """IoU of another model on the same object under the same prompt."""
+    same = ("case", "frame", "label", "instance", "prompt", "n_clicks", "candidate", "level")
+    for row in rows:
+        if row.model == model and all(getattr(row, name) == getattr(like, name) for name in same):
+            return row.iou
+    return float("nan")
+
+
+def _pointed(path: Path) -> dict[tuple[object, ...], dict[str, list[list[int]]]]:
+    found: dict[tuple[object, ...], dict[str, list[list[int]]]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        fields = json.loads(line)
+        names = ("dataset", "case", "frame", "label", "instance", "prompt", "model")
+        found[tuple(fields[name] for name in names)] = {"clicks": fields["clicks"], "boxes": fields["boxes"]}
+    return found
+
+
+def _draw_prompt(
+    picture: np.ndarray, pointing: Mapping[str, list[list[int]]], scale: float, origin: tuple[int, int]
+) -> None:
+    image = PIL.Image.fromarray(picture)
+    pen = PIL.ImageDraw.Draw(image)
+    left, top = origin
+    for box in pointing["boxes"]:
+        x1, y1, x2, y2 = (v * scale for v in (box[0] - left, box[1] - top, box[2] + 1 - left, box[3] + 1 - top))
+        pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=(255, 210, 0), width=2)
+    for x, y, positive in pointing["clicks"]:
+        cx, cy, r = (x - left + 0.5) * scale, (y - top + 0.5) * scale, 5
+        pen.ellipse(
+            (cx - r, cy - r, cx + r, cy + r), fill=(40, 200, 60) if positive else (230, 40, 40), outline="white"
+        )
+    picture[:] = np.asarray(image)
+
+
+def _tinted(rgb: np.ndarray, alpha: Float32[np.ndarray, "h w"], colour: tuple[int, int, int]) -> np.ndarray:
+    opacity = 0.6 * alpha[..., None]
+    return (opacity * np.array(colour, np.float32) + (1 - opacity) * rgb + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def _captioned(panel: np.ndarray, text: str) -> np.ndarray:
+    """The panel with a line of text below and a dark margin at its right."""
+    height, width = panel.shape[:2]
+    image = PIL.Image.new("RGB", (width + 4, height + CAPTION_PX), (20, 20, 20))
+    image.paste(PIL.Image.fromarray(panel), (0, 0))
+    font = PIL.ImageFont.load_default(12)
+    PIL.ImageDraw.Draw(image).text((3, height + 2), text[: max(8, width // 7)], fill=(235, 235, 235), font=font)
+    return np.asarray(image)
+
+
+def _resized(rgb: np.ndarray, scale: float) -> np.ndarray:
+    size = max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))
+    return np.array(PIL.Image.fromarray(rgb).resize(size, PIL.Image.Resampling.BILINEAR))
+
+
+def _resized_matte(alpha: Float32[np.ndarray, "h w"], scale: float) -> Float32[np.ndarray, "panel_h panel_w"]:
+    size = max(1, round(alpha.shape[1] * scale)), max(1, round(alpha.shape[0] * scale))
+    return np.clip(np.array(PIL.Image.fromarray(alpha).resize(size, PIL.Image.Resampling.BILINEAR)), 0, 1)
+
+
+def _resized_mask(mask: Bool[np.ndarray, "h w"], scale: float) -> Bool[np.ndarray, "panel_h panel_w"]:
+    return _resized_matte(mask.astype(np.float32), scale) > 0.5
+
+
+def _outline(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    from scipy.ndimage import binary_erosion
+
+    return mask & np.logical_not(binary_erosion(mask))

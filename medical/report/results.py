@@ -1,0 +1,206 @@
+"""Results: the parts of a run put together into its tables."""
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..deidentify import safe_name
+from ..labelling import OVERLAP_RULE
+from ..metrics.statistics import CONFIDENCE, MIN_CASES, RESAMPLES
+from ..metrics.surface import HD95_DEFINITION, NSD_DEFINITION
+from ..protocol.evaluate_scan import THRESHOLD
+from ..protocol.prompt_modes import CLICKS
+from ..protocol.records import COLUMNS, Row, csv_text, row_fields, row_from, write_text
+from ..run import INTENDED_USE, PARTS, SCHEMA_VERSION, RunConfig, Tally
+from .aggregate import (
+    COMPARE_COLUMNS,
+    CURVE_COLUMNS,
+    NOC_COLUMNS,
+    SUMMARY_COLUMNS,
+    Contrast,
+    compare_line,
+    contrasts,
+    curve_lines,
+    noc_lines,
+    summary_lines,
+    with_pooled,
+)
+from .nnunet_summary import nnunet_summary
+
+PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "nibabel",
+    "pydicom",
+    "SimpleITK",
+    "scikit-image",
+    "opencv-python-headless",
+)
+
+
+@dataclass
+class Results:
+    """What all parts of a run say."""
+
+    rows: list[Row] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+    """Lines of `prompts.jsonl`."""
+    faults: list[dict[str, Any]] = field(default_factory=list)
+    cases: list[dict[str, Any]] = field(default_factory=list)
+    """Of each finished case: its place, notes, window, efforts."""
+
+    @property
+    def models(self) -> list[str]:
+        """In the order of the run."""
+        return list(dict.fromkeys(row.model for row in self.rows))
+
+    @property
+    def datasets(self) -> list[str]:
+        """In the order of the run."""
+        return list(dict.fromkeys(row.dataset for row in self.rows))
+
+    def efforts(self) -> dict[str, dict[str, float]]:
+        """What each model did in all."""
+        total: dict[str, dict[str, float]] = {}
+        for case in self.cases:
+            for model, effort in case["efforts"].items():
+                own = total.setdefault(model, dict.fromkeys(effort, 0.0))
+                for name, value in effort.items():
+                    own[name] += value
+        return total
+
+
+def gather(out: Path, datasets: Sequence[str]) -> Results:
+    """Read all parts, in the order of data sets and cases."""
+    results = Results()
+    for dataset in datasets:
+        for path in sorted((out / PARTS / dataset).glob("*.json")):
+            part = json.loads(path.read_text(encoding="utf-8"))
+            place = {name: part[name] for name in ("dataset", "case", "patient")}
+            if "fault" in part:
+                results.faults.append(place | part["fault"])
+                continue
+            results.rows += [row_from(stored) for stored in part["rows"]]
+            results.prompts += part["prompts"]
+            kept = (*("notes", "intensity", "efforts", "refused", "dropped", "overlaps", "frames", "labels"), "seconds")
+            results.cases.append(place | {name: part[name] for name in kept})
+    return results
+
+
+def headline_prompt(prompts: Sequence[str]) -> str:
+    """The prompt that single pictures and `summary.json` show: the box round all, where it was asked for."""
+    return next((p for p in ("mode5", "mode3", "mode4", "mode1", "mode2", CLICKS) if p in prompts), prompts[0])
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What the report shows, a line each as in the files of these names."""
+
+    summary: list[dict[str, Any]]
+    contrasts: list[Contrast]
+    curves: list[dict[str, Any]]
+    noc: list[dict[str, Any]]
+
+
+def write_tables(config: RunConfig, results: Results) -> Tables:
+    """Write `cases.csv`, `summary.csv`, `compare.csv`, `curves.csv`, `noc.csv`, `summary.json` and the rest."""
+    out, seed, max_clicks = config.out, config.trial.seed, config.trial.max_clicks
+    rows = with_pooled(results.rows, {spec.title: f"{spec.layout}:{spec.folder}" for spec in config.datasets})
+    tables = Tables(
+        summary=summary_lines(rows, seed=seed),
+        contrasts=contrasts(rows, results.models, max_clicks=max_clicks, seed=seed),
+        curves=curve_lines(rows, seed=seed),
+        noc=noc_lines(rows),
+    )
+    write_text(out / "cases.csv", csv_text(COLUMNS, (row_fields(row) for row in results.rows)))
+    write_text(out / "summary.csv", csv_text(SUMMARY_COLUMNS, tables.summary))
+    write_text(out / "compare.csv", csv_text(COMPARE_COLUMNS, [compare_line(c) for c in tables.contrasts]))
+    if CLICKS in config.trial.prompts:
+        write_text(out / "curves.csv", csv_text(CURVE_COLUMNS, tables.curves))
+        write_text(out / "noc.csv", csv_text(NOC_COLUMNS, tables.noc))
+    write_text(out / "prompts.jsonl", "".join(f"{line}\n" for line in dict.fromkeys(results.prompts)))
+    write_text(out / "errors.jsonl", "".join(json.dumps(fault) + "\n" for fault in results.faults))
+    timing = [
+        {"dataset": case["dataset"], "case": case["case"], "model": model, **effort}
+        for case in results.cases for model, effort in case["efforts"].items()
+    ]  # fmt: skip
+    if timing:
+        write_text(out / "timing.csv", csv_text(tuple(timing[0]), timing))
+    headline = headline_prompt(config.trial.prompts)
+    for model in results.models:
+        for prompt in config.trial.prompts:
+            text = _json(nnunet_summary(results.rows, model=model, prompt=prompt, max_clicks=max_clicks))
+            write_text(out / "summaries" / f"{safe_name(model)}_{prompt}.json", text)
+            if model == results.models[0] and prompt == headline:
+                write_text(out / "summary.json", text)
+    return tables
+
+
+def write_record(config: RunConfig, results: Results, tally: Tally, *, note: str = "") -> dict[str, Any]:
+    """Write `report.json`: how the figures came about."""
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "intended_use": INTENDED_USE,
+        "note": note,
+        "protocol": asdict(config.trial) | {"threshold": THRESHOLD},
+        "reading": {"window": asdict(config.reading.window), "axis": config.reading.axis},
+        "definitions": {
+            "hd95": HD95_DEFINITION,
+            "nsd": NSD_DEFINITION,
+            "average": "instances, frames, labels, cases, then patients; patients are resampled",
+            "interval": f"{CONFIDENCE:.0%} percentile bootstrap of the mean, {RESAMPLES} resamples",
+            "test": f"Wilcoxon signed-rank on patients' IoU, two-sided, Holm; no claim below n = {MIN_CASES}",
+            "label_maps": f"values of the data set's own files; {OVERLAP_RULE}",
+            "empty": "empty reference: no prompt, not counted; empty prediction: Dice, IoU and NSD 0, HD95 undefined",
+        },
+        "datasets": [
+            {"title": spec.title, "layout": spec.layout, "label_values": tally.tables[spec.title].values}
+            | _counts(spec.title, results)
+            for spec in config.datasets
+        ],
+        "models": results.efforts(),
+        "refused": {m: sorted({p for c in results.cases for p in c["refused"].get(m, [])}) for m in results.models},
+        "cases": {name: getattr(tally, name) for name in ("done", "taken_up", "faults", "problems")},
+        "seconds": round(sum(case["seconds"] for case in results.cases), 1),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "versions": versions(),
+    }
+    write_text(config.out / "report.json", _json(record))
+    return record
+
+
+def versions() -> dict[str, str]:
+    """Of Python, this project and the packages that figures may depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in ("zim-plugins", *PACKAGES):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _counts(dataset: str, results: Results) -> dict[str, Any]:
+    cases = [case for case in results.cases if case["dataset"] == dataset]
+    rows = [row for row in results.rows if row.dataset == dataset]
+    return {
+        "cases": len(cases),
+        "patients": len({case["patient"] for case in cases}),
+        "objects": len({(r.case, r.frame, r.label, r.instance) for r in rows if r.level == "slice"}),
+        "cases_without_object": sum(not any(r.case == case["case"] for r in rows) for case in cases),
+        "dropped_objects": sum(case["dropped"] for case in cases),
+        "faults": sum(fault["dataset"] == dataset for fault in results.faults),
+        "notes": sorted({note for case in cases for note in case["notes"]}),
+        "cases_with_overlap": sum(bool(case["overlaps"]) for case in cases),
+        "windows": sorted({str(case["intensity"].get("kind")) for case in cases}),
+    }
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n"

@@ -1,0 +1,1 @@
+"""What a finished run leaves: images, point cloud, mesh, video."""

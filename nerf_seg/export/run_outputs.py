@@ -1,0 +1,194 @@
+"""What a finished run leaves in its folder, beside the checkpoint that ns-eval, ns-render and ns-export read."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
+
+from zim_plugins.core import estimate_foreground, write_image
+
+from ..field.rendering import Kept, edited_picture
+from ..field.scene import boxed
+from ..segmentation.contact_sheet import contact_sheet
+from ..whole_files import write_whole
+from .mesh import object_mesh, write_mesh
+from .point_cloud import EmptyObject, ViewSurface, object_cloud, write_cloud
+from .video import write_video
+
+if TYPE_CHECKING:
+    from nerfstudio.cameras.cameras import Cameras
+
+    from ..pipeline import Sa3dZimPipeline
+    from ..segmentation.views import View
+
+OVERLAY_COLOUR = (255, 90, 25)
+KEY_VIEWS = 6
+"""Training cameras that the fly-through passes."""
+FRAMES_PER_SECOND = 12
+
+
+class RunOutputs:
+    """Writes the outputs of one run, each file whole; report.json is the last.
+
+    Args:
+        pipeline: with a complete segmenter.
+        folder: of the run.
+    """
+
+    def __init__(self, pipeline: "Sa3dZimPipeline", folder: Path) -> None:
+        self.pipeline, self.folder = pipeline, folder
+        self.seconds: dict[str, float] = {}
+
+    def write(self) -> None:
+        """Write all of them."""
+        with self._timed("mattes"):
+            self.write_mattes()
+        with self._timed("sheet"):
+            segmenter = self.pipeline.segmenter
+            write_image(self.folder / "contact_sheet.png", contact_sheet(segmenter.sheet(self.pipeline.source)))
+        with self._timed("grid"):
+            self.write_grid()
+        if self.pipeline.sa3d.is_empty():
+            CONSOLE.log("the object is empty: no renders, point cloud or mesh are written; see report.json")
+        else:
+            with self._timed("renders"):
+                self.write_renders()
+            with self._timed("geometry"):
+                self.write_geometry()
+        self.write_report()
+
+    def write_mattes(self) -> None:
+        """alpha/ and overlay/ of every picture, the held-out ones included; matte/ and rgba/ of the training views."""
+        scene, segmenter = self.pipeline.scene, self.pipeline.segmenter
+        trained = set(scene.source.names)
+        for name in scene.names:
+            view = self.view_of(name)
+            alpha = segmenter.grid.render(view.samples)
+            picture = f"{Path(name).stem}.png"
+            write_image(self.folder / "alpha" / picture, alpha)
+            write_image(self.folder / "overlay" / picture, overlay(view.image, alpha))
+            if name in trained:
+                matte = segmenter.matte_view(view)
+                write_image(self.folder / "matte" / picture, matte)
+                write_image(self.folder / "rgba" / picture, cut_out(view.image, matte))
+
+    def view_of(self, name: str) -> "View":
+        """A picture of the capture, with its samples in the grid's cube."""
+        from dataclasses import replace
+
+        view = self.pipeline.scene.view_of(name)
+        return replace(view, samples=boxed(view.samples, self.pipeline.sa3d.grid.domain))
+
+    def write_grid(self) -> None:
+        """mask_grid.npz: the two sums of every vertex, and the part of contracted space that they lie in."""
+        grid = self.pipeline.sa3d.grid
+
+        def write(stream: BinaryIO) -> None:
+            np.savez_compressed(
+                stream,
+                estimator=np.array(repr(grid.estimator)),
+                sums=grid.sums.cpu().numpy(),
+                lower=np.array(grid.domain.lower),
+                upper=np.array(grid.domain.upper),
+            )
+
+        write_whole(self.folder / "mask_grid.npz", write)
+
+    def write_renders(self) -> None:
+        """object_only.png and removed.png of the reference view, and the same two as fly-through videos."""
+        pipeline = self.pipeline
+        nerf, grid = pipeline.sa3d.nerf, pipeline.sa3d.grid
+        reference = pipeline.scene.views["train"].camera(pipeline.segmenter.order[0])
+        picture, opacity = edited_picture(nerf, grid, reference, "object")
+        write_image(self.folder / "object_only.png", np.dstack([picture, np.uint8(255 * opacity + 0.5)]))
+        write_image(self.folder / "removed.png", edited_picture(nerf, grid, reference, "rest")[0])
+        frames = pipeline.config.video_frames
+        if frames < 2:
+            return
+        cameras = flight(pipeline.scene.views["train"].dataset.cameras, frames)
+        videos: tuple[tuple[str, Kept], ...] = (("object_only", "object"), ("removed", "rest"))
+        for name, keep in videos:
+            pictures = (on_white(*edited_picture(nerf, grid, cameras[i : i + 1], keep)) for i in range(len(cameras)))
+            write_video(self.folder / name, pictures, fps=FRAMES_PER_SECOND)
+
+    def write_geometry(self) -> None:
+        """object_pointcloud.ply and object_mesh.ply, in the coordinates that nerfstudio trains in."""
+        pipeline = self.pipeline
+        grid, nerf = pipeline.sa3d.grid, pipeline.sa3d.nerf
+
+        def density(places: Tensor) -> Tensor:
+            return nerf.field.density_fn(places[:, None])[:, 0, 0]
+
+        try:
+            cloud = object_cloud(self.surfaces())
+            write_cloud(self.folder / "object_pointcloud.ply", cloud)
+            write_mesh(self.folder / "object_mesh.ply", object_mesh(grid, density, cloud=cloud))
+        except EmptyObject as empty:
+            CONSOLE.log(f"point cloud or mesh left out: {empty}")
+
+    def surfaces(self) -> Iterator[ViewSurface]:
+        """What each training view tells about the object's surface."""
+        pipeline = self.pipeline
+        for index in range(len(pipeline.source.names)):
+            view = pipeline.source.view(index)
+            origin = pipeline.scene.views["train"].camera(index).camera_to_worlds[0, :3, 3]
+            yield ViewSurface(
+                ends=pipeline.sa3d.grid.object_ends(view.samples).cpu().numpy(),
+                origin=origin.cpu().numpy(),
+                alpha=pipeline.sa3d.grid.render(view.samples).ravel(),
+                colours=view.image.reshape(-1, 3),
+            )
+
+    def write_report(self) -> None:
+        """report.json: the NeRF, the options, every visit, and seconds by stage."""
+        pipeline = self.pipeline
+        report = pipeline.segmenter.report()
+        report["seconds"] |= {"rendering": pipeline.rendering_s, **{f"output {k}": v for k, v in self.seconds.items()}}
+        report["nerf"] = {"config": str(pipeline.config.nerf_config), "weights": pipeline.scene.key}
+        report["matter"] = pipeline.config.matter
+        report["grid"] = {"resolution": pipeline.sa3d.grid.resolution, "domain": vars(pipeline.sa3d.grid.domain)}
+        text = json.dumps(report, indent=1, default=str)
+        write_whole(self.folder / "report.json", lambda stream: stream.write(text.encode()))
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start_s = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - start_s
+
+
+def flight(cameras: "Cameras", frames: int) -> "Cameras":
+    """A path of that many frames, at most, past training cameras from all over the capture."""
+    from nerfstudio.cameras.camera_paths import get_interpolated_camera_path
+
+    count = min(KEY_VIEWS, len(cameras), frames)
+    keys = cameras[torch.linspace(0, len(cameras) - 1, count).round().long()]
+    path = get_interpolated_camera_path(keys.to("cpu"), max(frames // max(count - 1, 1), 1), order_poses=True)
+    path.height, path.width = (size[:1].expand(len(path), 1).clone() for size in (keys.height, keys.width))
+    return path
+
+
+def on_white(colours: UInt8[np.ndarray, "h w 3"], opacity: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture that was rendered without its surroundings, on white."""
+    share = opacity[..., None]
+    return np.round(colours * share + 255 * (1 - share)).astype(np.uint8)
+
+
+def overlay(image: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture with the object tinted by half."""
+    share = 0.5 * alpha[..., None]
+    return np.round(image * (1 - share) + np.array(OVERLAY_COLOUR) * share).astype(np.uint8)
+
+
+def cut_out(image: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 4"]:
+    """RGBA in [0, 1] with straight alpha and the object's own colours at its soft edges."""
+    colours = estimate_foreground(image.astype(np.float32) / 255, alpha).foreground
+    return np.dstack([colours.clip(0, 1), alpha]).astype(np.float32)

@@ -1,0 +1,1 @@
+"""The trained NeRF: found, checked, opened and rendered."""

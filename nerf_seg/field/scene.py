@@ -1,0 +1,192 @@
+"""Scene: a trained nerfacto run opened for segmentation, without a trainer."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+
+from ..segmentation.mask_grid import Domain, MaskGrid
+from ..segmentation.views import View, ViewCache, ViewSamples, ViewSource
+from . import patches as obstacles
+from .checkpoint import check_capture, find_nerf, load_nerf, parsed
+from .rendering import view_samples
+
+if TYPE_CHECKING:
+    from nerfstudio.cameras.cameras import Cameras
+    from nerfstudio.data.datasets.base_dataset import InputDataset
+    from nerfstudio.models.nerfacto import NerfactoModel
+
+    from ..segmentation.estimators import Estimator
+
+SAMPLES_PER_RAY = 12
+"""Kept of each ray in the cache; enough for 99 % of the weight of an opaque surface."""
+RESOLUTION = 160
+"""Vertices along a side of the mask grid."""
+FAR_TIMES_MEDIAN = 4.0
+"""Surface points this many times farther from the object's middle than the median are not the object's."""
+CACHE_FOLDER = "sa3d_zim_views"
+"""Beside the NeRF's config.yml: all objects of the scene use it."""
+
+
+class FieldViews:
+    """The pictures of a data set with their samples, rendered when asked for."""
+
+    def __init__(self, nerf: "NerfactoModel", dataset: "InputDataset", k: int) -> None:
+        self.nerf, self.dataset, self.k = nerf, dataset, k
+
+    @property
+    def names(self) -> Sequence[str]:
+        """File names, in capture order."""
+        return [path.name for path in self.dataset.image_filenames]
+
+    def view(self, index: int) -> View:
+        """The picture of that place, and the field as its camera sees it."""
+        samples = view_samples(self.nerf, self.camera(index), self.k)
+        return View(self.names[index], photograph(self.dataset, index), samples)
+
+    def camera(self, index: int) -> "Cameras":
+        """The camera of that place."""
+        return self.dataset.cameras[index : index + 1]
+
+
+class BoxedViews:
+    """Views whose samples are places in a part of the contracted cube."""
+
+    def __init__(self, source: ViewSource, domain: Domain) -> None:
+        self.source, self.domain = source, domain
+
+    @property
+    def names(self) -> Sequence[str]:
+        """File names, in capture order."""
+        return self.source.names
+
+    def view(self, index: int) -> View:
+        """The view of that place; samples outside the part fall outside the unit cube."""
+        view = self.source.view(index)
+        return replace(view, samples=boxed(view.samples, self.domain))
+
+
+class Scene:
+    """A frozen field with the views that it was trained on and those held out.
+
+    Args:
+        nerf: the field, loaded and frozen.
+        train: pictures that it was trained on.
+        held_out: pictures that it was not, or the same ones.
+        cache: folder of the rendered views.
+        key: names the field's weights.
+        samples_per_ray: kept of each ray.
+    """
+
+    def __init__(
+        self,
+        nerf: "NerfactoModel",
+        train: "InputDataset",
+        held_out: "InputDataset",
+        cache: Path,
+        key: str,
+        samples_per_ray: int = SAMPLES_PER_RAY,
+    ) -> None:
+        self.nerf = nerf
+        self.key = key
+        self.views = {
+            "train": FieldViews(nerf, train, samples_per_ray),
+            "test": FieldViews(nerf, held_out, samples_per_ray),
+        }
+        self._sources = {
+            split: ViewCache(views, cache / split, f"{key} k={samples_per_ray} {_sizes(views.dataset)}")
+            for split, views in self.views.items()
+        }
+
+    @property
+    def source(self) -> ViewSource:
+        """The training views, each rendered once and read from disk from then on."""
+        return self._sources["train"]
+
+    @property
+    def names(self) -> list[str]:
+        """File names of all pictures, training views first."""
+        train = list(self.source.names)
+        return train + [name for name in self._sources["test"].names if name not in train]
+
+    def view_of(self, name: str) -> View:
+        """Any picture of the capture, training view or held out.
+
+        Raises:
+            ValueError: there is no picture of that name.
+        """
+        for source in self._sources.values():
+            if name in source.names:
+                return source.view(list(source.names).index(name))
+        raise ValueError(f"there is no picture {name!r} in the capture, which has {', '.join(self.names)}")
+
+    def new_grid(
+        self, estimator: "Estimator | None" = None, resolution: int | None = None, domain: Domain | None = None
+    ) -> MaskGrid:
+        """An empty grid on the field's device, over all of contracted space unless told otherwise."""
+        grid = MaskGrid(RESOLUTION if resolution is None else resolution, estimator, domain or Domain.contraction())
+        return grid.to(self.nerf.device)
+
+
+def open_scene(config: Path, device: str = "auto", samples_per_ray: int = SAMPLES_PER_RAY) -> Scene:
+    """Open a trained nerfacto run with the data that it was trained on.
+
+    Raises:
+        CheckpointError: see `find_nerf`, `check_capture` and `load_nerf`.
+    """
+    from nerfstudio.data.datasets.base_dataset import InputDataset
+
+    from zim_plugins.core import resolve_device
+
+    obstacles.clear()
+    trained = find_nerf(config)
+    manager: Any = trained.config.pipeline.datamanager
+    if manager.data is not None:
+        manager.dataparser.data = manager.data
+    outputs = {split: parsed(manager.dataparser, split) for split in ("train", "test")}
+    check_capture(trained, outputs["train"])
+    train, held_out = (InputDataset(outputs[split], manager.camera_res_scale_factor) for split in ("train", "test"))
+    nerf = trained.model_config.setup(scene_box=train.scene_box, num_train_data=len(train), metadata=train.metadata)
+    load_nerf(nerf.to(resolve_device(device)), trained)
+    return Scene(nerf, train, held_out, config.parent / CACHE_FOLDER, trained.digest(), samples_per_ray)
+
+
+def photograph(dataset: "InputDataset", index: int) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture of the data set as the 2D model sees it: sRGB, on white where it is transparent."""
+    picture = dataset.get_numpy_image(index)
+    if picture.shape[-1] == 3:
+        return picture
+    opacity = picture[..., 3:].astype(np.float32) / 255
+    return np.round(picture[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
+
+
+def boxed(samples: ViewSamples, domain: Domain) -> ViewSamples:
+    """Samples of the whole contracted cube as places in a part of it."""
+    lower, upper = samples.positions.new_tensor(domain.lower), samples.positions.new_tensor(domain.upper)
+    return replace(samples, positions=(samples.positions * 4 - 2 - lower) / (upper - lower))
+
+
+def domain_around(samples: ViewSamples, alpha: Float32[np.ndarray, "h w"]) -> Domain:
+    """A cube of contracted space round what a matte covers in one view, with room for the sides it does not show.
+
+    Each ray inside the matte stands for its heaviest sample. Those much farther from the middle than most are rays past
+    the object's rim, and left out. The visible surface spans the object's width and height but not its depth: the cube
+    reaches as far in each direction from the middle of that surface as its longest side.
+    """
+    inside = torch.from_numpy(alpha.reshape(-1) > 0.5).to(samples.weights.device)
+    surface = samples.positions[inside, 0] * 4 - 2
+    distance = (surface - surface.median(dim=0).values).norm(dim=-1)
+    surface = surface[distance <= FAR_TIMES_MEDIAN * distance.median().clamp_min(1e-3)]
+    low, high = surface.amin(dim=0), surface.amax(dim=0)
+    middle, reach = (low + high) / 2, (high - low).max().clamp_min(0.02)
+    lower, upper = ((middle + sign * reach).clamp(-2, 2).tolist() for sign in (-1, 1))
+    return Domain(tuple(lower), tuple(upper), contracted=True)
+
+
+def _sizes(dataset: "InputDataset") -> str:
+    cameras = dataset.cameras
+    return f"{cameras.height.flatten().tolist()}x{cameras.width.flatten().tolist()}"

@@ -1,0 +1,126 @@
+"""Where things lie: the NeRF of a capture, and which of its views a label means."""
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from zim_plugins.core import ZimError
+
+from ..field.poses_bounds import POSES_FILE, find_folder, list_pictures, read_poses_bounds
+from .datasets import Task
+
+STRICT = "strict"
+PROTOCOLS = {
+    "sa3d": "the scored views are among the NeRF's training views",
+    STRICT: "the scored views are hidden from the NeRF and from the segmentation",
+}
+CAPTURE_PLACES = ("scenes", "nerf_llff_data", "nerf_llff_data_undistort", ".")
+"""Where captures lie below a data set's root."""
+_OWN_METHOD = "sa3d-zim"
+"""Runs of this method are segmentations, not radiance fields."""
+
+
+class MissingNerf(ZimError):
+    """A scene has no trained NeRF, or one of the other protocol; the message holds the command that makes it."""
+
+
+def nerf_name(task: Task, protocol: str) -> str:
+    """Folder of a task's NeRF: the capture's name, with the scored views' where they are held out."""
+    return f"{task.capture}_strict" if protocol == STRICT else task.capture
+
+
+def find_nerf(nerfs: Path, task: Task, protocol: str, capture: Path | None) -> Path:
+    """The newest config.yml below NERFS/NAME of a NeRF that has a checkpoint.
+
+    Raises:
+        MissingNerf: there is none.
+    """
+    name = nerf_name(task, protocol)
+    runs = [path for path in (nerfs / name).rglob("config.yml") if _OWN_METHOD not in path.parts]
+    found = [path for path in runs if any(path.parent.rglob("*.ckpt"))]
+    if not found:
+        command = train_command(nerfs, task, protocol, capture)
+        raise MissingNerf(f"{nerfs / name} holds no config.yml of a NeRF with a checkpoint; {command}")
+    return max(found, key=lambda path: (path.stat().st_mtime, str(path)))
+
+
+def train_command(nerfs: Path, task: Task, protocol: str, capture: Path | None) -> str:
+    """The sentence that says how to train the NeRF of a task."""
+    words = ["ns-train", "nerfacto", "--data", str(capture or "CAPTURE"), "--output-dir", str(nerfs)]
+    words += ["--experiment-name", nerf_name(task, protocol), "--vis", "tensorboard"]
+    words += ["--pipeline.model.distortion-loss-mult", "0", "--pipeline.model.camera-optimizer.mode", "off"]
+    if capture is not None and not (capture / POSES_FILE).exists():
+        hidden = f" and hold out {', '.join(target.view for target in task.targets)}" if protocol == STRICT else ""
+        return f"train it on all views with the parser of its data{hidden}: {shlex.join(words)} PARSER"
+    if protocol == STRICT:
+        words += ["llff-data", "--eval-mode", "names", "--eval-names"]
+        words += [target.view if capture is None else _file_of(target.view, capture) for target in task.targets]
+    else:
+        words += ["llff-data", "--eval-mode", "all"]
+    return f"train it: {shlex.join(words)}"
+
+
+def find_capture(places: Sequence[Path], name: str) -> Path | None:
+    """The folder of a capture's pictures, where there is one."""
+    candidates = (place / folder for place in places for folder in (f"{name}_undistort", name))
+    return next((path for path in candidates if any(path.glob("images*"))), None)
+
+
+def match_view(label: str, names: Sequence[str], capture: Path | None) -> str:
+    """Which of the NeRF's pictures a label means.
+
+    The same name; or one that is part of the other, as SA3D matches; or the picture of the same place in the order of
+    file names, where a capture's down-scaled pictures are called image000, image001 and so on.
+
+    Args:
+        label: the view's name in the labels.
+        names: file names of all pictures of the NeRF.
+        capture: folder whose `images` or transforms.json tell the original names.
+
+    Raises:
+        ZimError: no picture or several fit.
+    """
+    stems = {Path(name).stem: name for name in names}
+    if label in stems:
+        return stems[label]
+    parts = [name for stem, name in stems.items() if _is_word_of(label, stem) or _is_word_of(stem, label)]
+    if len(parts) > 1:
+        raise ZimError(f"{label} could be any of {', '.join(parts)}")
+    if parts:
+        return parts[0]
+    originals = [] if capture is None else original_names(capture)
+    ordered = sorted(names)
+    if label in originals and len(originals) == len(ordered):
+        return ordered[originals.index(label)]
+    raise ZimError(
+        f"no view of the NeRF is called {label} ({ordered[0]} to {ordered[-1]})"
+        + ("" if capture is None else f", and {capture} does not tell which it is")
+    )
+
+
+def original_names(capture: Path) -> list[str]:
+    """Stems of a capture's original pictures by file name; empty where they are not told."""
+    try:
+        if (capture / "images").is_dir():
+            return [path.stem for path in list_pictures(capture / "images")]
+        frames = json.loads((capture / "transforms.json").read_text())["frames"]
+        told = sorted((frame["file_path"], Path(frame["original_name"]).stem) for frame in frames)
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [name for _, name in told]
+
+
+def _file_of(label: str, capture: Path) -> str:
+    """The file name, without suffix, of a label's picture in the folder that `llff-data` takes by itself."""
+    try:
+        folder = find_folder(capture, None, read_poses_bounds(capture / POSES_FILE).hwf[0])
+        return Path(match_view(label, [path.name for path in list_pictures(folder)], capture)).stem
+    except (ZimError, ValueError):
+        return label
+
+
+def _is_word_of(word: str, text: str) -> bool:
+    """Whether a name stands in another, not as part of a longer number."""
+    return re.search(rf"(?<![0-9]){re.escape(word)}(?![0-9])", text) is not None

@@ -1,0 +1,1 @@
+"""Segmentation of a frozen radiance field by mattes of its views; needs no nerfstudio."""

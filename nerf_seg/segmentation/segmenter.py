@@ -1,0 +1,342 @@
+"""Segmenter: visits views one by one and fills the grid with the object that the reference view names."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+
+from zim_plugins.core import Predictor, Prompt
+
+from .agreement import agreement, soft_iou
+from .contact_sheet import SheetRow
+from .estimators import Estimator, MatteEstimator, Sa3dEstimator
+from .mask_grid import MaskGrid, Rendering
+from .matting import candidate_alphas, matte_through_gate
+from .reference_prompt import ReferencePrompt
+from .refinement import refine
+from .self_prompting import self_prompt
+from .views import View, ViewSource
+
+
+@dataclass(frozen=True)
+class SegmenterConfig:
+    """How an object is carried from the reference view into 3D."""
+
+    estimator: Literal["matte", "sa3d"] = "matte"
+    """matte: bounded and order-free; sa3d: the paper's linear loss."""
+    lamb: float = 1.0
+    """sa3d: weight of the loss outside the matte; 1.0 is the authors' default, 0.15 the paper's."""
+    reference_lamb: float | None = None
+    """sa3d: the same in the reference view, where the authors' code has 5.0; `lamb` by default."""
+    iou_threshold: float = 0.5
+    """Soft IoU of matte and rendering below which a view is rejected."""
+    max_area_ratio: float = 3.0
+    """Area of the matte over that of the rendering above which a view is rejected."""
+    passes: int = 2
+    """How often all views are visited; each pass after the first prompts from what the one before it gathered."""
+    prompting: Literal["points", "box"] = "box"
+    """What is shown to the 2D model in views other than the reference: the rendering's box, or SA3D's clicks."""
+    num_prompts: int = 10
+    """Positive clicks per view at most."""
+    num_negatives: int = 3
+    """Negative clicks per view at most, beside positive ones; 0 in the paper."""
+    sweeps: int = 10
+    """matte: sweeps of the refinement at the end; 0 leaves it out."""
+
+    def __post_init__(self) -> None:
+        if self.passes < 1 or self.num_prompts < 1 or self.num_negatives < 0 or self.sweeps < 0:
+            raise ValueError(f"passes and num_prompts are at least 1, num_negatives and sweeps at least 0: {self}")
+
+    def build_estimator(self) -> Estimator:
+        """The estimator that the grid is made with."""
+        return MatteEstimator() if self.estimator == "matte" else Sa3dEstimator(self.lamb)
+
+
+@dataclass(frozen=True)
+class VisitRecord:
+    """What happened to one view in one pass; all of it goes into the report."""
+
+    view: str
+    pass_index: int
+    """1 for the first pass."""
+    prompt: dict[str, Any]
+    """As `Prompt.to_json` writes it; empty where there was none, or a matte was given."""
+    soft_iou: float | None
+    """Of matte and rendering; None in the reference view and where there was no matte."""
+    accepted: bool
+    reason: str
+    """Why the view was rejected; empty where it was accepted."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By stage: matting, prompting, accumulation."""
+
+
+class Segmenter:
+    """One object, one visit at a time.
+
+    Args:
+        config: options.
+        grid: filled in place; made with `config.build_estimator()`.
+        predictor: mattes the pictures.
+        reference: what the user points at.
+        names: the views' names in capture order.
+
+    Raises:
+        ValueError: the reference view is none of `names`, or the grid has another estimator.
+    """
+
+    def __init__(
+        self,
+        config: SegmenterConfig,
+        grid: MaskGrid,
+        predictor: Predictor,
+        reference: ReferencePrompt,
+        names: Sequence[str],
+    ) -> None:
+        if grid.estimator != config.build_estimator():
+            raise ValueError(f"the grid is made for {grid.estimator}, the options ask for {config.build_estimator()}")
+        self.config = config
+        self.grid = grid
+        self.predictor = predictor
+        self.reference = reference
+        self.names = list(names)
+        self.records: list[VisitRecord] = []
+        self.residuals: list[float] | None = None
+        self._reference_index = reference.index(self.names)
+        self._alphas: dict[str, UInt8[np.ndarray, "h w"]] = {}
+        self._next_sums: torch.Tensor | None = None
+
+    @property
+    def order(self) -> list[int]:
+        """Indices of the views in visiting order, all passes: the reference first, then its neighbours outwards."""
+        by_distance = sorted(range(len(self.names)), key=lambda i: (abs(i - self._reference_index), -i))
+        return by_distance * self.config.passes
+
+    @property
+    def done(self) -> int:
+        """Visits made; the next is of view `order[done]`."""
+        return len(self.records)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all visits are made and the grid is refined, if it is to be."""
+        to_refine = self.config.estimator == "matte" and self.config.sweeps > 0
+        return self.done == len(self.order) and not (to_refine and self.residuals is None)
+
+    @property
+    def latest(self) -> dict[str, VisitRecord]:
+        """Each visited view's record in its latest pass."""
+        return {record.view: record for record in self.records}
+
+    def alpha(self, name: str) -> Float32[np.ndarray, "h w"] | None:
+        """The 2D matte of a view's latest visit, to 8 bits; None where the view had none."""
+        stored = self._alphas.get(name)
+        return None if stored is None else stored.astype(np.float32) / 255
+
+    def visit(self, view: View) -> VisitRecord:
+        """Matte the next view and accumulate it, or say why not.
+
+        Raises:
+            ValueError: it is not this view's turn; or it is the reference view and its prompt does not fit, or yields
+                an empty matte.
+        """
+        if self.done >= len(self.order) or view.name != self.names[self.order[self.done]]:
+            turn = self.names[self.order[self.done]] if self.done < len(self.order) else "nobody, all visits are made"
+            raise ValueError(f"it is not the turn of {view.name}: next is {turn}")
+        in_pass = self.done % len(self.names)
+        if in_pass == 0 and self.done > 0 and self.config.estimator == "matte":
+            self._next_sums = torch.zeros_like(self.grid.sums)
+        record = self._visit_reference(view) if in_pass == 0 else self._visit_other(view)
+        self.records.append(record)
+        if in_pass == len(self.names) - 1 and self._next_sums is not None:
+            self.grid.sums.copy_(self._next_sums)
+            self._next_sums = None
+        return record
+
+    def run(self, source: ViewSource) -> dict[str, float]:
+        """Make all visits that are left, and refine.
+
+        Returns:
+            Seconds by stage; `views` is what rendering them, or reading them, took.
+        """
+        seconds: defaultdict[str, float] = defaultdict(float)
+        for index in self.order[self.done :]:
+            with _timed(seconds, "views"):
+                view = source.view(index)
+            for stage, spent_s in self.visit(view).seconds.items():
+                seconds[stage] += spent_s
+        with _timed(seconds, "refinement"):
+            self.refine(source)
+        return dict(seconds)
+
+    def refine(self, source: ViewSource) -> None:
+        """Refine the grid once all visits are made; does nothing where the options leave it out, or it is done."""
+        if self.done < len(self.order):
+            raise ValueError(f"{self.done} of {len(self.order)} visits are made: the grid is refined after the last")
+        if self.complete:
+            return
+        accepted = [(r.view, 1.0 if r.soft_iou is None else r.soft_iou) for r in self.latest.values() if r.accepted]
+        views = (
+            (source.view(self.names.index(name)).samples, self._alphas[name].astype(np.float32) / 255, iou)
+            for name, iou in accepted
+        )
+        self.residuals = refine(self.grid, views, sweeps=self.config.sweeps)
+
+    def matte_view(self, view: View) -> Float32[np.ndarray, "h w"]:
+        """An output view's matte by the 2D model under the 3D gate; zeros where the 3D matte shows no object there."""
+        rendering = self.grid.look(view.samples)
+        prompt = self._prompt(view, rendering)
+        if prompt is None:
+            return np.zeros_like(rendering.alpha)
+        return matte_through_gate(self.predictor, view, rendering.alpha, prompt)
+
+    def sheet(self, source: ViewSource) -> list[SheetRow]:
+        """The visited views in capture order, with their latest prompts and mattes, for `contact_sheet`."""
+        rows = []
+        for index, name in enumerate(self.names):
+            if name not in self.latest:
+                continue
+            view, record = source.view(index), self.latest[name]
+            agreed = "reference view" if record.soft_iou is None else f"soft IoU {record.soft_iou:.2f}"
+            rows.append(
+                SheetRow(
+                    name=name,
+                    image=view.image,
+                    prompt=record.prompt,
+                    alpha_2d=self.alpha(name),
+                    alpha_3d=self.grid.render(view.samples),
+                    accepted=record.accepted,
+                    caption=agreed if record.accepted else record.reason,
+                )
+            )
+        return rows
+
+    def report(self) -> dict[str, Any]:
+        """Options, visits and times, ready for JSON."""
+        stages = sorted({stage for record in self.records for stage in record.seconds})
+        accepted = [record for record in self.latest.values() if record.accepted]
+        return {
+            "options": asdict(self.config),
+            "reference_view": self.names[self._reference_index],
+            "views": len(self.names),
+            "accepted": len(accepted),
+            "seconds": {stage: sum(record.seconds.get(stage, 0.0) for record in self.records) for stage in stages},
+            "refinement_residuals": self.residuals,
+            "visits": [asdict(record) for record in self.records],
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a killed run needs to continue exactly: tensors, texts and numbers only."""
+        return {
+            "options": asdict(self.config),
+            "names": list(self.names),
+            "reference_index": self._reference_index,
+            "sums": self.grid.sums,
+            "next_sums": self._next_sums,
+            "records": [asdict(record) for record in self.records],
+            "residuals": self.residuals,
+            "alphas": {name: torch.from_numpy(alpha) for name, alpha in self._alphas.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken.
+
+        Raises:
+            ValueError: it was taken with other options, other views or another reference view.
+        """
+        here = self.state_dict()
+        for key in ("options", "names", "reference_index"):
+            if state[key] != here[key]:
+                raise ValueError(f"the stored run is another: its {key} are {state[key]}, here {here[key]}")
+        self.grid.sums.copy_(state["sums"])
+        self._next_sums = None if state["next_sums"] is None else state["next_sums"].to(self.grid.sums, copy=True)
+        self.records = [VisitRecord(**record) for record in state["records"]]
+        self.residuals = state["residuals"]
+        self._alphas = {name: alpha.cpu().numpy().copy() for name, alpha in state["alphas"].items()}
+
+    def _visit_reference(self, view: View) -> VisitRecord:
+        seconds: dict[str, float] = {}
+        given = self.reference.matte
+        self.reference.check(view.samples.size)
+        prompt = self.reference.prompt(view.samples.size) if given is None else None
+        with _timed(seconds, "matting"):
+            if view.name not in self._alphas:  # in a later pass it is known
+                alpha = given if prompt is None else candidate_alphas(self.predictor, view, prompt)[0]
+                if alpha is None or alpha.max() <= 0.5:
+                    raise ValueError(f"the prompt in {view.name} yields an empty matte: point elsewhere")
+                self._keep(view.name, alpha)
+        estimator = self.grid.estimator
+        if isinstance(estimator, Sa3dEstimator) and self.config.reference_lamb is not None:
+            estimator = replace(estimator, lamb=self.config.reference_lamb)
+        with _timed(seconds, "accumulation"):
+            self._accumulate(view, 1.0, estimator)
+        return self._record(view, prompt, None, "", seconds)
+
+    def _visit_other(self, view: View) -> VisitRecord:
+        seconds: dict[str, float] = {}
+        self._alphas.pop(view.name, None)
+        with _timed(seconds, "prompting"):
+            rendering = self.grid.look(view.samples)
+            prompt = self._prompt(view, rendering)
+        if prompt is None:
+            return self._record(view, None, None, "the rendering shows no object to prompt for", seconds)
+        with _timed(seconds, "matting"):
+            alphas = candidate_alphas(self.predictor, view, prompt)
+        with _timed(seconds, "prompting"):
+            # SA3D compares masks: there the rendering is one.
+            judged = (alphas > 0.5).astype(np.float32) if self.config.estimator == "sa3d" else alphas
+            best = int(np.argmax([soft_iou(a, rendering.alpha, rendering.observed) for a in judged]))
+            found = agreement(judged[best], rendering)
+            fault = found.fault(self.config.iou_threshold, self.config.max_area_ratio)
+        self._keep(view.name, alphas[best])
+        if not fault:
+            with _timed(seconds, "accumulation"):
+                self._accumulate(view, found.soft_iou, self.grid.estimator)
+        return self._record(view, prompt, found.soft_iou, fault, seconds)
+
+    def _prompt(self, view: View, rendering: Rendering) -> Prompt | None:
+        depth = view.samples.depth.reshape(view.samples.size).to("cpu", torch.float32).numpy()
+        return self_prompt(
+            rendering,
+            depth,
+            prompting=self.config.prompting,
+            num_prompts=self.config.num_prompts,
+            num_negatives=self.config.num_negatives,
+            centred=self.config.estimator == "matte",
+        )
+
+    def _keep(self, name: str, alpha: Float32[np.ndarray, "h w"]) -> None:
+        """Remember a matte, to 8 bits: that is what is accumulated, shown, refined with and stored."""
+        self._alphas[name] = (alpha * 255 + 0.5).astype(np.uint8)
+
+    def _accumulate(self, view: View, weight: float, estimator: Estimator) -> None:
+        alpha = self.alpha(view.name)
+        assert alpha is not None
+        sums = self.grid.sums if self._next_sums is None else self._next_sums
+        estimator.fold(sums, self.grid.scattered(view.samples, estimator.ray_values(self.grid.flat(alpha), weight)))
+
+    def _record(
+        self, view: View, prompt: Prompt | None, iou: float | None, reason: str, seconds: dict[str, float]
+    ) -> VisitRecord:
+        return VisitRecord(
+            view=view.name,
+            pass_index=1 + self.done // len(self.names),
+            prompt={} if prompt is None else prompt.to_json(),
+            soft_iou=iou,
+            accepted=not reason,
+            reason=reason,
+            seconds=seconds,
+        )
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add what the block takes to the stage's seconds."""
+    start_s = time.perf_counter()
+    yield
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start_s

@@ -1,0 +1,213 @@
+"""`zim evaluate`: models, prompts and a matting set in; a report with its provenance out."""
+
+import json
+import logging
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from zim_plugins.cli.runtime import DONE, FAILED, CommandArgs, Misuse, one_line
+
+if TYPE_CHECKING:
+    from zim_plugins.evaluation.matting.datasets import EvaluationSet
+    from zim_plugins.evaluation.matting.run import Clock, Job
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateArgs(CommandArgs):
+    """Score models on a matting set; run the same command again after a kill, and it does what is left.
+
+    Exit code 1 where a picture or matte is missing, damaged or of another size, or a prompt cannot be served: each is a
+    row of the report.
+    """
+
+    dataset: Annotated[str, arg(metavar="NAME")] = "plain"
+    """micromat3k, am2k, aim500, p3m10k, alphamatting, rwp636...; an unknown name lists all. plain: images/ with
+    alphas/."""
+    data: Annotated[Path, arg(metavar="DIR")]
+    """Folder of the data set."""
+    split: Annotated[str | None, arg(metavar="SPLIT")] = None
+    """Of the data set; the one that papers report on if left out."""
+    models: Annotated[str, arg(metavar="A,B,...")] = "auto"
+    """Checkpoints by name or file, grabcut, or FILE.py:FUNCTION that makes a predictor."""
+    prompts: Annotated[str, arg(metavar="KINDS")] = "point,box"
+    """Of point, box, clicks."""
+    prompt_source: Literal["dataset", "simulated"] = "dataset"
+    """Take the data set's prompts where it has any, else deepest point and tight box; or simulate all."""
+    prompts_from: Annotated[Path | None, arg(metavar="FILE")] = None
+    """prompts.json of an earlier run: the same prompts for another model."""
+    positive: Annotated[int, arg(metavar="N")] = 3
+    """Foreground clicks of `clicks`."""
+    negative: Annotated[int, arg(metavar="N")] = 2
+    """Background clicks of `clicks`."""
+    seed: int = 3407
+    """Of simulated clicks."""
+    profiles: Annotated[str, arg(metavar="NAMES")] = "zim"
+    """Definitions of the errors: zim (the release's), dim (the classic benchmark's), dim_unknown (over trimaps)."""
+    trimaps: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder of trimaps named as the mattes are, for dim_unknown."""
+    every: Annotated[int, arg(metavar="N")] = 1
+    """Take every Nth picture only."""
+    out: Annotated[Path, arg(metavar="DIR")] = Path("outputs/evaluation")
+    """Folder for report.json, report.html, tables.md, tables.tex, rows.csv and prompts.json."""
+    workers: Annotated[int, arg(metavar="N")] = 1
+    """Processes, each with the model; on several GPUs, as many as these."""
+    scorers: Annotated[int, arg(metavar="N")] = 2
+    """Threads of a process that score while the model works."""
+    device: Annotated[str, arg(metavar="DEVICE")] = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Precision of the models."""
+    no_zoom: bool = False
+    """Leave out the second pass on the object's surroundings, as the paper's numbers do."""
+    refine: Literal["auto", "colour", "none"] = "auto"
+    """Judge mattes anew by the picture's colours; auto does so for small models."""
+    no_pictures: bool = False
+    """Draw no results."""
+
+
+def main(args: EvaluateArgs) -> int:
+    """Evaluate what is not yet evaluated, then write the report."""
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from zim_plugins.core.load import resolve_device
+    from zim_plugins.evaluation.matting.processes import evaluate_model, model_maker
+    from zim_plugins.evaluation.matting.run import finished_rows
+
+    jobs = _jobs(args)
+    data = _load(args)
+    for fault in data.faults.faults:
+        logger.warning("%s", fault)
+    resolve_device(args.device)
+    for spec, job in jobs.items():
+        todo = [picture for picture in data.pictures if finished_rows(job, picture) is None]
+        if len(todo) < len(data.pictures):
+            logger.info("%s: %d of %d pictures are done", spec, len(data.pictures) - len(todo), len(data.pictures))
+        if not todo:
+            continue
+        maker = model_maker(spec, job.options, args.workers)
+        # disable=None: a bar on a terminal only.
+        with logging_redirect_tqdm(), tqdm(total=len(todo), unit="picture", desc=spec, disable=None) as bar:
+            clock = evaluate_model(maker, todo, job, workers=args.workers, tick=bar.update)
+        logger.info("%s: %d pictures in %.1f s, %.0f %% of it outside the model", *_told(spec, clock))
+        _note_run(args.out, spec, clock)
+    return _write(args, jobs, data)
+
+
+def _jobs(args: EvaluateArgs) -> "dict[str, Job]":
+    """What is asked of each model; faults of the arguments are told before anything is done."""
+    from zim_plugins.data.faults import DataError
+    from zim_plugins.evaluation.matting.run import Job
+    from zim_plugins.evaluation.matting.scoring import PROFILES
+    from zim_plugins.evaluation.models import ModelOptions, describe_model
+    from zim_plugins.evaluation.prompting import PromptPlan, read_prompts
+
+    models, profiles = _words(args.models), _words(args.profiles)
+    unknown = [p for p in profiles if p not in PROFILES]
+    if unknown or not profiles:
+        raise Misuse(f"--profiles are {', '.join(PROFILES)}, got {', '.join(unknown) or 'none'}")
+    if "dim_unknown" in profiles and (args.trimaps is None or not args.trimaps.is_dir()):
+        raise Misuse("--profiles dim_unknown scores the unknown pixels of trimaps: name their folder with --trimaps")
+    if not models or len(set(models)) < len(models):
+        raise Misuse(f"--models names each model once, got {args.models!r}")
+    if min(args.workers, args.scorers, args.every) < 1:
+        raise Misuse("--workers, --scorers and --every are at least 1")
+    try:
+        plan = PromptPlan(_words(args.prompts), args.prompt_source, args.positive, args.negative, args.seed)
+        saved = {} if args.prompts_from is None else read_prompts(args.prompts_from)
+    except (ValueError, DataError) as error:
+        raise Misuse(one_line(error)) from error
+    options = ModelOptions(args.device, args.dtype, False if args.no_zoom else None, args.refine)
+    common: dict[str, Any] = {
+        "options": options,
+        "plan": plan,
+        "profiles": profiles,
+        "prompts": saved,
+        "trimaps": args.trimaps,
+    }
+    common |= {"out": args.out, "pictures": not args.no_pictures, "scorers": args.scorers}
+    resolved = [_named(spec) for spec in models]
+    return {spec: Job(spec, describe_model(spec)["sha256"], **common) for spec in resolved}
+
+
+def _named(spec: str) -> str:
+    """The checkpoint that `auto` means, so that the report can name it."""
+    if spec != "auto":
+        return spec
+    from zim_plugins.core.checkpoints.records import find
+    from zim_plugins.core.load import AUTO_ORDER
+
+    return next((name for name in AUTO_ORDER if find(name) is not None), AUTO_ORDER[-1])
+
+
+def _load(args: EvaluateArgs) -> "EvaluationSet":
+    from zim_plugins.data.faults import DataError
+    from zim_plugins.evaluation.matting.datasets import dataset_names, default_split, load_evaluation_set
+
+    if args.dataset not in dataset_names():
+        raise Misuse(f"there is no data set {args.dataset!r}; known are {', '.join(dataset_names())}")
+    try:
+        split = args.split or default_split(args.dataset)
+    except DataError as error:
+        raise Misuse(str(error)) from error
+    return load_evaluation_set(args.dataset, args.data, split, every=args.every)
+
+
+def _write(args: EvaluateArgs, jobs: "dict[str, Job]", data: "EvaluationSet") -> int:
+    """The report from all rows on the disk."""
+    from zim_plugins.data.sample import whole_file
+    from zim_plugins.evaluation.matting.run import read_rows
+    from zim_plugins.evaluation.models import describe_model
+    from zim_plugins.evaluation.prompting import write_prompts
+    from zim_plugins.evaluation.report.aggregate import build_report, describe_run, write_report, write_rows
+    from zim_plugins.evaluation.report.html import write_page
+    from zim_plugins.evaluation.report.tables import build_tables, to_latex, to_markdown
+
+    plan, profiles, options = next((job.plan, job.profiles, job.options) for job in jobs.values())
+    rows = [row for job in jobs.values() for picture in data.pictures for row in read_rows(job, picture)]
+    prompts: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row["given"] is not None:
+            prompts.setdefault(row["object"], {})[row["prompt"]] = row["given"]
+    settings = asdict(plan) | {"profiles": profiles, "every": args.every} | asdict(options)
+    settings["saved_prompts"] = args.prompts_from is not None
+    dataset = {"name": data.name, "split": data.split, "pictures": len(data.pictures)}
+    dataset |= {"sha256_of_names_and_sizes": data.fingerprint()}
+    provenance = describe_run(settings, [describe_model(spec) for spec in jobs], dataset)
+    report = build_report(rows, data.faults.faults, profiles, provenance)
+    tables = build_tables(report)
+    write_report(args.out / "report.json", report)
+    write_rows(args.out / "rows.csv", rows, profiles)
+    write_prompts(args.out / "prompts.json", data.name, plan, prompts)
+    for name, text in (("tables.md", to_markdown(tables)), ("tables.tex", to_latex(tables))):
+        with whole_file(args.out / name) as stream:
+            stream.write(text.encode())
+    write_page(args.out / "report.html", report, tables, rows)
+    for failure in report["failures"]:
+        at = " ".join(failure[key] for key in ("picture", "object", "model", "prompt") if failure[key])
+        logger.error("%s: %s: %s", failure["kind"], at, failure["message"])
+    if report["failures"]:
+        logger.error("%d failures; the report lists them", len(report["failures"]))
+    print(args.out)
+    return FAILED if report["failures"] else DONE
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _told(spec: str, clock: "Clock") -> tuple[str, int, float, float]:
+    return spec, clock.pictures, clock.wall_s, 100 * clock.share_outside
+
+
+def _note_run(out: Path, spec: str, clock: "Clock") -> None:
+    """Times lie apart from the report, which is the same whenever it is made."""
+    record = {"model": spec, "date": time.strftime("%Y-%m-%d"), **asdict(clock)}
+    with (out / "times.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(record) + "\n")

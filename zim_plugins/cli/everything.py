@@ -1,0 +1,78 @@
+"""`zim everything`: pictures in, a matte of each of their objects out."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import arg
+
+from zim_plugins.cli.images import STDOUT, ImagesArgs, Work, find_sources, run_batch
+from zim_plugins.cli.runtime import Misuse
+
+if TYPE_CHECKING:
+    from zim_plugins.core.predictor import ImagePredictor
+    from zim_plugins.imaging.image import Image
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EverythingArgs(ImagesArgs):
+    """Matte every object of pictures, found by a grid of clicks."""
+
+    points_per_side: int = 32
+    """The grid holds its square of clicks."""
+    min_score: float | None = None
+    """Least score that the model gives itself; by default 0.88, for zim_tiny, whose scores are lower, 0.5."""
+    min_stability: float = 0.9
+    """Least IoU between the mattes cut a little above and below one half."""
+    out: Annotated[str, arg(metavar="DIR")] = "outputs"
+    """Folder for <stem>_objects.png, which shows them all, and <stem>_objects/000_alpha.png and so on."""
+
+
+def main(args: EverythingArgs) -> int:
+    """Find and write the objects of every picture."""
+    from zim_plugins.core.automatic import EverythingConfig
+
+    sources, stems = find_sources(args)
+    if args.out == STDOUT:
+        raise Misuse("the objects of a picture are several files: name a folder with --out")
+    try:
+        config = EverythingConfig(
+            points_per_side=args.points_per_side, min_score=args.min_score, min_stability=args.min_stability
+        )
+    except ValueError as error:
+        raise Misuse(str(error)) from error
+
+    def files(stem: str) -> dict[str, Path]:
+        return {"overlay": Path(args.out) / f"{stem}_objects.png", "folder": Path(args.out) / f"{stem}_objects"}
+
+    def act(predictor: "ImagePredictor | None", image: "Image", files: dict[str, Path]) -> dict[str, object]:
+        from zim_plugins.core.automatic import matte_everything
+        from zim_plugins.core.overlay import draw_objects
+        from zim_plugins.imaging.image import write_image
+
+        assert predictor is not None
+        objects = matte_everything(predictor, image.rgb, config)
+        if not objects:
+            logger.warning("no object is sure enough: lower --min-score or --min-stability")
+        overlay = draw_objects(image.rgb, objects)
+        described = []
+        for index, found in enumerate(objects):
+            path = write_image(files["folder"] / f"{index:03d}_alpha.png", found.full())
+            described.append(
+                {"file": str(path), "box": list(found.box), "point": list(found.point), "score": round(found.score, 4)}
+            )
+        for stale in _stale(files["folder"], len(objects)):
+            stale.unlink()
+        write_image(files["overlay"], overlay)
+        return {"objects": described}
+
+    return run_batch(args, sources, stems, Work(files, lambda image: None, act))
+
+
+def _stale(folder: Path, count: int) -> list[Path]:
+    """Mattes of an earlier run that found more objects."""
+    return [path for path in sorted(folder.glob("[0-9][0-9][0-9]_alpha.png")) if int(path.name[:3]) >= count]

@@ -1,0 +1,101 @@
+"""A batch in several processes, each with a model of its own."""
+
+import logging
+import logging.handlers
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for_any
+
+from zim_plugins.cli.images import Batch, ImagesArgs, Outcome, Work, report
+from zim_plugins.cli.runtime import start_logging
+from zim_plugins.errors import ZimError
+
+
+def run_in_processes(
+    args: ImagesArgs,
+    sources: Sequence[str],
+    stems: Sequence[str],
+    make_work: Callable[[], Work],
+    *,
+    jobs: int,
+    package: str,
+) -> int:
+    """`run_batch` in several processes: the same results, records in the same order.
+
+    Args:
+        args: the command's arguments.
+        sources: the pictures.
+        stems: the stems of their results.
+        make_work: tells each process what to do; it must be picklable.
+        jobs: processes.
+        package: whose messages are shown besides the core's.
+
+    Raises:
+        ZimError: a process ended early; results that were written stay.
+    """
+    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, nor threads that hold locks
+    workers = min(jobs, len(sources))
+    with ProcessPoolExecutor(workers, context, _start, (args, make_work, workers, package)) as pool:
+        try:
+            return report(args, pool.map(_work_on, sources, stems), len(sources))
+        except BrokenProcessPool as error:
+            raise ZimError(
+                "a worker process ended early, perhaps for want of memory: what is written stays; "
+                "run again with --no-overwrite and fewer --jobs"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Worker:
+    """What a worker process keeps from picture to picture."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.messages: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+
+    def told(self) -> tuple[logging.LogRecord, ...]:
+        return tuple(self.messages.get() for _ in range(self.messages.qsize()))
+
+
+_worker: list[_Worker] = []
+
+
+def _start(args: ImagesArgs, make_work: Callable[[], Work], workers: int, package: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an idle worker leaves it to its parent
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+    import torch
+
+    torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+    start_logging(package, debug=args.debug)
+    worker = _Worker(Batch(args, make_work()))
+    logging.getLogger().handlers[:] = [logging.handlers.QueueHandler(worker.messages)]
+    _worker.append(worker)
+
+
+def _work_on(source: str, stem: str) -> Outcome:
+    if not _worker:
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        outcome = _worker[0].batch.work_on(source, stem)
+    except KeyboardInterrupt:
+        _worker.clear()  # pictures that are already on their way here are not begun
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return Outcome(outcome.record, outcome.fault, _worker[0].told())
+
+
+def _die_with(sentinel: int) -> None:
+    """End this process when its parent is gone: a killed run leaves nobody behind."""
+    wait_for_any([sentinel])
+    os._exit(1)

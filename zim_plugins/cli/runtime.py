@@ -1,0 +1,75 @@
+"""What every command does alike: logs to stderr, faults as one line, exit codes."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from zim_plugins.errors import ZimError
+
+DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes."""
+EXPECTED_FAULTS = (ZimError, OSError, ValueError, RuntimeError, MemoryError)
+"""What bad files, bad arguments, full disks and full devices raise: told in one line. Anything else is a bug."""
+
+logger = logging.getLogger(__name__)
+
+
+class Misuse(ZimError):
+    """The command was called in a way that cannot work; nothing was done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandArgs:
+    """Options of every command."""
+
+    debug: bool = False
+    """Show the traceback of a fault."""
+
+
+Args = TypeVar("Args", bound=CommandArgs)
+
+
+def run(main: Callable[[Args], int], args: Args, *, package: str = "zim_plugins") -> int:
+    """Call a command's `main`, turn its faults into one line on stderr, and answer with the exit code.
+
+    Args:
+        main: the command.
+        args: its arguments.
+        package: whose messages are shown besides the core's.
+    """
+    start_logging(package, debug=args.debug)
+    try:
+        return main(args)
+    except KeyboardInterrupt:
+        logger.error("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our standard output went away, as `head` does; keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except EXPECTED_FAULTS as error:
+        if args.debug:
+            raise
+        logger.error("%s", one_line(error))
+        return MISUSED if isinstance(error, Misuse) else FAILED
+
+
+def start_logging(package: str = "zim_plugins", *, debug: bool = False) -> None:
+    """Send this project's messages, and others' warnings, to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in ("zim_plugins", package):
+        logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.INFO)
+    if not debug:  # of a damaged file we say one line ourselves
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message without its line breaks; its type where it has no message."""
+    return " ".join(str(error).split()) or type(error).__name__

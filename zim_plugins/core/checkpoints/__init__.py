@@ -1,0 +1,1 @@
+"""Checkpoints: their records, the cache they are fetched into, and this project's weight files."""

@@ -1,0 +1,162 @@
+"""load_predictor: a name, or a file, to a predictor that is ready for pictures."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from zim_plugins.core.backends.base import Backend
+from zim_plugins.core.checkpoints.records import CHECKPOINTS, find, require
+from zim_plugins.core.colour_refinement import ColourRefinement
+from zim_plugins.core.predictor import ImagePredictor, Zoom
+from zim_plugins.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+AUTO_ORDER = ("zim_vit_l", "zim_vit_b", "zim_tiny")
+"""What "auto" takes, best first; SAM is a baseline and never taken unasked."""
+SMALL_FRAME_PX = 1024
+"""Below this frame a model is one of the small ones, whose mattes are refined by default."""
+SMALL_MODEL_ZOOM = Zoom(margin=0.3, min_gain=4 / 3)
+"""Crop to 1.6 times the object and look again where that is below 3/4 of the image.
+
+Chosen on COCO objects kept apart."""
+Runtime = Literal["auto", "torch", "onnx"]
+Dtype = Literal["fp32", "bf16", "fp16"]
+Refine = Literal["auto", "colour", "none"]
+
+
+def load_predictor(
+    name: str | Path = "auto",
+    *,
+    runtime: Runtime = "auto",
+    device: str = "auto",
+    dtype: Dtype = "fp32",
+    zoom: bool | None = None,
+    refine: Refine = "auto",
+    compiled: bool = False,
+    graphed: Sequence[int] = (),
+    threads: int | None = None,
+) -> ImagePredictor:
+    """Build a predictor from a checkpoint on this machine; nothing is ever downloaded unasked.
+
+    Args:
+        name: a checkpoint's name (`zim models` lists them), a file (`.safetensors` of ours, SAM's `.pth`), a folder
+            with ZIM's ONNX pair, or "auto" for the best checkpoint that is present.
+        runtime: "onnx" and "torch" choose for the ONNX pair, which "torch" converts to a trainable module; our own
+            weights and SAM's are torch.
+        device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the best that is present.
+        dtype: what the network computes in.
+        zoom: look again at the crop of an object in pictures larger than the model's frame; None: yes for matting
+            models, no for SAM, which is a baseline.
+        refine: judge mattes anew by the picture's colours ("colour") or not ("none"); "auto" does for zim_tiny, which
+            gained by it on pictures kept apart for choosing, and for no other model.
+        compiled: use `torch.compile`; the first calls take minutes, later ones less time.
+        graphed: numbers of prompts whose decoding is recorded as a CUDA graph, (1,) for clicks; torch on CUDA only.
+        threads: of ONNX Runtime within one operation; None leaves the choice to it.
+
+    Raises:
+        CheckpointError: nothing usable is on this machine; the message holds the command that brings it.
+        ValueError: the name, the device or the combination of options makes no sense.
+        MissingExtra: the runtime is not installed.
+    """
+    name, path, kind = _resolve(name)
+    backend = _backend(name, path, kind, runtime, device, dtype, compiled, graphed, threads)
+    if zoom is None:
+        zoom = backend.activation == "sigmoid"
+    if refine not in ("auto", "colour", "none"):
+        raise ValueError(f"refine is auto, colour or none, got {refine!r}")
+    refined = refine == "colour" or (
+        refine == "auto" and kind == "zim_safetensors" and backend.frame_px < SMALL_FRAME_PX
+    )
+    rule = SMALL_MODEL_ZOOM if backend.frame_px < SMALL_FRAME_PX else Zoom()
+    return ImagePredictor(backend, zoom=rule if zoom else None, refinement=ColourRefinement() if refined else None)
+
+
+def resolve_device(device: str) -> str:
+    """The device meant by "auto": CUDA, Apple's GPU, or the CPU.
+
+    Raises:
+        ValueError: a device that torch does not see here.
+    """
+    import torch
+
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    kind = device.partition(":")[0]
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if kind not in present:
+        raise ValueError(f"the device is auto, cpu, cuda, cuda:<index> or mps, got {device!r}")
+    if not present[kind]:
+        raise ValueError(f"there is no {kind} device here (torch sees none): use --device cpu, or see `zim doctor`")
+    return device
+
+
+def _resolve(name: str | Path) -> tuple[str, Path, str]:
+    """Name, place and kind of the checkpoint that is meant."""
+    if name == "auto":
+        present = [n for n in AUTO_ORDER if find(n) is not None]
+        if not present:
+            require("zim_tiny")
+        name = present[0]
+        logger.info("model: %s, the best checkpoint on this machine (`zim models` lists the others)", name)
+    if str(name) in CHECKPOINTS:
+        return str(name), require(str(name)), CHECKPOINTS[str(name)].kind
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path.name, path, "zim_onnx"
+    if not path.exists():
+        raise CheckpointError(f"{name} is no checkpoint's name ({', '.join(CHECKPOINTS)}) and no file on this machine")
+    kinds = {".safetensors": "zim_safetensors", ".pth": "sam_pth", ".pt": "sam_pth"}
+    if path.suffix not in kinds:
+        raise CheckpointError(f"{path} is neither a .safetensors of this project, nor SAM's .pth, nor an ONNX folder")
+    return path.stem, path, kinds[path.suffix]
+
+
+def _backend(
+    name: str,
+    path: Path,
+    kind: str,
+    runtime: Runtime,
+    device: str,
+    dtype: Dtype,
+    compiled: bool,
+    graphed: Sequence[int],
+    threads: int | None,
+) -> Backend:
+    if kind == "zim_onnx":
+        if runtime == "torch":
+            from zim_plugins.core.backends.zim_onnx_torch import ZimOnnxTorchBackend
+
+            if dtype != "fp32" or compiled or graphed:
+                raise ValueError("converted ONNX weights run in fp32, uncompiled and ungraphed: drop these options")
+            return ZimOnnxTorchBackend(path, name=name, device=resolve_device(device))
+        from zim_plugins.core.backends.zim_onnx import ZimOnnxBackend
+
+        if dtype != "fp32" or compiled or graphed:
+            raise ValueError("ONNX weights run as they are, in fp32: drop --dtype, compiled and graphed")
+        return ZimOnnxBackend(path, name=name, device=device, threads=threads)
+    if runtime == "onnx":
+        raise ValueError(f"{name} is a torch checkpoint: `zim export --model {name} --to onnx` writes ONNX files of it")
+    if threads is not None:
+        raise ValueError("threads is a setting of ONNX Runtime; torch takes OMP_NUM_THREADS")
+    import torch
+
+    from zim_plugins.core.backends.zim_torch import ZimTorchBackend
+
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if dtype not in dtypes:
+        raise ValueError(f"the dtype is one of {', '.join(dtypes)}, got {dtype!r}")
+    if kind == "sam_pth":
+        from zim_plugins.core.backends.sam import load_sam
+
+        zim = load_sam(path)
+    else:
+        from zim_plugins.core.modeling.zim import load_weights
+
+        zim, _ = load_weights(path)
+    return ZimTorchBackend(
+        zim, name=name, device=resolve_device(device), dtype=dtypes[dtype], compiled=compiled, graphed=graphed
+    )

@@ -1,0 +1,1 @@
+"""Conversion of masks to mattes, over whole data sets."""

@@ -1,0 +1,262 @@
+"""One picture of a data set with its masks: `mattes/NAME.png` for each mask, 8-bit grey, of the picture's size.
+
+`done/STEM.json`, written last, says what was made from what; a picture without it is not done.
+"""
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from zim_plugins.data.conversion.shard_job import (
+    EVERYTHING,
+    MASKS_AT_ONCE,
+    Convert,
+    Matte,
+    Selection,
+    Tick,
+    file_sha256,
+    tight_crop,
+)
+from zim_plugins.data.faults import DataError, Fault, FaultLog
+from zim_plugins.data.readers.sa1b import Annotation
+from zim_plugins.data.sample import Sample, leftovers, whole_file
+from zim_plugins.errors import ImageError
+from zim_plugins.imaging.image import encode_png
+
+FORMAT = "zim-mattes/1"
+_NUMBERS = ("annotator", "region", "class", "instance", "annotation")
+COUNTED = ("images", "annotations", "mattes", "equal_to_mask", "empty_mattes")
+"""What is counted of a picture; `mattes` are those that differ from their mask, `equal_to_mask` the others."""
+
+
+@dataclass(frozen=True)
+class PictureJob:
+    """One picture with its masks to convert, and all that the result depends on."""
+
+    samples: tuple[Sample, ...]
+    """The masks, all of one picture."""
+    out: Path
+    """Folder of the results of all splits."""
+    part: str = ""
+    """Folder of this split within `out`; empty where the set has no splits."""
+    selection: Selection = EVERYTHING
+    copy_images: bool = False
+    """Whether the picture is copied to images/, as it is."""
+    converter: Mapping[str, Any] = field(default_factory=dict)
+    """What made the mattes: name, sha256 of the checkpoint, settings; as JSON holds them."""
+
+    @property
+    def image(self) -> Path:
+        """The picture."""
+        return self.samples[0].image
+
+    @property
+    def name(self) -> str:
+        """The picture's stem, below its split."""
+        return f"{self.part}/{self.image.stem}" if self.part else self.image.stem
+
+    @property
+    def folder(self) -> Path:
+        """Where the results of this split go."""
+        return self.out / self.part
+
+    @property
+    def record(self) -> Path:
+        """What says that the picture is done."""
+        return self.folder / "done" / f"{self.image.stem}.json"
+
+    @property
+    def copy(self) -> Path:
+        """Where the picture is copied to."""
+        return self.folder / "images" / self.image.name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What records and manifest say of how mattes were made."""
+        return {"selection": asdict(self.selection), "copy_images": self.copy_images, "png_compression": 6}
+
+    def matte(self, sample: Sample) -> Path:
+        """Where a mask's matte goes."""
+        return self.folder / "mattes" / f"{matte_name(sample)}.png"
+
+    def masks_sha256(self) -> str:
+        """Fingerprint of names and masks."""
+        lines = (f"{matte_name(s)} {s.mask.size} {s.mask.counts}\n" for s in self.samples if s.mask is not None)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def input_bytes(self) -> int:
+        """Size of the picture [bytes]."""
+        return self.image.stat().st_size
+
+    def is_done(self) -> bool:
+        """Whether all mattes of this picture are there, and nothing was wrong with it: else it is tried again.
+
+        Raises:
+            DataError: results are there that were made in another way: they are not overwritten.
+        """
+        if not self.record.is_file():
+            return False
+        record = read_record(self.record)
+        asked = {"converter": json.loads(json.dumps(dict(self.converter))), "settings": self.settings}
+        for what, value in asked.items():
+            if record[what] != value:
+                raise DataError(
+                    f"{self.record} was made with another {what} ({record[what]}, now {value}): "
+                    "choose another output folder, or delete it to make it anew"
+                )
+        return (
+            not record["faults"]
+            and record["picture"]["bytes"] == self.input_bytes()
+            and record["masks_sha256"] == self.masks_sha256()
+            and all(_has_size(self.folder / row["file"], row["bytes"]) for row in record["mattes"])
+            and (not self.copy_images or _has_size(self.copy, record["picture"]["bytes"]))
+        )
+
+    def convert(self, convert: Convert, tick: Tick | None = None) -> dict[str, Any]:
+        """Convert one picture; whatever an earlier, killed run left of it is cleared away.
+
+        Faults of the input are counted in the record and passed over.
+
+        Raises:
+            OSError: the disk refuses.
+            ValueError: the converter answers with other than one matte inside the picture for each mask.
+        """
+        self._clear()
+        faults, counts, left_out = FaultLog(keep=200), Counter[str](), Counter[str]()
+        counts["annotations"] = len(self.samples)
+        rows, selected = [], []
+        try:
+            rgb = self.samples[0].read_image()
+        except ImageError as error:
+            faults(Fault("unreadable picture", self.image.name, str(error)))
+        else:
+            selected = self.selection.select(list(self._annotations(rgb.shape[:2], faults)), left_out)
+            for annotation, alpha in _mattes(rgb, selected, convert, counts):
+                path, content = self.matte(self.samples[annotation.id]), encode_png(alpha)
+                with whole_file(path) as stream:
+                    stream.write(content)
+                name = path.relative_to(self.folder).as_posix()
+                rows.append({"file": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
+            counts["images"] = 1
+            if self.copy_images:
+                with whole_file(self.copy) as stream, self.image.open("rb") as source:
+                    shutil.copyfileobj(source, stream)
+        answer = {name: counts[name] for name in COUNTED}
+        answer |= {"left_out": dict(sorted(left_out.items())), "faults": dict(sorted(faults.counts.items()))}
+        picture = {"name": self.image.name, "bytes": self.input_bytes(), "sha256": file_sha256(self.image)}
+        record = {
+            "format": FORMAT,
+            "picture": picture,
+            "masks_sha256": self.masks_sha256(),
+            "converter": dict(self.converter),
+            "settings": self.settings,
+            "mattes": rows,
+            "counts": answer,
+            "faults": [str(fault).replace(f"{self.image.parent}/", "") for fault in faults.faults],
+        }
+        write_json(self.record, record)
+        if tick is not None:
+            tick(1, len(selected), picture["bytes"])
+        return answer
+
+    def _annotations(self, size: tuple[int, ...], faults: FaultLog) -> Iterator[Annotation]:
+        """The masks that fit the picture, numbered as `samples` are."""
+        for number, sample in enumerate(self.samples):
+            mask = sample.mask
+            if mask is None:
+                continue
+            where = f"{self.image.name}:{matte_name(sample)}"
+            try:
+                if mask.size != size:
+                    words = f"mask {mask.size[1]}x{mask.size[0]} px, picture {size[1]}x{size[0]} px"
+                    faults(Fault("size mismatch", where, words))
+                elif mask.area == 0:
+                    faults(Fault("empty mask", where, "it has no pixel"))
+                else:
+                    yield Annotation(number, mask, None, None, {})
+            except DataError as error:
+                faults(Fault("broken RLE", where, str(error)))
+
+    def _clear(self) -> None:
+        """Take away what the last run made of this picture, its record first."""
+        earlier = [self.matte(sample) for sample in self.samples]
+        if self.record.is_file():
+            earlier += [self.folder / row["file"] for row in read_record(self.record)["mattes"]]
+        copies = [self.copy] if self.copy_images else []
+        for path in (self.record, *dict.fromkeys(earlier), *copies):
+            for left in (path, *leftovers(path)):
+                left.unlink(missing_ok=True)
+
+
+def matte_name(sample: Sample) -> str:
+    """Stem of a mask's matte: that of the mask's file, else the picture's with the mask's numbers in the data set."""
+    if "mask" in sample.extra:
+        return Path(sample.extra["mask"]).stem
+    return "_".join([sample.image.stem, *(str(sample.extra[n]) for n in _NUMBERS if n in sample.extra)])
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a picture's record.
+
+    Raises:
+        DataError: it is no record.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["format"] != FORMAT:
+            raise DataError(f"{path} is of format {record['format']!r}, expected {FORMAT!r}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no record of a picture's mattes: {error}; delete it to make it anew") from error
+    return record
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON document, unless it stands there already."""
+    write_changed(path, json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+
+
+def write_changed(path: Path, content: bytes) -> None:
+    """Write a file, unless it stands there already."""
+    if not (path.is_file() and path.read_bytes() == content):
+        with whole_file(path) as stream:
+            stream.write(content)
+
+
+def _has_size(path: Path, size_bytes: int) -> bool:
+    return path.is_file() and path.stat().st_size == size_bytes
+
+
+def _mattes(
+    rgb: UInt8[np.ndarray, "h w 3"], selected: Sequence[Annotation], convert: Convert, counts: Counter[str]
+) -> Iterator[tuple[Annotation, UInt8[np.ndarray, "h w"]]]:
+    """The mattes of one picture, at its size."""
+    for first in range(0, len(selected), MASKS_AT_ONCE):
+        some = selected[first : first + MASKS_AT_ONCE]
+        masks = [annotation.mask.decode() for annotation in some]
+        mattes = convert(rgb, masks)
+        if len(mattes) != len(masks):
+            raise ValueError(f"the converter answered {len(masks)} masks with {len(mattes)} mattes")
+        for annotation, mask, matte in zip(some, masks, mattes, strict=True):
+            alpha = _full(matte, mask)
+            if not alpha.any():
+                counts["empty_mattes"] += 1
+                continue
+            equal = (np.abs(alpha.astype(np.int16) - 255 * mask.astype(np.int16)) <= 1).all()
+            counts["equal_to_mask" if equal else "mattes"] += 1
+            yield annotation, alpha
+
+
+def _full(matte: Matte, mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """A matte in 8 bits at the size of its picture."""
+    crop, x, y = tight_crop(matte, mask.shape)
+    alpha = np.zeros(mask.shape, dtype=np.uint8)
+    alpha[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+    return alpha

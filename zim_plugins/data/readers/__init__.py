@@ -1,0 +1,1 @@
+"""Readers of published layouts; a data set is added here."""

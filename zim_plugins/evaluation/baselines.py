@@ -1,0 +1,98 @@
+"""GrabCut as a Predictor: the classical floor that a learned model has to rise above."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from zim_plugins.core.prediction import Prediction
+from zim_plugins.core.prompt import Prompt
+from zim_plugins.errors import MissingExtra
+
+LONGEST_SIDE_PX, ITERATIONS = 640, 5
+SEED_SHARE = 0.01
+"""Radius of what a click marks, as a share of the longer side."""
+
+
+class GrabCut:
+    """OpenCV's GrabCut (Rother et al. 2004) at 640 px on the longest side, five iterations; hard masks.
+
+    A box starts it as its authors mean it. Clicks mark small disks as certain; without a box, that of the whole picture
+    is taken.
+
+    Args:
+        longest_side_px: larger pictures are cut at reduced size.
+
+    Raises:
+        MissingExtra: OpenCV is not installed.
+    """
+
+    name = "grabcut"
+
+    def __init__(self, longest_side_px: int = LONGEST_SIDE_PX) -> None:
+        self.longest_side_px = longest_side_px
+        try:
+            import cv2
+        except ImportError as error:
+            raise MissingExtra("OpenCV (opencv-python-headless)", "evaluate") from error
+        self._cv2 = cv2
+        self.version: str = cv2.__version__
+        self._size = (0, 0)
+        self._small: UInt8[np.ndarray, "h w 3"] | None = None
+
+    def set_image(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Take an RGB picture."""
+        cv2 = self._cv2
+        height, width = image.shape[:2]
+        self._size = (height, width)
+        scale = min(1.0, self.longest_side_px / max(height, width))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        self._small = np.ascontiguousarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA)[..., ::-1])
+
+    def predict(self, prompt: Prompt) -> Prediction:
+        """Cut out what one prompt points at; its coarse matte is not looked at."""
+        if self._small is None:
+            raise ValueError("no picture is set: call set_image(image) first")
+        prompt.check_inside(self._size)
+        cv2 = self._cv2
+        height, width = self._small.shape[:2]
+        scale = min(1.0, self.longest_side_px / max(self._size))
+        state = self._start(prompt, scale, (height, width))
+        cv2.setRNGSeed(0)
+        unused, models = (0, 0, 1, 1), (np.zeros((1, 65)), np.zeros((1, 65)))
+        try:
+            cv2.grabCut(self._small, state, unused, *models, ITERATIONS, cv2.GC_INIT_WITH_MASK)
+        except cv2.error as error:
+            raise ValueError(f"GrabCut cannot start from this prompt: {error.err}") from error
+        found = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+        alpha = cv2.resize(found, self._size[::-1], interpolation=cv2.INTER_NEAREST).astype(np.float32)
+        return Prediction(alphas=alpha[None], scores=np.ones(1, dtype=np.float32))
+
+    def predict_many(self, prompts: Sequence[Prompt]) -> list[Prediction]:
+        """Cut out what each prompt points at."""
+        return [self.predict(prompt) for prompt in prompts]
+
+    def _start(self, prompt: Prompt, scale: float, size: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
+        cv2 = self._cv2
+        state = np.full(size, cv2.GC_BGD, dtype=np.uint8)
+        x1, y1, x2, y2 = _whole_box(np.array([0, 0, *size[::-1]]) if prompt.box is None else prompt.box * scale, size)
+        state[y1:y2, x1:x2] = cv2.GC_PR_FGD
+        if (x2 - x1, y2 - y1) == (size[1], size[0]):  # something has to be background
+            state[[0, -1]] = state[:, [0, -1]] = cv2.GC_BGD
+        if prompt.points is not None and prompt.labels is not None:
+            ys, xs = np.ogrid[: size[0], : size[1]]
+            radius = max(2.0, SEED_SHARE * max(size))
+            for (x, y), label in zip(prompt.points * scale, prompt.labels, strict=True):
+                near = (xs + 0.5 - x) ** 2 + (ys + 0.5 - y) ** 2 <= radius**2
+                state[near] = cv2.GC_FGD if label == 1 else cv2.GC_BGD
+        return state
+
+
+def _whole_box(
+    box: Float[np.ndarray, " 4"] | Int[np.ndarray, " 4"], size: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """A box in whole pixels, inside the picture, at least one pixel large."""
+    height, width = size
+    x1, y1, x2, y2 = (int(v) for v in np.round(box))
+    x1, y1 = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
+    return x1, y1, max(x1 + 1, min(x2, width)), max(y1 + 1, min(y2, height))

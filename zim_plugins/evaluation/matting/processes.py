@@ -1,0 +1,91 @@
+"""One model in one process, or in several that divide the pictures among them."""
+
+import multiprocessing
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from multiprocessing.connection import wait as wait_for_any
+from typing import Any
+
+from zim_plugins.core.predictor import Predictor
+from zim_plugins.data.faults import DataError
+from zim_plugins.evaluation.matting.datasets import Picture
+from zim_plugins.evaluation.matting.run import Clock, Job, Tick, evaluate_pictures
+from zim_plugins.evaluation.models import ModelOptions, load_model
+
+MakePredictor = Callable[[int], Predictor]
+"""Builds the model in the process that uses it, from that worker's number (0, 1...); it must be picklable."""
+
+
+def model_maker(spec: str, options: ModelOptions, workers: int) -> MakePredictor:
+    """Builds a model for a worker process, which shares the machine's cores with the others."""
+    return partial(_make, spec, options, workers)
+
+
+def _make(spec: str, options: ModelOptions, workers: int, worker: int) -> Predictor:
+    if workers > 1:
+        import torch
+
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    return load_model(spec, options, worker=worker)
+
+
+def evaluate_model(
+    make_predictor: MakePredictor, pictures: Sequence[Picture], job: Job, *, workers: int = 1, tick: Tick | None = None
+) -> Clock:
+    """Ask one model about the pictures.
+
+    Raises:
+        DataError: a worker process ended early; what is done is kept.
+    """
+    if workers == 1 or len(pictures) < 2:
+        return evaluate_pictures(make_predictor(0), pictures, job, tick)
+    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, nor threads that hold locks
+    told: Any = context.Queue()
+    shares = [list(pictures[k::workers]) for k in range(min(workers, len(pictures)))]
+    processes = [
+        context.Process(target=_work, args=(make_predictor, share, job, number, told), daemon=True)
+        for number, share in enumerate(shares)
+    ]
+    for process in processes:
+        process.start()
+    total, through = Clock(), 0
+    try:
+        while through < len(processes):
+            try:
+                message = told.get(timeout=0.5)
+            except queue.Empty:
+                if any(p.exitcode not in (None, 0) for p in processes):
+                    raise DataError(
+                        "a worker process ended early, for want of memory or for want of its model: "
+                        "what is done is kept; run again, with fewer workers if need be"
+                    ) from None
+                continue
+            if isinstance(message, Clock):
+                total.pictures += message.pictures
+                total.model_s += message.model_s
+                total.wall_s += message.wall_s
+                through += 1
+            elif tick is not None:
+                tick()
+    finally:
+        for process in processes:
+            if through < len(processes):
+                process.terminate()
+            process.join()
+    return total
+
+
+def _work(make_predictor: MakePredictor, pictures: Sequence[Picture], job: Job, number: int, told: Any) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+    told.put(evaluate_pictures(make_predictor(number), pictures, job, partial(told.put, None)))
+
+
+def _die_with(sentinel: int) -> None:
+    """End this process when its parent is gone: a killed run leaves nobody behind."""
+    wait_for_any([sentinel])
+    os._exit(1)

@@ -1,0 +1,311 @@
+"""The run: pictures are read ahead of the model and scored behind it; the rows of each are one file."""
+
+import hashlib
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from zim_plugins.core.prediction import Prediction
+from zim_plugins.core.predictor import Predictor
+from zim_plugins.core.prompt import Prompt
+from zim_plugins.data.sample import Sample, whole_file
+from zim_plugins.errors import ImageError, UnsupportedPrompt, ZimError
+from zim_plugins.evaluation.matting.datasets import Picture, find_trimap
+from zim_plugins.evaluation.matting.scoring import draw_result, read_unknown, score_answer
+from zim_plugins.evaluation.models import ModelOptions, model_slug
+from zim_plugins.evaluation.prompting import PromptPlan, draw_prompt, prompt_from_json
+
+READ_AHEAD = 3
+"""Pictures read before the model asks for them."""
+PROMPTS_AT_ONCE = 16
+"""Prompts decoded together at most."""
+ROWS_FORMAT = 1
+
+Row = dict[str, Any]
+"""Of one object and one prompt: picture, object, subset, model, prompt, given, and its scores or a failure."""
+Tick = Callable[[], object]
+"""Called for each picture whose rows are written."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked of one model; the same for all its worker processes."""
+
+    model: str
+    """Its name in the results."""
+    model_sha256: str | None
+    out: Path
+    """Folder of the run."""
+    plan: PromptPlan
+    options: ModelOptions = ModelOptions()
+    profiles: tuple[str, ...] = ("zim",)
+    prompts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Saved prompts that are taken instead of drawn ones, by object and kind."""
+    trimaps: Path | None = None
+    """Folder of trimaps, for `dim_unknown`."""
+    pictures: bool = True
+    """Whether each result is drawn."""
+    scorers: int = 2
+    """Threads that score."""
+
+    def rows_file(self, picture: Picture) -> Path:
+        """Where the rows of a picture lie."""
+        return self.out / "rows" / model_slug(self.model) / f"{picture.slug}.json"
+
+    def result_picture(self, picture: Picture, number: int, kind: str) -> Path:
+        """Where the picture of one result lies."""
+        return self.out / "pictures" / model_slug(self.model) / f"{picture.slug}-{number}-{kind}.jpg"
+
+    def signature(self, picture: Picture) -> str:
+        """SHA-256 over all that the rows of a picture depend on."""
+        files = [(str(p.name), p.stat().st_size if p.is_file() else -1) for p in picture.files]
+        given = [self.prompts.get(key) for key in picture.object_keys]
+        how = [self.options.dtype, self.options.zoom, self.options.refine]
+        asked = [ROWS_FORMAT, self.model, self.model_sha256, how, asdict(self.plan), self.profiles, str(self.trimaps)]
+        asked += [self.pictures, picture.key, picture.object_keys, files, given]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@dataclass
+class Clock:
+    """Where the time of a run went."""
+
+    pictures: int = 0
+    model_s: float = 0.0
+    """Inside the model's calls [s]."""
+    wall_s: float = 0.0
+
+    @property
+    def share_outside(self) -> float:
+        """Share of the wall time that the model did not work."""
+        return 1 - self.model_s / self.wall_s if self.wall_s else 0.0
+
+
+@dataclass(eq=False)
+class _Asked:
+    """One object with one prompt, or the reason why it cannot be asked."""
+
+    row: Row
+    number: int
+    truth: Float32[np.ndarray, "h w"] | None = None
+    prompt: Prompt | None = None
+    answer: Prediction | None = None
+    sample: Sample | None = None
+
+
+@dataclass(eq=False)
+class _Loaded:
+    picture: Picture
+    rgb: UInt8[np.ndarray, "h w 3"] | None
+    asked: list[_Asked]
+
+
+class _Failed(ValueError):
+    """A row cannot be scored."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def finished_rows(job: Job, picture: Picture) -> list[Row] | None:
+    """The rows of a picture that an earlier run finished; None where there are none, or not for this job.
+
+    Rows that failed count as not finished: what was wrong may have been put right.
+    """
+    try:
+        record = json.loads(job.rows_file(picture).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if record.get("signature") != job.signature(picture) or any(row["failure"] for row in record["rows"]):
+        return None
+    return record["rows"]
+
+
+def read_rows(job: Job, picture: Picture) -> list[Row]:
+    """The rows of a picture as the run left them, failures included."""
+    return json.loads(job.rows_file(picture).read_text(encoding="utf-8"))["rows"]
+
+
+def evaluate_pictures(predictor: Predictor, pictures: Sequence[Picture], job: Job, tick: Tick | None = None) -> Clock:
+    """Ask one model about all objects of the pictures and write their rows.
+
+    Args:
+        predictor: the model.
+        pictures: what is not yet done.
+        job: what to ask.
+        tick: called for each picture whose rows are written.
+    """
+    clock, start = Clock(), time.perf_counter()
+    scoring: deque[Future[Picture]] = deque()
+    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(job.scorers, "score") as scorers:
+        try:
+            for loaded in _read_ahead(reader, pictures, job):
+                clock.model_s += _answer(predictor, loaded)
+                scoring.append(scorers.submit(_score, loaded, job))
+                while len(scoring) > 2 * job.scorers or (scoring and scoring[0].done()):
+                    _finish(scoring.popleft(), clock, tick)
+            while scoring:
+                _finish(scoring.popleft(), clock, tick)
+        finally:
+            for future in scoring:
+                future.cancel()
+    clock.wall_s = time.perf_counter() - start
+    return clock
+
+
+def _finish(future: "Future[Picture]", clock: Clock, tick: Tick | None) -> None:
+    future.result()
+    clock.pictures += 1
+    if tick is not None:
+        tick()
+
+
+def _read_ahead(reader: ThreadPoolExecutor, pictures: Sequence[Picture], job: Job) -> Iterator[_Loaded]:
+    waiting: deque[Future[_Loaded]] = deque()
+    for picture in pictures:
+        waiting.append(reader.submit(_load, picture, job))
+        if len(waiting) > READ_AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _load(picture: Picture, job: Job) -> _Loaded:
+    rgb, unreadable = None, None
+    try:
+        rgb = picture.samples[0].read_image()
+    except ImageError as error:
+        unreadable = _Failed("unreadable picture", str(error))
+    asked = []
+    for number, (sample, key) in enumerate(zip(picture.samples, picture.object_keys, strict=True)):
+        truth, failed = None, unreadable
+        if rgb is not None:
+            try:
+                truth = _read_truth(sample, (rgb.shape[0], rgb.shape[1]))
+            except _Failed as error:
+                failed = error
+        for kind in job.plan.kinds:
+            row: Row = {"picture": picture.key, "object": key, "subset": sample.subset, "model": job.model}
+            row |= {"prompt": kind, "given": None, "failure": None}
+            one = _Asked(row, number, truth, sample=sample)
+            if failed is not None or truth is None:
+                _note(one, failed or _Failed("unreadable picture", "no pixels"))
+            else:
+                _prompt(one, kind, key, sample, truth, job)
+            asked.append(one)
+    return _Loaded(picture, rgb, asked)
+
+
+def _read_truth(sample: Sample, size: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
+    try:
+        truth = sample.read_alpha()
+    except ZimError as error:
+        raise _Failed("unreadable matte", str(error)) from error
+    if truth.shape != size:
+        height, width = truth.shape
+        raise _Failed("size mismatch", f"the matte is {width}x{height} px, its picture {size[1]}x{size[0]} px")
+    if truth.max() < 1 / 255:
+        raise _Failed("empty matte", "it is 0 throughout")
+    return truth
+
+
+def _prompt(asked: _Asked, kind: str, key: str, sample: Sample, truth: Float32[np.ndarray, "h w"], job: Job) -> None:
+    try:
+        if job.prompts:
+            saved = job.prompts.get(key, {}).get(kind)
+            if saved is None:
+                raise _Failed("no saved prompt", f"the prompts given hold no {kind} for {key}")
+            prompt = prompt_from_json(saved)
+        else:
+            prompt = draw_prompt(job.plan, kind, key, sample, truth)
+        asked.row["given"] = prompt.to_json()
+    except _Failed as error:
+        _note(asked, error)
+        return
+    except ValueError as error:
+        _note(asked, _Failed("broken prompt", str(error)))
+        return
+    try:
+        prompt.check_inside((truth.shape[0], truth.shape[1]))
+    except ValueError as error:
+        _note(asked, _Failed("prompt outside the picture", str(error)))
+        return
+    asked.prompt = prompt
+
+
+def _answer(predictor: Predictor, loaded: _Loaded) -> float:
+    """Let the model answer; answers with the time that it took [s]."""
+    ready = [one for one in loaded.asked if one.prompt is not None]
+    if loaded.rgb is None or not ready:
+        return 0.0
+    start = time.perf_counter()
+    try:
+        predictor.set_image(loaded.rgb)
+    except (ZimError, ValueError, RuntimeError, MemoryError) as error:
+        for one in ready:
+            _note(one, _Failed("model failed", str(error)))
+        return time.perf_counter() - start
+    for first in range(0, len(ready), PROMPTS_AT_ONCE):
+        _answer_some(predictor, ready[first : first + PROMPTS_AT_ONCE])
+    return time.perf_counter() - start
+
+
+def _answer_some(predictor: Predictor, asked: list[_Asked]) -> None:
+    try:
+        answers = predictor.predict_many([one.prompt for one in asked if one.prompt is not None])
+        for one, answer in zip(asked, answers, strict=True):
+            one.answer = answer
+    except (ZimError, ValueError, RuntimeError, MemoryError) as error:
+        if len(asked) > 1:  # find out whose fault it was
+            for one in asked:
+                _answer_some(predictor, [one])
+        else:
+            kind = "unsupported prompt" if isinstance(error, UnsupportedPrompt) else "model failed"
+            _note(asked[0], _Failed(kind, str(error)))
+
+
+def _score(loaded: _Loaded, job: Job) -> Picture:
+    picture = loaded.picture
+    for one in loaded.asked:
+        if one.answer is not None and one.truth is not None and one.prompt is not None and loaded.rgb is not None:
+            alpha = one.answer.alpha
+            if alpha.shape != one.truth.shape:
+                _note(one, _Failed("answer of another size", f"{alpha.shape} for a picture of {one.truth.shape}"))
+                continue
+            try:
+                unknown = _unknown(job, one, (alpha.shape[0], alpha.shape[1]))
+            except (_Failed, ZimError, ValueError) as error:
+                _note(one, _Failed("unreadable trimap", str(error)))
+                continue
+            one.row |= score_answer(alpha, one.truth, job.profiles, unknown)
+            if job.pictures:
+                path = job.result_picture(picture, one.number, one.row["prompt"])
+                draw_result(path, loaded.rgb, one.truth, alpha, one.prompt)
+                one.row["drawn"] = path.relative_to(job.out).as_posix()
+    record = {"signature": job.signature(picture), "rows": [one.row for one in loaded.asked]}
+    with whole_file(job.rows_file(picture)) as stream:
+        stream.write(json.dumps(record, sort_keys=True).encode())
+    return picture
+
+
+def _unknown(job: Job, asked: _Asked, size: tuple[int, int]) -> Any:
+    if "dim_unknown" not in job.profiles or asked.sample is None:
+        return None
+    path = None if job.trimaps is None else find_trimap(job.trimaps, asked.sample)
+    if path is None:
+        raise _Failed("unreadable trimap", f"there is none in {job.trimaps}")
+    return read_unknown(path, size)
+
+
+def _note(asked: _Asked, failed: _Failed) -> None:
+    asked.prompt = None
+    asked.row["failure"] = {"kind": failed.kind, "message": " ".join(str(failed).split())}

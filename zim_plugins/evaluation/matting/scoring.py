@@ -1,0 +1,102 @@
+"""One object's scores as a row, and the picture that shows them."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+from zim_plugins.core.prompt import Prompt
+from zim_plugins.evaluation.metrics import (
+    MattingErrors,
+    boundary_iou,
+    dim_errors,
+    iou,
+    size_class,
+    zim_errors,
+)
+from zim_plugins.imaging.image import read_alpha, write_image
+
+PROFILES = ("zim", "dim", "dim_unknown")
+"""zim and dim: whole picture. dim_unknown: the classic errors over the unknown pixels of a trimap."""
+OVERLAPS = ("iou", "boundary_iou")
+HIGHER_IS_BETTER = frozenset(OVERLAPS)
+_ERRORS = tuple(field.name for field in dataclasses.fields(MattingErrors))
+_DIGITS = 9
+TILE_PX, TILE_GAP_PX = 180, 4
+"""Height of the tiles of a result's picture, and what lies between them."""
+
+
+def score_columns(profiles: Sequence[str]) -> list[str]:
+    """Names of all scores: `iou`, `boundary_iou`, then `PROFILE_ERROR`, so that no two definitions share a column."""
+    return [*OVERLAPS, *(f"{profile}_{error}" for profile in profiles for error in _ERRORS)]
+
+
+def score_answer(
+    alpha: Float32[np.ndarray, "h w"],
+    truth: Float32[np.ndarray, "h w"],
+    profiles: Sequence[str],
+    unknown: Bool[np.ndarray, "h w"] | None = None,
+) -> dict[str, Any]:
+    """All scores of one answer, with the object's size class; mattes are scored as floats, unrounded.
+
+    Args:
+        alpha: the answer, in [0, 1].
+        truth: the true matte.
+        profiles: of `PROFILES`.
+        unknown: the unknown pixels of a trimap, for `dim_unknown`.
+    """
+    mask, target = alpha > 0.5, truth > 0.5
+    scores: dict[str, float] = {"iou": iou(mask, target), "boundary_iou": boundary_iou(mask, target)}
+    for profile in profiles:
+        errors = zim_errors(alpha, truth) if profile == "zim" else None
+        if errors is None:
+            errors = dim_errors(alpha, truth, unknown if profile == "dim_unknown" else None)
+        scores |= {f"{profile}_{name}": value for name, value in dataclasses.asdict(errors).items()}
+    return {"size": size_class(truth)} | {name: float(f"{value:.{_DIGITS}g}") for name, value in scores.items()}
+
+
+def read_unknown(path: Path, size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+    """The pixels of a trimap that are neither 0 nor 1.
+
+    Raises:
+        ImageError: it cannot be read.
+        ValueError: it is of another size than (H, W), or has no unknown pixel.
+    """
+    trimap = read_alpha(path)
+    if trimap.shape != size:
+        raise ValueError(f"{path} is {trimap.shape}, its picture {size} (height, width)")
+    unknown = (trimap > 0) & (trimap < 1)
+    if not unknown.any():
+        raise ValueError(f"{path} has no unknown pixel")
+    return unknown
+
+
+def draw_result(
+    path: Path,
+    rgb: UInt8[np.ndarray, "h w 3"],
+    truth: Float32[np.ndarray, "h w"],
+    alpha: Float32[np.ndarray, "h w"],
+    prompt: Prompt,
+) -> None:
+    """Write the picture with its prompt, the truth, the answer and their difference, side by side."""
+    from PIL import Image, ImageDraw
+
+    height, width = truth.shape
+    scale = min(1.0, TILE_PX / height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    tiles = [Image.fromarray(rgb).resize(size, Image.Resampling.BOX)]
+    for matte in (truth, alpha, np.abs(alpha - truth)):
+        grey = Image.fromarray(np.rint(matte * 255).astype(np.uint8))
+        tiles.append(grey.resize(size, Image.Resampling.BOX).convert("RGB"))
+    draw = ImageDraw.Draw(tiles[0])
+    if prompt.box is not None:
+        draw.rectangle([float(v) * scale for v in prompt.box], outline=(255, 210, 0), width=2)
+    if prompt.points is not None and prompt.labels is not None:
+        for (x, y), label in zip(prompt.points * scale, prompt.labels, strict=True):
+            draw.ellipse((x - 4, y - 4, x + 4, y + 4), (40, 220, 80) if label == 1 else (240, 40, 40), (255, 255, 255))
+    gap = np.full((size[1], TILE_GAP_PX, 3), 255, dtype=np.uint8)
+    strip = [part for tile in tiles for part in (np.asarray(tile), gap)]
+    write_image(path, np.concatenate(strip[:-1], axis=1), quality=80)

@@ -1,0 +1,1 @@
+"""Reports: means with intervals, tables, one HTML page."""

@@ -1,0 +1,255 @@
+"""Files to upright pixels, before anything is decided about alpha and colour."""
+
+import importlib.util
+import io
+import struct
+import sys
+import threading
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import PIL.ExifTags
+import PIL.Image
+import PIL.ImageFile
+import PIL.ImageOps
+from jaxtyping import Float32, Shaped
+
+from zim_plugins.errors import ImageError
+from zim_plugins.imaging.sources import SAMPLE_PREFIX, SUFFIXES, sample_path
+
+MAX_PIXELS = 200_000_000
+"""Pictures above this many pixels are refused from their header, before anything of that size is allocated."""
+BROKEN_FILE = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError),
+    *(struct.error, zlib.error),
+)
+"""What decoders raise on damaged files: each was seen, from Pillow's or tifffile's, on files damaged at random."""
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_BITS_PER_SAMPLE, _PLANAR_CONFIGURATION, _PLANES, _ICC_PROFILE = 258, 284, 2, 34675
+_DESCRIPTIVE_TAGS = {270, 271, 272, 305, 306, 315, 33432, 34665, 34853}
+"""Tags of a TIFF that tell of the picture, not of its layout in the file: description to copyright, EXIF and GPS."""
+_opening = threading.Lock()
+_Stream = io.BufferedReader | io.BytesIO
+
+
+@runtime_checkable
+class ByteStream(Protocol):
+    """An open binary file, pipe or buffer."""
+
+    def read(self) -> bytes:
+        """All bytes that are left."""
+        ...
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What travels with the pixels."""
+
+    icc_profile: bytes | None = None
+    exif: bytes | None = None
+    """Without an orientation: the pixels are upright."""
+    dpi: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Upright pixels as the file holds them."""
+
+    pixels: PIL.Image.Image | Shaped[np.ndarray, "h w c"]
+    """An array of 1 to 4 channels, of the file's own type, where Pillow has no 8-bit mode for the file."""
+    source_mode: str
+    """In Pillow's words (`RGB`, `I;16`, `CMYK`...) or tifffile's (`float32x3`)."""
+    file_format: str
+    """In Pillow's words."""
+    metadata: Metadata
+    notes: tuple[str, ...]
+    low_bytes: PIL.Image.Image | None = None
+    """The lower bytes of 16-bit colours whose upper bytes are `pixels`."""
+
+
+def decode(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS, deep: bool = False) -> Decoded:
+    """Open, check and decode; every fault leaves as an ImageError that names the file.
+
+    Args:
+        source: a path, `sample:NAME`, or an open binary stream.
+        max_pixels: refuse larger pictures from their header [px].
+        deep: keep all bits of 16-bit colours, which Pillow reduces to 8.
+    """
+    if isinstance(source, str | Path):
+        name = str(source)
+        path = sample_path(name) if name.startswith(SAMPLE_PREFIX) else Path(source)
+        if path.is_dir():
+            raise ImageError(f"{name} is a folder, not a picture")
+        try:
+            with path.open("rb") as stream:
+                return _decode_stream(stream, name, max_pixels, deep)
+        except FileNotFoundError:
+            raise ImageError(f"{name} does not exist") from None
+        except OSError as error:
+            raise ImageError(f"cannot read {name}: {error.strerror or error}") from error
+    content = source.read()
+    return _decode_stream(io.BytesIO(content), "the picture on standard input", max_pixels, deep)
+
+
+def _decode_stream(stream: _Stream, name: str, max_pixels: int, deep: bool) -> Decoded:
+    head = stream.read(4)
+    stream.seek(0)
+    if not head:
+        raise ImageError(f"{name} is empty (0 bytes)")
+    too_large = f"{name} is too large: more than {max_pixels / 1e6:g} megapixels; reduce it first"
+    try:
+        with _opening:  # Pillow's limit is one for the whole process: raised to ours while a header is read.
+            pillow_limit = PIL.Image.MAX_IMAGE_PIXELS
+            PIL.Image.MAX_IMAGE_PIXELS = max(max_pixels, pillow_limit or max_pixels)
+            try:
+                picture = PIL.Image.open(stream)
+            finally:
+                PIL.Image.MAX_IMAGE_PIXELS = pillow_limit
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
+        raise ImageError(too_large) from None
+    except PIL.UnidentifiedImageError:
+        if head in _TIFF_MAGIC:
+            return _decode_tiff(stream, name, max_pixels)
+        known = ", ".join(s[1:] for s in SUFFIXES)
+        raise ImageError(f"{name} is not a picture, or of a format that is not read here (read: {known})") from None
+    except BROKEN_FILE as error:
+        raise ImageError(f"{name} is damaged: {error}") from error
+    if picture.width * picture.height > max_pixels:
+        raise ImageError(f"{too_large} ({picture.width}x{picture.height})")
+    if picture.width < 1 or picture.height < 1:
+        raise ImageError(f"{name} has no pixels ({picture.width}x{picture.height})")
+    notes = _note_frames(picture)
+    source_mode, file_format, low_bytes = picture.mode, str(picture.format), None
+    try:
+        if _has_deep_planes(picture):
+            return _decode_tiff(stream, name, max_pixels)  # Pillow takes them for 8 bits
+        if picture.mode[0] != "I" and ";16" in str(picture.tile):
+            if deep:
+                low_bytes = _open_low_bytes(stream)
+                low_bytes.load()
+            else:
+                notes.append("16 bits per channel reduced to 8")
+        picture.load()
+    except BROKEN_FILE as error:
+        raise ImageError(f"{name} is truncated or damaged: {error}") from error
+    metadata = Metadata()
+    try:
+        for each in (picture, low_bytes):
+            if each is not None:
+                PIL.ImageOps.exif_transpose(each, in_place=True)
+        metadata = _read_metadata(picture)
+    except BROKEN_FILE:
+        notes.append("unreadable EXIF data ignored: the picture may be turned")
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        return Decoded(np.asarray(picture)[..., None], source_mode, file_format, metadata, tuple(notes))
+    return Decoded(picture, source_mode, file_format, metadata, tuple(notes), low_bytes)
+
+
+def _has_deep_planes(picture: PIL.Image.Image) -> bool:
+    """Tell whether a TIFF keeps 16-bit channels one after the other."""
+    tags = getattr(picture, "tag_v2", {})
+    return tags.get(_PLANAR_CONFIGURATION) == _PLANES and 16 in tags.get(_BITS_PER_SAMPLE, ())
+
+
+def _open_low_bytes(stream: _Stream) -> PIL.Image.Image:
+    """The picture once more, decoded to the lower byte of each 16-bit value: the upper one of the other byte order."""
+    stream.seek(0)
+    picture = PIL.Image.open(stream)
+    if not isinstance(picture, PIL.ImageFile.ImageFile):
+        raise ValueError("its 16-bit values cannot be read")
+    other = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+    tiles = []
+    for tile in picture.tile:
+        arguments = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        raw_mode = str(arguments[0])
+        swapped = (raw_mode[:-1] + other[raw_mode[-1]], *arguments[1:])
+        tiles.append(tile._replace(args=swapped if isinstance(tile.args, tuple) else swapped[0]))
+    picture.tile = tiles
+    return picture
+
+
+def _read_metadata(upright: PIL.Image.Image) -> Metadata:
+    """Profile, EXIF data and resolution of a picture whose orientation has been applied, and dropped from its EXIF."""
+    dpi, content = upright.info.get("dpi"), upright.info.get("exif")
+    if upright.format == "TIFF":  # whose tags describe the file's own layout too
+        exif = upright.getexif()
+        for tag in set(exif) - _DESCRIPTIVE_TAGS:
+            del exif[tag]
+        content = exif.tobytes() if len(exif) else None
+    return Metadata(
+        icc_profile=upright.info.get("icc_profile") or None,
+        exif=content or None,
+        dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None,
+    )
+
+
+def _note_frames(picture: PIL.Image.Image) -> list[str]:
+    """Say that only the first of several frames or pages is used; the second view of a phone's MPO is no frame."""
+    if picture.format == "MPO":
+        return []
+    try:
+        frames = int(getattr(picture, "n_frames", 1))
+    except BROKEN_FILE:
+        return ["later frames are damaged: the first is used"]
+    kind = "several pages" if picture.format == "TIFF" else "animated"
+    return [f"{kind}: the first of {frames} is used"] if frames > 1 else []
+
+
+def _decode_tiff(stream: _Stream, name: str, max_pixels: int) -> Decoded:
+    """Kinds of TIFF that Pillow does not know: floating-point RGB and the like."""
+    if importlib.util.find_spec("tifffile") is None:
+        raise ImageError(f"{name} is a TIFF that needs tifffile: pip install tifffile, or save it with 8 or 16 bits")
+    import tifffile
+
+    notes: list[str] = []
+    try:
+        stream.seek(0)
+        with tifffile.TiffFile(stream) as tiff:
+            page = tiff.pages.first
+            width, height, samples = page.imagewidth, page.imagelength, page.samplesperpixel
+            if not all(isinstance(value, int) and value > 0 for value in (width, height, samples)):
+                raise ImageError(f"{name} is damaged: its header names no size")
+            if samples > 4:
+                raise ImageError(f"{name} has {samples} channels, a picture has 1 to 4")
+            if width * height > max_pixels:
+                raise ImageError(f"{name} is too large: more than {max_pixels / 1e6:g} megapixels ({width}x{height})")
+            if page.axes not in ("YX", "YXS", "SYX"):
+                raise ImageError(f"{name} is a TIFF of axes {page.axes}, not a picture")
+            values = page.asarray()
+            icc_profile = page.tags.valueof(_ICC_PROFILE)
+            if page.axes == "SYX":
+                values = np.moveaxis(values, 0, -1)
+            if len(tiff.pages) > 1:
+                notes.append(f"several pages: the first of {len(tiff.pages)} is used")
+    except ImageError:
+        raise
+    except (tifffile.TiffFileError, *BROKEN_FILE) as error:
+        raise ImageError(f"{name} is truncated, damaged or of an unknown kind of TIFF: {error}") from error
+    if values.shape[:2] != (height, width):
+        raise ImageError(f"{name} is damaged: {values.shape} where {height}x{width} pixels are promised")
+    values = values.reshape(height, width, -1)
+    source_mode = f"{values.dtype.name}x{values.shape[2]}"
+    metadata = Metadata(icc_profile=bytes(icc_profile) if icc_profile else None)
+    return Decoded(values, source_mode, "TIFF", metadata, tuple(notes))
+
+
+def to_unit_range(values: Shaped[np.ndarray, "h w c"], name: str, notes: list[str]) -> Float32[np.ndarray, "h w c"]:
+    """Scale integers by their range; clip floating-point values to [0, 1]."""
+    if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
+        return (values / np.float32(np.iinfo(values.dtype).max)).astype(np.float32)
+    if values.dtype.kind in "iu":
+        # Pillow's 32-bit mode also carries what a file stored with 16 bits.
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError(f"{name} holds {values.dtype.name} values without a defined range: save it with 16 bits")
+        return (values / np.float32(65535)).astype(np.float32)
+    if values.dtype.kind != "f":
+        raise ImageError(f"{name} holds {values.dtype.name} values, which are no picture")
+    finite = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=1.0, neginf=0.0)
+    if (finite > 1).mean() > 0.5:
+        raise ImageError(f"{name} holds floating-point values up to {finite.max():g}: scale them to 0..1 first")
+    if finite.min() < 0 or finite.max() > 1 or not np.isfinite(values).all():
+        notes.append("floating-point values clipped to 0..1")
+    return np.clip(finite, 0.0, 1.0)

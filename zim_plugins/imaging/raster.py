@@ -1,0 +1,227 @@
+"""A picture in its own mode, depth, profile and EXIF data, for tools that change a part of it and nothing else."""
+
+import dataclasses
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import PIL.Image
+from jaxtyping import Bool, Float32, Shaped, UInt8, UInt16
+
+from zim_plugins.errors import ImageError
+from zim_plugins.imaging.decode import MAX_PIXELS, ByteStream, Decoded, Metadata, decode
+from zim_plugins.imaging.image import Image, has_alpha, name_of, to_srgb, write_whole
+from zim_plugins.imaging.png16 import Sink, write_png
+
+Mode = Literal["L", "LA", "RGB", "RGBA", "CMYK"]
+Colours = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+_CHANNELS: dict[int, Mode] = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_COMPRESS_LEVEL = 1
+"""Of 8-bit PNG files: 48 megapixels are written within seconds, and are a tenth larger than at Pillow's default."""
+
+
+@dataclass(frozen=True, eq=False)
+class Raster:
+    """Channels as a file holds them, with what travels along."""
+
+    pixels: Shaped[np.ndarray, "h w c"]
+    """Upright; uint8, uint16 or float32. Colours, where there are three, are the file's own RGB, not sRGB."""
+    mode: Mode
+    """What the channels are."""
+    metadata: Metadata = Metadata()
+    """Profile, EXIF data, resolution."""
+
+    @property
+    def suffix(self) -> str:
+        """.png where PNG can hold these pixels, else .tif."""
+        return ".tif" if self.mode == "CMYK" or self.pixels.dtype.kind == "f" else ".png"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Original(Image):
+    """A picture as the models want it (`rgb`), and as the file holds it."""
+
+    raster: Raster
+
+    def colours(self) -> Colours:
+        """RGB in the file's own colour space and depth; grey three times, float in 16 bits, CMYK as 8-bit sRGB."""
+        if self.raster.mode == "CMYK":
+            return self.rgb
+        channels = self.raster.pixels[..., : self._colour_channels()]
+        if channels.dtype.kind == "f":
+            channels = (np.nan_to_num(channels, nan=0.0).clip(0, 1) * 65535 + 0.5).astype(np.uint16)
+        return np.broadcast_to(channels, (*channels.shape[:2], 3))
+
+    def opacity(self) -> Float32[np.ndarray, "h w"] | None:
+        """The file's own alpha channel in [0, 1]; None where it has none."""
+        if self.raster.mode not in ("LA", "RGBA"):
+            return None
+        alpha = self.raster.pixels[..., -1]
+        return alpha.astype(np.float32) / np.float32(1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max)
+
+    def repainted(self, colours: Colours, where: Bool[np.ndarray, "h w"]) -> Raster:
+        """The file's picture with other colours where `where` is True; all else, and its opacity, stays as it is.
+
+        Args:
+            colours: as `colours` gives them.
+            where: True takes the new colour.
+        """
+        rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+        pixels = self.raster.pixels.copy()
+        if len(rows):
+            window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+            inside, new = where[window], self._own_channels(colours[window])
+            pixels[window][inside, : new.shape[2]] = new[inside]
+        return dataclasses.replace(self.raster, pixels=pixels)
+
+    def in_rgb(self) -> tuple[Colours, Metadata]:
+        """Colours for a result that needs RGB whatever the file is, and what may travel with them.
+
+        As `colours`, in the file's own space, but for CMYK and for grey with a profile: these are sRGB of 8 bits.
+        """
+        if self.raster.mode in ("RGB", "RGBA") or self.raster.metadata.icc_profile is None:
+            return self.colours(), self.raster.metadata
+        return self.rgb, dataclasses.replace(self.raster.metadata, icc_profile=None)
+
+    def from_srgb(self, rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+        """Take sRGB colours into the space of `in_rgb`."""
+        if self.raster.mode not in ("RGB", "RGBA") or self.raster.metadata.icc_profile is None:
+            return rgb
+        return _by_profile(rgb, self.raster.metadata.icc_profile, "RGB")
+
+    def _colour_channels(self) -> int:
+        return 3 if self.raster.mode in ("RGB", "RGBA") else 1
+
+    def _own_channels(self, colours: np.ndarray) -> np.ndarray:
+        """Colours (h w 3) as this picture's channels without opacity."""
+        if self.raster.mode == "CMYK":
+            return _by_profile(colours, self.raster.metadata.icc_profile, "CMYK")
+        if self._colour_channels() == 1:
+            colours = (colours.sum(axis=2, keepdims=True, dtype=np.uint32) + 1) // 3
+        if self.raster.pixels.dtype.kind == "f":
+            return (colours / np.float32(65535)).astype(np.float32)
+        return colours.astype(self.raster.pixels.dtype)
+
+
+def read_original(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS) -> Original:
+    """Read a picture with its own pixels.
+
+    What no tool could repaint in place is turned into what it stands for, and `notes` says so: a palette and 1-bit
+    pixels into RGB(A) and grey, a transparent colour into an alpha channel, LAB and the like into RGB.
+
+    Raises:
+        ImageError: as `read_image`.
+    """
+    decoded, name = decode(source, max_pixels=max_pixels, deep=True), name_of(source)
+    notes = list(decoded.notes)
+    pixels, mode = _own_pixels(decoded, notes)
+    plain = mode == "RGB" and pixels.dtype == np.uint8 and decoded.metadata.icc_profile is None
+    rgb = pixels if plain else to_srgb(decoded, name, [])  # its notes tell what only the models see
+    return Original(
+        rgb=rgb,
+        name=name,
+        source_mode=decoded.source_mode,
+        notes=tuple(notes),
+        raster=Raster(pixels, mode, decoded.metadata),
+    )
+
+
+def write_raster(path: str | Path | Sink, picture: Raster) -> None:
+    """Write pixels as they are, with profile, EXIF data and resolution; a file is written whole or not at all.
+
+    Args:
+        path: a file whose suffix is the picture's own, or an open binary stream.
+        picture: what to write.
+
+    Raises:
+        ImageError: the suffix is another one, or the disk refuses.
+    """
+    if not isinstance(path, str | Path):
+        _write(path, picture)
+        return
+    path = Path(path)
+    if path.suffix.lower() != picture.suffix:
+        raise ImageError(f"cannot write {path}: pixels of mode {picture.mode} are written as {picture.suffix}")
+    write_whole(path, lambda stream: _write(stream, picture))
+
+
+def _write(stream: Sink, picture: Raster) -> None:
+    about = picture.metadata
+    options = {"icc_profile": about.icc_profile, "exif": about.exif, "dpi": about.dpi}
+    options = {key: value for key, value in options.items() if value is not None}
+    if picture.pixels.dtype.kind == "f":
+        _write_float_tiff(stream, picture)
+    elif picture.mode == "CMYK":
+        # Uncompressed: with a compressor, Pillow loses EXIF data.
+        PIL.Image.fromarray(picture.pixels, mode="CMYK").save(stream, "TIFF", **options)
+    elif picture.pixels.dtype == np.uint16:
+        write_png(stream, picture.pixels, icc_profile=about.icc_profile, exif=about.exif, dpi=about.dpi)
+    else:
+        PIL.Image.fromarray(picture.pixels.squeeze(2) if picture.mode == "L" else picture.pixels).save(
+            stream, "PNG", compress_level=_COMPRESS_LEVEL, **options
+        )
+
+
+def _write_float_tiff(stream: Sink, picture: Raster) -> None:
+    import tifffile
+
+    profile, alpha = picture.metadata.icc_profile, picture.mode in ("LA", "RGBA")
+    tifffile.imwrite(
+        stream,
+        picture.pixels.squeeze(2) if picture.mode == "L" else picture.pixels,
+        photometric="rgb" if picture.mode in ("RGB", "RGBA") else "minisblack",
+        planarconfig=None if picture.mode == "L" else "contig",
+        extrasamples=["unassalpha"] if alpha else None,
+        iccprofile=profile,
+        metadata=None,
+    )
+
+
+def _own_pixels(decoded: Decoded, notes: list[str]) -> tuple[np.ndarray, Mode]:
+    """Channels last; 8-bit, 16-bit or float."""
+    picture = decoded.pixels
+    if isinstance(picture, np.ndarray):
+        if picture.dtype.kind in "iu" and picture.dtype != np.uint8:
+            picture = picture.astype(np.uint16)  # Pillow's 32-bit mode carries 16 bits
+        elif picture.dtype.kind == "f":
+            picture = picture.astype(np.float32)
+        return np.ascontiguousarray(picture), _CHANNELS[picture.shape[2]]
+    mode = _kept_mode(picture)
+    if mode != picture.mode:
+        notes.append(f"{_DESCRIBED.get(picture.mode, picture.mode)} written as {mode}: a fill has colours of its own")
+        picture = picture.convert(mode)
+    pixels = np.asarray(picture)
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if decoded.low_bytes is not None:
+        low = np.asarray(decoded.low_bytes)
+        pixels = pixels.astype(np.uint16) << 8 | (low[..., None] if low.ndim == 2 else low)
+    return pixels, mode
+
+
+_DESCRIBED = {"P": "a palette", "PA": "a palette", "1": "1-bit pixels"}
+
+
+def _kept_mode(picture: PIL.Image.Image) -> Mode:
+    """The mode that the picture can be repainted in."""
+    if picture.mode in ("L", "LA", "1", "La"):
+        return "LA" if has_alpha(picture) else "L"
+    if has_alpha(picture):
+        return "RGBA"
+    return "CMYK" if picture.mode == "CMYK" else "RGB"
+
+
+def _by_profile(colours: UInt8[np.ndarray, "h w 3"], icc_profile: bytes | None, mode: str) -> np.ndarray:
+    """Convert sRGB by a profile; where none can be used, by the rule that `read_image` then reads by."""
+    picture = PIL.Image.fromarray(np.ascontiguousarray(colours))
+    converted = None
+    if icc_profile is not None:
+        from PIL import ImageCms
+
+        try:
+            profile = ImageCms.ImageCmsProfile(BytesIO(icc_profile))
+            converted = ImageCms.profileToProfile(picture, ImageCms.createProfile("sRGB"), profile, outputMode=mode)
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            converted = None
+    return np.asarray(converted if converted is not None else picture.convert(mode))

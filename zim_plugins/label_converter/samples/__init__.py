@@ -1,0 +1,1 @@
+"""Training samples of the label converter."""

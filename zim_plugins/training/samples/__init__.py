@@ -1,0 +1,1 @@
+"""Training samples: photographs, composites, prompts, and the batches made of them."""

@@ -1,0 +1,70 @@
+"""Samples: scenes with prompts, in the arrays a step needs; the n-th sample of a seed is always the same."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from zim_plugins.training.distributed import WHOLE, Share
+from zim_plugins.training.samples.batches import Batch, batch_of
+from zim_plugins.training.samples.compositing import SceneMix, make_scene
+from zim_plugins.training.samples.library import Library
+from zim_plugins.training.samples.prompts import PromptSampling, sample_prompt
+
+
+@dataclass(frozen=True, eq=False)
+class SampleSource:
+    """Batches by number: `batch(step)` depends on nothing but the settings and the step, so resuming is exact."""
+
+    library: Library
+    frame_px: int
+    batch_size: int
+    prompts_per_image: int = 2
+    seed: int = 0
+    mix: SceneMix = SceneMix()
+    sampling: PromptSampling = PromptSampling()
+    share: Share = WHOLE
+
+    def batch(self, step: int) -> Batch:
+        """This process's rows of the batch of one step."""
+        asked = []
+        rows = range(self.batch_size)[self.share.rows(self.batch_size)]
+        for i in rows:
+            rng = np.random.default_rng((self.seed, step, i))
+            scene = make_scene(self.library, self.frame_px, self.mix, rng)
+            how = self.sampling if scene.whole else replace(self.sampling, box_share=1.0)
+            alphas = [scene.alphas[k % len(scene.alphas)] for k in range(self.prompts_per_image)]
+            asked.append((scene, [sample_prompt(alpha, rng, how) for alpha in alphas]))
+        return batch_of(asked, self.frame_px, self.sampling.max_tokens, rows)
+
+    def batches(self, start: int, stop: int, ahead: int = 3) -> Iterator[Batch]:
+        """Batches of steps `start` to `stop`, made by a thread that works ahead."""
+        made: queue.Queue[Batch | BaseException] = queue.Queue(ahead)
+        stopped = threading.Event()
+
+        def work() -> None:
+            try:
+                for step in range(start, stop):
+                    if stopped.is_set():
+                        return
+                    made.put(self.batch(step))
+            except BaseException as error:
+                made.put(error)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            for _ in range(start, stop):
+                item = made.get()
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            stopped.set()
+            while thread.is_alive():
+                try:
+                    made.get(timeout=0.05)
+                except queue.Empty:
+                    continue
