@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
 from tyro.conf import Positional, arg
 
+from zim_plugins.cli.options import parse_arguments
 from zim_plugins.cli.runtime import DONE, FAILED, CommandArgs, Misuse, one_line, run
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Args(CommandArgs):
     """Checkpoints by name (see `zim models`) or path; box (the box filled) and grabcut are baselines."""
     prompts: Annotated[str, arg(metavar="NAME,...")] = "point,box"
     """point, box, modes, mode1 to mode5, clicks."""
-    out: Annotated[str, arg(metavar="DIR")] = "medseg"
+    out: Annotated[str, arg(metavar="DIR", aliases=["-o"])] = "medseg"
     """Folder for the results."""
     resume: bool = False
     """Go on with the run that --out holds."""
@@ -304,11 +304,10 @@ def check(args: CheckArgs) -> int:
 
 def entrypoint() -> None:
     """Run `zim-medseg`."""
-    config = (tyro.conf.FlagCreatePairsOff,)
     if sys.argv[1:2] == ["check"]:
-        arguments = tyro.cli(CheckArgs, prog="zim-medseg check", args=sys.argv[2:], config=config)
+        arguments = parse_arguments(CheckArgs, sys.argv[2:], prog="zim-medseg check")
         raise SystemExit(run(check, arguments, package="medical"))
-    raise SystemExit(run(main, tyro.cli(Args, prog="zim-medseg", config=config), package="medical"))
+    raise SystemExit(run(main, parse_arguments(Args, prog="zim-medseg"), package="medical"))
 
 
 def _parse_spacing(text: str | None) -> tuple[float, float] | None:

@@ -79,6 +79,25 @@ class TestMatte:
         assert overlay[50, 60, 2] > photo[50, 60, 2] + 50  # the object, tinted blue
         assert overlay[75, 100].sum() < photo[75, 100].sum()  # the background, dimmed
 
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["--box", "20,20,60,60", "--box", "70,20,110,60"],
+            ["--box=20,20,60,60", "--also", "70,20,110,60"],
+            ["--box", "16.66667%,25%,50%,75%", "--box", "70,20,110,60"],
+            ["--point", "40,40", "--also", "90,40"],
+        ],
+    )
+    def test_each_box_is_an_object(self, loaded, photo, capsys, arguments):
+        assert main(["matte", "ball.png", *arguments, "--json"]) == 0
+        alpha = PIL.Image.open("outputs/ball_alpha.png")
+        assert [alpha.getpixel(at) for at in ((40, 40), (90, 40), (65, 75))] == [255, 255, 0]
+        assert len(json.loads(capsys.readouterr().out)["prompt"]["objects"]) == 2
+
+    def test_shares_of_the_image(self, loaded, photo, capsys):
+        assert main(["matte", "ball.png", "--point", "50%,50%", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["prompt"] == {"points": [[60.0, 40.0, 1]]}
+
     def test_json_on_stdout_logs_on_stderr(self, loaded, photo, capsys):
         PIL.Image.fromarray(photo).convert("RGBA").save(
             "moving.gif", save_all=True, append_images=[PIL.Image.new("RGB", (120, 80))]
@@ -170,6 +189,10 @@ class TestMatte:
             (["ball.png", "other.png", "--point", "1,1", "--out", "-"], "one picture"),
             (["ball.png", "--point", "1,1", "--out", "ball.png"], "is a file"),
             (["ball.png", "--pint", "1,1"], "Unrecognized"),
+            (["ball.png", "--box", "1,1,9,9", "--box", "5,5,20,20", "--point", "3,3"], "--also"),
+            (["ball.png", "--point", "1,1", "--model", "a", "--model=b"], "--model is given twice"),
+            (["ball.png", "--point", "1,1", "-o", "a", "--out", "b"], "--out is given twice"),
+            (["ball.png", "--point", "120%,1"], "outside the picture"),
         ],
     )
     def test_misuse(self, loaded, photo, capsys, arguments, reason):
@@ -331,6 +354,33 @@ class TestDoctor:
         monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: ["numpy>=999"])
         assert [need.is_met for need in doctor.needs()] == [False]
         assert "pip install --upgrade zim-plugins" in doctor._remedies(doctor.needs())[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["mate", "ball.png"], "did you mean matte?"),
+        (["xyzzy"], "Commands are matte, everything"),
+        (["data", "check", "folder", "--dataset", "a", "--dataset", "b"], "--dataset is given twice"),
+        (["train", "zim", "--freeze", "a", "--freeze", "b"], "--freeze is given twice"),
+        (["evaluate", "--data", "a", "--no-zoom", "--data=b"], "--data is given twice"),
+    ],
+)
+def test_a_command_line_that_says_two_things(arguments, reason, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_version(capsys):
+    from zim_plugins import __version__
+
+    for arguments in (["--version"], ["matte", "--version"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 0
+        assert capsys.readouterr().out == f"zim-plugins {__version__}\n"
 
 
 def test_no_command(capsys):

@@ -2,8 +2,7 @@
 
 import sys
 
-import tyro
-
+from zim_plugins.cli.options import parse_arguments
 from zim_plugins.cli.runtime import run
 
 from .arguments import CutoutArgs, FillArgs, RemoveArgs, ReplaceArgs, TaskArgs
@@ -23,7 +22,7 @@ def parse(arguments: list[str]) -> TaskArgs:
     named = bool(arguments) and arguments[0] in TASKS
     task, rest = (arguments[0], arguments[1:]) if named else ("remove", arguments)
     prog = f"zim-inpaint {task}" if named else "zim-inpaint"
-    return tyro.cli(TASKS[task], prog=prog, args=rest, config=(tyro.conf.FlagCreatePairsOff,))
+    return parse_arguments(TASKS[task], rest, prog=prog)
 
 
 def entrypoint() -> None:

@@ -13,19 +13,21 @@ class TaskArgs(ImagesArgs):
     """Options of every task."""
 
     point: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="X,Y[,LABEL]")]] = ()
-    """A click; label 1 (default) is the object, 0 the background. Repeatable: all clicks name one object."""
-    box: Annotated[str | None, arg(metavar="X1,Y1,X2,Y2")] = None
-    """A box round the object."""
+    """A click in pixels, or in shares of the image, as 40%,50%; label 1 (default) is the object, 0 the background.
+    Repeatable: all clicks name one object."""
+    box: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="X1,Y1,X2,Y2")]] = ()
+    """A box round the object. Repeatable: each box names an object."""
     also: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="OBJECT")]] = ()
     """A further object, such as a shadow: clicks and a box divided by semicolons, "x,y;x,y,0" or "x1,y1,x2,y2"."""
     objects: Annotated[str | None, arg(metavar="FILE.json")] = None
     """Further objects from a file: [{"points": [[x, y, label]], "box": [x1, y1, x2, y2]}, ...]."""
-    mask: Annotated[str | None, arg(metavar="FILE")] = None
-    """The object's matte or mask (grey, or with an alpha channel), at the size of the one picture."""
+    mask: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="FILE")]] = ()
+    """The object's matte or mask (grey, or with an alpha channel), at the size of the one picture. Repeatable: each
+    names an object."""
     list: Annotated[str | None, arg(metavar="FILE")] = None
     """Pictures with their objects, instead of IMAGE: .csv, .json or .jsonl with image, points, box, mask, also, prompt,
     background."""
-    out: Annotated[str, arg(metavar="DIR")] = "outputs"
+    out: Annotated[str, arg(metavar="DIR", aliases=["-o"])] = "outputs"
     """Folder for the results; - writes one picture's result to standard output."""
     jobs: Annotated[int, arg(metavar="N")] = 1
     """Pictures worked on at once, each in a process with a model of its own."""

@@ -14,10 +14,10 @@ from zim_plugins.cli.images import STDOUT, Work, find_sources, run_batch, write_
 from zim_plugins.cli.runtime import DONE, Misuse, one_line
 
 from .arguments import CutoutArgs, FillArgs, HoleArgs, PainterArgs, RemoveArgs, ReplaceArgs, TaskArgs
-from .orders import Order, parse_object, read_list, read_objects
+from .orders import Order, read_list, read_objects
 
 if TYPE_CHECKING:
-    from zim_plugins.core import Image, ImagePredictor, Prompt
+    from zim_plugins.core import Image, ImagePredictor, PromptText
 
     from ..inpainters.base import FillSettings, Inpainter
     from .tasks import Pictures
@@ -65,14 +65,14 @@ def take_orders(args: TaskArgs) -> tuple[list[str], list[str], Orders]:
     if args.list is None:
         sources, stems = find_sources(args)
         order = Order(prompts, args.mask, text, background)
-        if not prompts and args.mask is None:
+        if not prompts and not args.mask:
             raise ValueError(
                 "no prompt: give --point x,y (repeatable; x,y,0 for background), --box x1,y1,x2,y2 or --mask"
             )
-        if args.mask is not None and len(sources) > 1:
-            raise ValueError(f"--mask {args.mask} belongs to one picture, {len(sources)} were given")
+        if args.mask and len(sources) > 1:
+            raise ValueError(f"--mask {args.mask[0]} belongs to one picture, {len(sources)} were given")
         return sources, stems, dict.fromkeys(sources, order)
-    if args.images or prompts or args.mask is not None:
+    if args.images or prompts or args.mask:
         raise ValueError(f"the list {args.list} names pictures and objects: give it alone")
     rows = read_list(args.list)
     images = [image for image, _ in rows]
@@ -155,7 +155,7 @@ def _spare_inputs(args: TaskArgs, sources: list[str], stems: list[str], orders: 
         return
     named = [*sources, args.list, args.objects]
     for order in orders.values():
-        named += [order.mask, order.background]
+        named += [*order.masks, order.background]
     inputs: dict[Path, str] = {}
     for name in named:
         if name is not None and name != STDOUT and Path(name).is_file():
@@ -178,14 +178,13 @@ def _there(path: Path) -> Path:
     return tiff if tiff.exists() and not path.exists() else path
 
 
-def _prompts_of(args: TaskArgs) -> "tuple[Prompt, ...]":
-    from zim_plugins.core import parse_prompt
+def _prompts_of(args: TaskArgs) -> "tuple[PromptText, ...]":
+    from zim_plugins.core import parse_objects
 
-    named = [parse_prompt(args.point, args.box)] if args.point or args.box is not None else []
-    if named and args.mask is not None:
+    if (args.point or args.box) and args.mask:
         raise ValueError("--mask is the matte itself: give it without --point and --box, further objects with --also")
     listed = read_objects(args.objects) if args.objects is not None else ()
-    return (*named, *(parse_object(text) for text in args.also), *listed)
+    return (*parse_objects(args.point, args.box, args.also), *listed)
 
 
 def _check(args: TaskArgs, sources: list[str], orders: Orders) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from zim_plugins.core import Image, Prompt, parse_prompt
+from zim_plugins.core import Image, Prompt, PromptText, parse_objects
 
 COLUMNS = ("image", "points", "box", "mask", "also", "prompt", "background")
 """What a list's rows may hold."""
@@ -21,10 +21,10 @@ SAMPLE_PREFIX = "sample:"
 class Order:
     """The objects of one picture, and what shall take their place."""
 
-    prompts: tuple[Prompt, ...] = ()
+    prompts: tuple[PromptText, ...] = ()
     """One per object that a model finds."""
-    mask: str | None = None
-    """File of a matte or a mask."""
+    masks: tuple[str, ...] = ()
+    """Files of mattes or masks, one per object."""
     prompt: str | None = None
     """What a diffusion model shall paint."""
     background: str | None = None
@@ -33,42 +33,41 @@ class Order:
     def check(self, image: Image) -> None:
         """Raise ValueError where a prompt lies outside the picture."""
         for prompt in self.prompts:
-            prompt.check_inside(image.size)
+            prompt.on(image.size)
 
     def target(self, image: Image) -> list[Prompt | Float32[np.ndarray, "h w"]]:
-        """The objects, with the mask read.
+        """The objects, with the masks read.
 
         Raises:
-            ImageError: the mask cannot be read.
-            ValueError: it has another size than the picture.
+            ImageError: a mask cannot be read.
+            ValueError: it has another size than the picture, or a prompt lies outside it.
         """
-        from zim_plugins.core import read_alpha
-
-        if self.mask is None:
-            return list(self.prompts)
-        alpha = read_alpha(self.mask)
-        if alpha.shape != image.size:
-            (height, width), (h, w) = image.size, alpha.shape
-            raise ValueError(f"the mask {self.mask} is {w}x{h} px, the picture {image.name} is {width}x{height} px")
-        return [alpha, *self.prompts]
+        return [*(_read_mask(mask, image) for mask in self.masks), *(one.on(image.size) for one in self.prompts)]
 
     def to_json(self) -> dict[str, Any]:
         """One object as the keys `points` and `box`, or `mask`; several as a list under `objects`."""
-        objects = [] if self.mask is None else [{"mask": self.mask}]
+        objects: list[dict[str, Any]] = [{"mask": mask} for mask in self.masks]
         objects += [prompt.to_json() for prompt in self.prompts]
         return objects[0] if len(objects) == 1 else {"objects": objects}
 
 
-def parse_object(text: str) -> Prompt:
+def _read_mask(path: str, image: Image) -> Float32[np.ndarray, "h w"]:
+    from zim_plugins.core import read_alpha
+
+    alpha = read_alpha(path)
+    if alpha.shape != image.size:
+        (height, width), (h, w) = image.size, alpha.shape
+        raise ValueError(f"the mask {path} is {w}x{h} px, the picture {image.name} is {width}x{height} px")
+    return alpha
+
+
+def parse_object(text: str) -> PromptText:
     """One object from "x,y;x,y,0" (clicks), "x1,y1,x2,y2" (a box), or both, divided by semicolons."""
-    parts = [part.strip() for part in text.split(";") if part.strip()]
-    boxes = [part for part in parts if part.count(",") == 3]
-    if len(boxes) > 1:
-        raise ValueError(f"an object has one box, got {len(boxes)} in {text!r}")
-    return parse_prompt([part for part in parts if part not in boxes], boxes[0] if boxes else None)
+    (named,) = parse_objects((), (), [text])
+    return named
 
 
-def object_from_json(row: Any) -> Prompt:
+def object_from_json(row: Any) -> PromptText:
     """One object from text as `parse_object` takes it, or from {"points": [[x, y, label], ...], "box": [...]}."""
     if isinstance(row, str):
         return parse_object(row)
@@ -77,7 +76,7 @@ def object_from_json(row: Any) -> Prompt:
     return _object(row.get("points"), row.get("box"))
 
 
-def read_objects(path: str | Path) -> tuple[Prompt, ...]:
+def read_objects(path: str | Path) -> tuple[PromptText, ...]:
     """Objects from a JSON file: one, or a list of them, as `object_from_json` takes them.
 
     Raises:
@@ -131,10 +130,11 @@ def _order_from_row(row: Any, folder: Path) -> tuple[str, Order]:
     prompts = [_object(given.get("points"), given.get("box"))] if "points" in given or "box" in given else []
     also = given.get("also", [])
     prompts += [object_from_json(one) for one in (also.split("|") if isinstance(also, str) else also)]
-    mask = given.get("mask")
-    if mask is not None and ("points" in given or "box" in given):
+    mask = given.get("mask", [])
+    masks = mask.split("|") if isinstance(mask, str) else _listed(mask)
+    if masks and ("points" in given or "box" in given):
         raise ValueError("mask is the matte itself: give it without points and box")
-    if mask is None and not prompts:
+    if not masks and not prompts:
         raise ValueError("no object: give points, box or mask")
     background = given.get("background")
     if background is not None and (folder / background).is_file():
@@ -142,16 +142,20 @@ def _order_from_row(row: Any, folder: Path) -> tuple[str, Order]:
     image = str(given["image"])
     return (
         image if image.startswith(SAMPLE_PREFIX) else str(folder / image),
-        Order(tuple(prompts), None if mask is None else str(folder / mask), given.get("prompt"), background),
+        Order(tuple(prompts), tuple(str(folder / one) for one in masks), given.get("prompt"), background),
     )
 
 
-def _object(points: Any, box: Any) -> Prompt:
+def _object(points: Any, box: Any) -> PromptText:
     """One object from a list's two columns, in either of their forms."""
     if isinstance(points, str):
         points = [part for part in points.split(";") if part.strip()]
     texts = [one if isinstance(one, str) else _joined(one) for one in _listed(points)]
-    return parse_prompt(texts, box if box is None or isinstance(box, str) else _joined(box))
+    boxes = [] if box is None else [box if isinstance(box, str) else _joined(box)]
+    named = parse_objects(texts, boxes)
+    if not named:
+        raise ValueError("no prompt: give points or a box")
+    return named[0]
 
 
 def _listed(points: Any) -> Sequence[Any]:

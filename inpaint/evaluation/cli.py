@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
 from tyro.conf import UseAppendAction, arg
 
+from zim_plugins.cli.options import parse_command
 from zim_plugins.cli.runtime import CommandArgs, Misuse, run
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 class RunArgs(CommandArgs):
     """Options of all three."""
 
-    out: Annotated[Path, arg(metavar="DIR")] = Path("outputs/inpaint_evaluation")
+    out: Annotated[Path, arg(metavar="DIR", aliases=["-o"])] = Path("outputs/inpaint_evaluation")
     """Folder for report.html, report.json, tables.md, tables.tex, rows.csv and pictures/. Run again after a kill."""
     mattes: Annotated[str, arg(metavar="A,B,...")] = "truth,zim_tiny"
     """truth, and models asked with the object's tight box: zim_tiny, grabcut, sam_vit_b, a file, FILE.py:FUNCTION."""
@@ -93,11 +93,8 @@ class CocoArgs(RunArgs):
     """One fill for all methods, or each its own."""
 
 
-Command = (
-    Annotated[CompositesArgs, tyro.conf.subcommand("composites")]
-    | Annotated[CocoArgs, tyro.conf.subcommand("coco")]
-    | Annotated[FoldersArgs, tyro.conf.subcommand("folders")]
-)
+COMMANDS: dict[str, type[RunArgs]] = {"composites": CompositesArgs, "coco": CocoArgs, "folders": FoldersArgs}
+"""By the first word after `zim-inpaint-eval`."""
 
 
 def main(args: CompositesArgs | FoldersArgs | CocoArgs) -> int:
@@ -146,11 +143,5 @@ def _list_composites(args: CompositesArgs) -> "list[Listed]":
 
 def entrypoint(argv: Sequence[str] | None = None) -> None:
     """Run `zim-inpaint-eval`."""
-    args = tyro.cli(
-        Command,
-        prog="zim-inpaint-eval",
-        description="Object removal, scored.",
-        args=argv,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    args = parse_command(COMMANDS, argv, prog="zim-inpaint-eval", description="Object removal, scored.")
     raise SystemExit(run(main, args, package="inpaint"))

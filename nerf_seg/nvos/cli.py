@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
 from tyro.conf import arg
 
+from zim_plugins.cli.options import parse_arguments
 from zim_plugins.cli.runtime import DONE, FAILED, CommandArgs, Misuse, run
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Args(CommandArgs):
     """Folder of NeRFs: SCENE/**/config.yml (protocol strict: SCENE_strict/**/config.yml), the newest is taken."""
     captures: Annotated[Path | None, arg(metavar="DIR")] = None
     """Folder of the captures, SCENE/images; else scenes or nerf_llff_data below --root. Tells the pictures' names."""
-    out: Annotated[Path, arg(metavar="DIR")] = Path("outputs/nvos")
+    out: Annotated[Path, arg(metavar="DIR", aliases=["-o"])] = Path("outputs/nvos")
     """Folder for the results."""
     estimator: Literal["matte", "sa3d"] = "matte"
     """matte: mean of the mattes, object above 0.5. sa3d: the paper's linear loss, object above 0."""
@@ -181,5 +181,5 @@ def _words(text: str) -> list[str]:
 
 def entrypoint() -> None:
     """Run `zim-nvos`."""
-    arguments = tyro.cli(Args, prog="zim-nvos", config=(tyro.conf.FlagCreatePairsOff,))
+    arguments = parse_arguments(Args, prog="zim-nvos")
     raise SystemExit(run(main, arguments, package="nerf_seg"))

@@ -3,27 +3,64 @@
 import numpy as np
 import pytest
 
-from zim_plugins.core.prompt import Prompt, parse_box, parse_point, parse_prompt
+from zim_plugins.core.prompt import Prompt
+from zim_plugins.core.prompt_text import (
+    Coordinate,
+    parse_box,
+    parse_object,
+    parse_objects,
+    parse_point,
+    parse_prompt,
+)
 from zim_plugins.core.tokens import prompt_tokens
 
 
 def test_texts_become_prompts() -> None:
-    assert parse_point("3,4") == (3.0, 4.0, 1)
-    assert parse_point("3.5,4,0") == (3.5, 4.0, 0)
-    assert parse_box("1,2,3,4") == (1, 2, 3, 4)
+    assert parse_point("3,4") == (Coordinate(3.0), Coordinate(4.0), 1)
+    assert parse_point("3.5,40%,0") == (Coordinate(3.5), Coordinate(0.4, is_share=True), 0)
+    assert parse_box("1,2,3,4") == tuple(map(Coordinate, (1, 2, 3, 4)))
     prompt = parse_prompt(["1,2", "3,4,0"], "0,0,9,9")
     np.testing.assert_array_equal(prompt.labels, [1, 0])
     np.testing.assert_array_equal(prompt.box, [0, 0, 9, 9])
 
 
-@pytest.mark.parametrize("text", ["", "3", "a,b", "1,2,3,4", "1,2,7"])
+def test_shares_become_pixels_of_the_image_they_are_asked_on() -> None:
+    text = parse_object("40%,50%;10%,99,0;25%,0%,75%,100%")
+    assert text.to_json() == {"points": [["40%", "50%", 1], ["10%", 99.0, 0]], "box": ["25%", "0%", "75%", "100%"]}
+    prompt = text.on((100, 200))
+    np.testing.assert_allclose(prompt.points, [[80, 50], [20, 99]])
+    np.testing.assert_allclose(prompt.box, [50, 0, 150, 100])
+    np.testing.assert_allclose(parse_prompt(["40%,50%"], size=(10, 20)).points, [[8, 5]])
+    with pytest.raises(ValueError, match="the image: give its size"):
+        parse_prompt(["40%,50%"])
+    with pytest.raises(ValueError, match="outside"):
+        parse_object("101%,50%").on((100, 200))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("0.4,0.5", True), ("0.1,0.2,0.8,0.9", True), ("0,1", False), ("3,0.5", False)]
+)
+def test_what_looks_like_shares_is_told(text: str, told: bool, caplog) -> None:
+    parse_object(text)
+    assert ("40%,50%" in caplog.text) == told
+
+
+def test_each_box_names_an_object() -> None:
+    objects = parse_objects([], ["1,2,3,4", "5,6,7,8"], ["9,9;1,1,0"])
+    assert [str(one) for one in objects] == ["1,2,3,4", "5,6,7,8", "9,9;1,1,0"]
+    with pytest.raises(ValueError, match="--also"):
+        parse_objects(["2,3"], ["1,2,3,4", "5,6,7,8"])
+    assert len(parse_objects(["2,3", "1,1,0"], ["1,2,3,4"])) == 1
+
+
+@pytest.mark.parametrize("text", ["", "3", "a,b", "1,2,3,4", "1,2,7", "4%%,5", "%,5", "5%,5,50%"])
 def test_malformed_clicks_are_quoted(text: str) -> None:
     with pytest.raises(ValueError, match="click") as caught:
         parse_point(text)
     assert repr(text) in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,x"])
+@pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,x", "1,2,3,4%x"])
 def test_malformed_boxes_are_quoted(text: str) -> None:
     with pytest.raises(ValueError, match="x1,y1,x2,y2") as caught:
         parse_box(text)

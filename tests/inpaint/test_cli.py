@@ -50,7 +50,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def test_a_mask_removes_the_object(picture: Path, mask: Path, out: Path, scene, capsys) -> None:
-    assert call(RemoveArgs(images=(str(picture),), mask=str(mask), out=str(out), json=True)) == 0
+    assert call(RemoveArgs(images=(str(picture),), mask=(str(mask),), out=str(out), json=True)) == 0
     assert sorted(p.name for p in out.iterdir()) == ["дом_alpha.png", "дом_hole.png", "дом_removed.png"]
     removed, alpha, hole = (read(out / f"дом_{kind}.png") for kind in ("removed", "alpha", "hole"))
     assert removed.shape == scene.image.shape and np.array_equal(alpha, read(mask))
@@ -89,15 +89,15 @@ def test_a_bad_picture_does_not_stop_the_others(picture, out, tmp_path, fake_pre
     [
         ({"point": ("500,20",)}, 2, "160x128"),
         ({"point": ("80",)}, 2, "x,y"),
-        ({"box": "1,2,3"}, 2, "x1,y1,x2,y2"),
+        ({"box": ("1,2,3",)}, 2, "x1,y1,x2,y2"),
         ({}, 2, "--point"),
         ({"images": ()}, 2, "no picture"),
         ({"point": ("80,64",), "backend": "magic"}, 2, "patchmatch"),
         ({"point": ("80,64",), "tau": 1.5}, 2, "--tau"),
         ({"point": ("80,64",), "grow": -1}, 2, "--grow"),
-        ({"point": ("80,64",), "mask": "a.png"}, 2, "--mask"),
+        ({"point": ("80,64",), "mask": ("a.png",)}, 2, "--mask"),
         ({"images": ("nowhere.png",), "point": ("80,64",)}, 1, "nowhere.png does not exist"),
-        ({"mask": "nowhere.png"}, 1, "nowhere.png does not exist"),
+        ({"mask": ("nowhere.png",)}, 1, "nowhere.png does not exist"),
     ],
 )
 def test_errors_are_one_line_and_leave_no_output(change, code, message, picture, out, capsys) -> None:
@@ -111,20 +111,20 @@ def test_errors_are_one_line_and_leave_no_output(change, code, message, picture,
 
 def test_an_empty_matte_fails_and_leaves_no_output(picture, out, tmp_path, capsys) -> None:
     PIL.Image.new("L", (160, 128)).save(tmp_path / "empty.png")
-    assert call(RemoveArgs(images=(str(picture),), mask=str(tmp_path / "empty.png"), out=str(out))) == 1
+    assert call(RemoveArgs(images=(str(picture),), mask=(str(tmp_path / "empty.png"),), out=str(out))) == 1
     assert "the matte is empty" in capsys.readouterr().err
     assert not out.exists()
 
 
 def test_a_mask_of_another_size_is_misuse(picture, out, tmp_path, capsys) -> None:
     PIL.Image.new("L", (20, 10), 255).save(tmp_path / "small.png")
-    assert call(RemoveArgs(images=(str(picture),), mask=str(tmp_path / "small.png"), out=str(out))) == 2
+    assert call(RemoveArgs(images=(str(picture),), mask=(str(tmp_path / "small.png"),), out=str(out))) == 2
     assert "20x10" in capsys.readouterr().err
     assert not out.exists()
 
 
 def test_results_that_are_there_are_left_alone_on_request(picture, mask, out, capsys) -> None:
-    args = RemoveArgs(images=(str(picture),), mask=str(mask), out=str(out), json=True)
+    args = RemoveArgs(images=(str(picture),), mask=(str(mask),), out=str(out), json=True)
     assert call(args) == 0
     stamp = (out / "дом_removed.png").stat().st_mtime_ns
     assert call(dataclasses.replace(args, no_overwrite=True)) == 0
@@ -141,7 +141,7 @@ def test_a_disk_that_refuses_leaves_nothing_half_done(picture, mask, out, monkey
         genuine(source, target)
 
     monkeypatch.setattr(os, "replace", refuse_removed)
-    assert call(RemoveArgs(images=(str(picture),), mask=str(mask), out=str(out))) == 1
+    assert call(RemoveArgs(images=(str(picture),), mask=(str(mask),), out=str(out))) == 1
     assert "No space left" in capsys.readouterr().err
     assert list(out.iterdir()) == []
 
@@ -155,7 +155,7 @@ def test_an_interruption_takes_back_a_result_that_is_half_written(picture, mask,
         genuine(source, target)
 
     monkeypatch.setattr(os, "replace", interrupt)
-    assert call(RemoveArgs(images=(str(picture),), mask=str(mask), out=str(out))) == 130
+    assert call(RemoveArgs(images=(str(picture),), mask=(str(mask),), out=str(out))) == 130
     assert list(out.iterdir()) == []
 
 

@@ -46,7 +46,7 @@ class AblateArgs(CommandArgs):
     """Seconds on a CPU, which shows that it runs and no more; or the recipe as it is."""
     steps: Annotated[int | None, arg(metavar="N")] = None
     """Steps of each row, divided among the stages as in the recipe."""
-    out: Annotated[Path, arg(metavar="DIR")] = Path("outputs/ablation")
+    out: Annotated[Path, arg(metavar="DIR", aliases=["-o"])] = Path("outputs/ablation")
     """Folder with one run for each row, ablation.json and ablation.md."""
     device: Annotated[str, arg(metavar="auto|cpu|cuda|mps")] = "auto"
     """Where to train."""

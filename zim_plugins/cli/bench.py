@@ -22,7 +22,7 @@ class BenchArgs(CommandArgs):
     """vit_b_fp32, vit_b_bf16, vit_l, tiny, everything, work, training_vit_b; by default those of the suite."""
     suite: Literal["auto", "cpu", "gpu"] = "auto"
     """Which cases: auto takes those for a GPU where there is one."""
-    out: Annotated[Path, arg(metavar="FILE")] = Path("outputs/speed.json")
+    out: Annotated[Path, arg(metavar="FILE", aliases=["-o"])] = Path("outputs/speed.json")
     """Where the record goes; cases that it already holds are left out, so that a run can be continued."""
     again: bool = False
     """Measure cases anew that the record holds."""

@@ -28,7 +28,7 @@ class ConvertArgs(CommandArgs):
     """Layout of the input: sa1b, coco, ade20k, bsds500, objects, plain...; an unknown name lists all."""
     data: Annotated[Path, arg(metavar="DIR")]
     """Folder of the data set; of SA-1B the folder with the shards, or one shard."""
-    out: Annotated[Path, arg(metavar="DIR")]
+    out: Annotated[Path, arg(metavar="DIR", aliases=["-o"])]
     """Folder for the results: of SA-1B SHARD.tar with SHARD.done.json; of other sets mattes/NAME.png, index.jsonl and
     manifest.json."""
     converter: Annotated[Path | None, arg(metavar="FILE")] = None

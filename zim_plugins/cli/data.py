@@ -41,7 +41,7 @@ class IndexArgs:
     """Layout, as for `check`."""
     split: Annotated[str, arg(metavar="SPLIT")]
     """Split to read."""
-    out: Annotated[Path, arg(metavar="FILE")]
+    out: Annotated[Path, arg(metavar="FILE", aliases=["-o"])]
     """Index to write, .jsonl; paths in it are relative to its folder."""
 
 

@@ -53,7 +53,7 @@ class EvaluateArgs(CommandArgs):
     """Folder of trimaps named as the mattes are, for dim_unknown."""
     every: Annotated[int, arg(metavar="N")] = 1
     """Take every Nth picture only."""
-    out: Annotated[Path, arg(metavar="DIR")] = Path("outputs/evaluation")
+    out: Annotated[Path, arg(metavar="DIR", aliases=["-o"])] = Path("outputs/evaluation")
     """Folder for report.json, report.html, tables.md, tables.tex, rows.csv and prompts.json."""
     workers: Annotated[int, arg(metavar="N")] = 1
     """Processes, each with the model; on several GPUs, as many as these."""

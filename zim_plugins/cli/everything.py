@@ -28,7 +28,7 @@ class EverythingArgs(ImagesArgs):
     """Least score that the model gives itself; by default 0.88, for zim_tiny, whose scores are lower, 0.5."""
     min_stability: float = 0.9
     """Least IoU between the mattes cut a little above and below one half."""
-    out: Annotated[str, arg(metavar="DIR")] = "outputs"
+    out: Annotated[str, arg(metavar="DIR", aliases=["-o"])] = "outputs"
     """Folder for <stem>_objects.png, which shows them all, and <stem>_objects/000_alpha.png and so on."""
 
 

@@ -20,7 +20,7 @@ class ExportArgs(CommandArgs):
     """Checkpoint by name (see `zim models`), or a path to .safetensors weights."""
     to: Literal["onnx"] = "onnx"
     """Format."""
-    out: Annotated[Path, arg(metavar="DIR")] = Path("outputs/onnx")
+    out: Annotated[Path, arg(metavar="DIR", aliases=["-o"])] = Path("outputs/onnx")
     """Folder for the two files."""
 
 

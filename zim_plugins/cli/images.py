@@ -30,7 +30,7 @@ class ImagesArgs(CommandArgs):
 
     images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE...")]] = ()
     """Files, folders, globs in quotes, sample:NAME (such as sample:chelsea), or - for standard input."""
-    out: Annotated[str, arg(metavar="DIR")] = "outputs"
+    out: Annotated[str, arg(metavar="DIR", aliases=["-o"])] = "outputs"
     """Folder for the results."""
     model: Annotated[str, arg(metavar="NAME")] = "auto"
     """Checkpoint by name (see `zim models`) or path; auto takes the best one on this machine."""

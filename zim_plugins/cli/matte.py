@@ -1,6 +1,7 @@
 """`zim matte`: pictures and a prompt in, mattes and cut-outs out."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,22 +26,28 @@ class MatteArgs(ImagesArgs):
     """Cut an object out of pictures by clicks, a box, or both."""
 
     point: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="X,Y[,LABEL]")]] = ()
-    """A click in pixels of the upright picture; label 1 (default) is the object, 0 the background."""
-    box: Annotated[str | None, arg(metavar="X1,Y1,X2,Y2")] = None
-    """A box round the object."""
-    out: Annotated[str, arg(metavar="DIR")] = "outputs"
-    """Folder for <stem>_alpha.png, _rgba.png and _overlay.png; - writes one picture's cut-out to standard output."""
+    """A click in pixels of the upright image, or in shares of it, as 40%,50%; label 1 (default) is the object, 0 the
+    background. Repeatable: all clicks name one object."""
+    box: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="X1,Y1,X2,Y2")]] = ()
+    """A box round the object. Repeatable: each box names an object."""
+    also: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="OBJECT")]] = ()
+    """A further object: clicks and a box divided by semicolons, "x,y;x,y,0" or "x1,y1,x2,y2;x,y"."""
+    out: Annotated[str, arg(metavar="DIR", aliases=["-o"])] = "outputs"
+    """Folder for <stem>_alpha.png, _rgba.png and _overlay.png, which hold all objects together; - writes one
+    picture's cut-out to standard output."""
 
 
 def main(args: MatteArgs) -> int:
     """Matte every picture."""
-    from zim_plugins.core.prompt import parse_prompt
+    from zim_plugins.core.prompt_text import parse_objects
 
     sources, stems = find_sources(args)
     try:
-        prompt = parse_prompt(args.point, args.box)
+        objects = parse_objects(args.point, args.box, args.also)
     except ValueError as error:
         raise Misuse(one_line(error)) from error
+    if not objects:
+        raise Misuse("no prompt: give --point x,y (repeatable; x,y,0 for background) or --box x1,y1,x2,y2")
     to_stdout = args.out == STDOUT
     if to_stdout and (len(sources) > 1 or args.json):
         raise Misuse("--out - writes one picture to standard output: give one picture, without --json")
@@ -50,15 +57,33 @@ def main(args: MatteArgs) -> int:
 
     def act(predictor: "ImagePredictor | None", image: "Image", files: dict[str, Path]) -> dict[str, object]:
         assert predictor is not None
+        prompts = [one.on(image.size) for one in objects]
         predictor.set_image(image.rgb)
-        prediction = predictor.predict(prompt)
-        write_results(image, prediction.alpha, prompt, files)
-        return {"prompt": prompt.to_json(), "score": round(prediction.score, 4)}
+        predictions = predictor.predict_many(prompts)
+        write_results(image, unite([one.alpha for one in predictions]), prompts, files)
+        scores = [round(one.score, 4) for one in predictions]
+        if len(prompts) == 1:
+            return {"prompt": prompts[0].to_json(), "score": scores[0]}
+        return {"prompt": {"objects": [one.to_json() for one in prompts]}, "score": min(scores), "scores": scores}
 
-    return run_batch(args, sources, stems, Work(files, lambda image: prompt.check_inside(image.size), act))
+    def check(image: "Image") -> None:
+        for one in objects:
+            one.on(image.size)
+
+    return run_batch(args, sources, stems, Work(files, check, act))
 
 
-def write_results(image: "Image", alpha: Float32[np.ndarray, "h w"], prompt: "Prompt", files: dict[str, Path]) -> None:
+def unite(alphas: "Sequence[Float32[np.ndarray, 'h w']]") -> Float32[np.ndarray, "h w"]:
+    """Return the opacity of several mattes together: 1 - (1 - a)(1 - b)..."""
+    union = alphas[0]
+    for alpha in alphas[1:]:
+        union = union + alpha - union * alpha
+    return union
+
+
+def write_results(
+    image: "Image", alpha: Float32[np.ndarray, "h w"], prompts: "Sequence[Prompt]", files: dict[str, Path]
+) -> None:
     """Write the matte, the cut-out and the overlay; without `files` the cut-out alone, to standard output."""
     from zim_plugins.core.overlay import draw_overlay
     from zim_plugins.imaging.foreground import foreground_colours
@@ -72,4 +97,4 @@ def write_results(image: "Image", alpha: Float32[np.ndarray, "h w"], prompt: "Pr
         sys.stdout.buffer.write(encode_png(rgba))
         sys.stdout.buffer.flush()
         return
-    write_all(files, {"alpha": opacity, "rgba": rgba, "overlay": draw_overlay(image.rgb, alpha, prompt)})
+    write_all(files, {"alpha": opacity, "rgba": rgba, "overlay": draw_overlay(image.rgb, alpha, *prompts)})

@@ -42,14 +42,16 @@ def run(main: Callable[[Args], int], args: Args, *, package: str = "zim_plugins"
         package: whose messages are shown besides the core's.
     """
     start_logging(package, debug=args.debug)
+    prepare_stdout()
     try:
-        return main(args)
+        code = main(args)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         logger.error("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our standard output went away, as `head` does; keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave_stdout_alone()
         return DONE
     except EXPECTED_FAULTS as error:
         if args.debug:
@@ -68,6 +70,18 @@ def start_logging(package: str = "zim_plugins", *, debug: bool = False) -> None:
     if not debug:  # of a damaged file we say one line ourselves
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)
         warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def prepare_stdout() -> None:
+    """Let names that standard output's encoding lacks be printed with escapes, as standard error does."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def leave_stdout_alone() -> None:
+    """Send what is still printed nowhere: the reader went away, as `head` does, and Python would complain at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def one_line(error: BaseException) -> str:

@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Annotated
-
-import tyro
 
 from zim_plugins.cli.ablate import AblateArgs
 from zim_plugins.cli.bench import BenchArgs
@@ -16,27 +13,28 @@ from zim_plugins.cli.everything import EverythingArgs
 from zim_plugins.cli.export import ExportArgs
 from zim_plugins.cli.matte import MatteArgs
 from zim_plugins.cli.models import ModelsArgs
-from zim_plugins.cli.runtime import run
+from zim_plugins.cli.options import parse_command
+from zim_plugins.cli.runtime import CommandArgs, run
 from zim_plugins.cli.train import TrainArgs
 
-Command = (
-    Annotated[MatteArgs, tyro.conf.subcommand("matte")]
-    | Annotated[EverythingArgs, tyro.conf.subcommand("everything")]
-    | Annotated[EvaluateArgs, tyro.conf.subcommand("evaluate")]
-    | Annotated[AblateArgs, tyro.conf.subcommand("ablate")]
-    | Annotated[ExportArgs, tyro.conf.subcommand("export")]
-    | Annotated[TrainArgs, tyro.conf.subcommand("train")]
-    | Annotated[DataArgs, tyro.conf.subcommand("data")]
-    | Annotated[ConvertArgs, tyro.conf.subcommand("convert")]
-    | Annotated[ModelsArgs, tyro.conf.subcommand("models")]
-    | Annotated[BenchArgs, tyro.conf.subcommand("bench")]
-    | Annotated[DoctorArgs, tyro.conf.subcommand("doctor")]
-)
-"""Each command's arguments; its `main` stands beside them."""
+COMMANDS: dict[str, type[CommandArgs]] = {
+    "matte": MatteArgs,
+    "everything": EverythingArgs,
+    "evaluate": EvaluateArgs,
+    "ablate": AblateArgs,
+    "export": ExportArgs,
+    "train": TrainArgs,
+    "data": DataArgs,
+    "convert": ConvertArgs,
+    "models": ModelsArgs,
+    "bench": BenchArgs,
+    "doctor": DoctorArgs,
+}
+"""Each command's options; its `main` stands in the same module."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line, run the command, and answer with the exit code."""
+    """Parse the command line, run the command, and return the exit code."""
     description = "Promptable image matting: clicks and boxes in, soft alpha mattes out."
-    args = tyro.cli(Command, prog="zim", description=description, args=argv, config=(tyro.conf.FlagCreatePairsOff,))
+    args = parse_command(COMMANDS, argv, prog="zim", description=description)
     return run(import_module(type(args).__module__).main, args)

@@ -39,7 +39,7 @@ class TrainArgs(CommandArgs):
     """The SA-1B shards that the mattes were made from; not needed where the photographs were copied."""
     mattes: Annotated[Path | None, arg(metavar="DIR")] = None
     """What `zim convert` made of the object masks of --data: takes their place."""
-    out: Annotated[Path, arg(metavar="DIR")] = Path("outputs/train")
+    out: Annotated[Path, arg(metavar="DIR", aliases=["-o"])] = Path("outputs/train")
     """Folder of the run: last.pt to continue from, log.jsonl, best.safetensors."""
     start: Annotated[Path | None, arg(name="from", metavar="FILE")] = None
     """Weights that ZIM starts from: SAM's official .pth, or a .safetensors of this project."""

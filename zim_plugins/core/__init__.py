@@ -11,7 +11,9 @@ from zim_plugins.core.predictor import ImagePredictor as ImagePredictor
 from zim_plugins.core.predictor import Predictor as Predictor
 from zim_plugins.core.predictor import Zoom as Zoom
 from zim_plugins.core.prompt import Prompt as Prompt
-from zim_plugins.core.prompt import parse_prompt as parse_prompt
+from zim_plugins.core.prompt_text import PromptText as PromptText
+from zim_plugins.core.prompt_text import parse_objects as parse_objects
+from zim_plugins.core.prompt_text import parse_prompt as parse_prompt
 from zim_plugins.core.sam_compat import SamStylePredictor as SamStylePredictor
 from zim_plugins.errors import CheckpointError as CheckpointError
 from zim_plugins.errors import ImageError as ImageError

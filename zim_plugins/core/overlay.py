@@ -30,14 +30,14 @@ BAND_ROWS = 256
 
 
 def draw_overlay(
-    rgb: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"], prompt: Prompt | None = None
+    rgb: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"], *prompts: Prompt
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Tint the object, dim the rest, and draw the prompt's clicks (green or red) and box (yellow).
+    """Tint the object, dim the rest, and draw the prompts' clicks (green or red) and box (yellow).
 
     Args:
         rgb: the picture in [0, 255].
         alpha: opacity in [0, 1], at the picture's size.
-        prompt: in pixels of the picture.
+        prompts: in pixels of the picture.
 
     Raises:
         ValueError: picture and matte differ in size.
@@ -53,7 +53,7 @@ def draw_overlay(
         mixed = opacity * tinted + (1 - opacity) * (rgb[rows] * np.float32(1 - BACKGROUND_DIMMING))
         blended[rows] = (mixed + 0.5).clip(0, 255)
     drawn = PIL.Image.fromarray(blended)
-    if prompt is not None:
+    for prompt in prompts:
         _draw_prompt(drawn, prompt)
     return np.array(drawn)
 

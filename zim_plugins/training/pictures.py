@@ -35,4 +35,4 @@ def strip(
 ) -> UInt8[np.ndarray, "h w_all 3"]:
     """The picture with the first map laid over it and the prompt drawn, then every map in grey."""
     grey = [np.repeat((m * 255 + 0.5).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2) for m in maps]
-    return np.concatenate([draw_overlay(rgb, maps[0].clip(0, 1), prompt), *grey], axis=1)
+    return np.concatenate([draw_overlay(rgb, maps[0].clip(0, 1), *([] if prompt is None else [prompt])), *grey], axis=1)

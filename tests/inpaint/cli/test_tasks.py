@@ -272,3 +272,22 @@ def test_an_object_at_the_border_is_removed_with_a_warning(scene, capsys) -> Non
     assert "touches the picture's edge" in capsys.readouterr().err
     hole = read("ball_hole.png") > 0
     assert np.array_equal(read("ball_removed.png")[~hole], scene.image[~hole])
+
+
+@pytest.mark.parametrize("option", ["--box", "--mask"])
+def test_an_object_for_each_box_and_each_mask(option, fake_predictor) -> None:
+    """The second one is not dropped, nor the first."""
+    for name, corner in (("left.png", 5), ("right.png", 120)):
+        drawn = np.zeros((128, 160), np.uint8)
+        drawn[5:25, corner : corner + 20] = 255
+        PIL.Image.fromarray(drawn).save(name)
+    values = {"--mask": ("left.png", "right.png"), "--box": ("5,5,25,25", "120,5,140,25")}[option]
+    assert call("cutout", "ball.png", option, values[0], option, values[1]) == 0
+    alpha = np.asarray(PIL.Image.open("outputs/ball_alpha.png"))
+    assert alpha[15, 15] == alpha[15, 130] == 255 and alpha[15, 70] == 0
+
+
+def test_one_seed_only(capsys) -> None:
+    with pytest.raises(SystemExit):
+        call("ball.png", "--mask", "mask.png", "--seed", "1", "--seed", "2")
+    assert "--seed is given twice" in capsys.readouterr().err
