@@ -24,6 +24,7 @@ class Args(CommandArgs):
     """Compare promptable models on medical images. Research only: not for clinical use.
 
     `zim-medseg check DIR` looks at a folder first: which files pair, and what is wrong with the others.
+    `zim-medseg segment SCAN` segments your own scans, from your own prompts, without a reference.
 
     Prompts are made from the reference masks (Mazurowski et al. 2023): mode1 a click in the largest component, mode2
     in each of at most three, mode3 a box round the largest, mode4 round each, mode5 round all; clicks: up to nine, each
@@ -304,6 +305,12 @@ def check(args: CheckArgs) -> int:
 
 def entrypoint() -> None:
     """Run `zim-medseg`."""
+    if sys.argv[1:2] == ["segment"]:
+        from .segment.command import SegmentArgs
+        from .segment.command import main as segment
+
+        arguments = parse_arguments(SegmentArgs, sys.argv[2:], prog="zim-medseg segment")
+        raise SystemExit(run(segment, arguments, package="medical"))
     if sys.argv[1:2] == ["check"]:
         arguments = parse_arguments(CheckArgs, sys.argv[2:], prog="zim-medseg check")
         raise SystemExit(run(check, arguments, package="medical"))

@@ -36,6 +36,10 @@ class SeriesSpace:
         """A stack of frames as NIfTI holds it: (column, row, frame)."""
         return np.ascontiguousarray(stack.transpose(2, 1, 0))
 
+    def to_stack(self, voxels: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
+        """Places (frame, row, column) in the stack of voxel indices (column, row, frame)."""
+        return voxels[:, ::-1].copy()
+
 
 @dataclass(frozen=True, eq=False)
 class Series:

@@ -20,6 +20,8 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
 AXES = {"axial": ("S", "P", "R"), "coronal": ("A", "I", "R"), "sagittal": ("R", "I", "A")}
 """Where a stack's axes (frame, row, column) point: the axial one is `rot90` of the canonical slice, anterior up."""
+THICK = 1.5
+"""Ratio of the largest spacing to the next above which a volume is cut as it was acquired."""
 AFFINE_TOLERANCE = 1e-3
 SHEAR_TOLERANCE = 1e-5
 """Cosine of the angle between two axes up to which they count as at right angles: float32 headers round."""
@@ -55,6 +57,13 @@ class FileSpace:
         if array.shape != self.shape:
             raise ValueError(f"the stack of {stack.shape} does not belong to a volume of {self.shape}")
         return array
+
+    def to_stack(self, voxels: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
+        """Places (frame, row, column) in the stack of voxel indices (i, j, k); whole numbers are centres in both."""
+        placed = np.empty_like(voxels)
+        for axis, (target, direction) in enumerate(self._there()):
+            placed[:, int(target)] = voxels[:, axis] if direction > 0 else self.shape[axis] - 1 - voxels[:, axis]
+        return placed
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -128,11 +137,18 @@ def file_space(
     axis: str,
     stored: dict[str, np.ndarray] | None = None,
 ) -> FileSpace:
-    """Return the space of a volume cut along `axis`: axial, coronal, sagittal, or thickest (the largest spacing)."""
+    """Return the space of a volume cut along `axis`.
+
+    That is axial, coronal, sagittal, thickest (the largest spacing), or auto: thickest where that spacing is more than
+    `THICK` times the next, else axial.
+    """
+    if axis == "auto":
+        ordered = sorted(np.linalg.norm(affine[:3, :3], axis=0))
+        axis = "thickest" if ordered[2] > THICK * ordered[1] else "axial"
     if axis == "thickest":
         axis = max(AXES, key=lambda name: FileSpace(affine, shape, name).spacing_mm[0])
     if axis not in AXES:
-        raise ValueError(f"the axis is {', '.join(AXES)} or thickest, got {axis!r}")
+        raise ValueError(f"the axis is {', '.join(AXES)}, thickest or auto, got {axis!r}")
     return FileSpace(affine, shape, axis, stored)
 
 

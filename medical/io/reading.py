@@ -100,7 +100,7 @@ def _read_picture_case(case: CaseFiles, config: ReadingConfig) -> Scan:
             mask = above_threshold(values, lossy=lossy)
             merged.append((file.label, (mask if encoding != "inverted" else ~mask)[None]))
     layers += _without_overlap(merged)
-    layers += _stack_instances(instances, case.masks[0].label)
+    layers += _stack_instances(instances, case.masks[0].label if case.masks else "")
     pixel = case.pixel_mm or config.spacing_mm
     spacing = (1.0, *pixel) if pixel is not None else None
     return Scan(rgb[None], tuple(layers), spacing, None, tuple(notes), used)

@@ -157,6 +157,14 @@ class PromptedModel:
             self.effort.encodings = self._backend.encodings
         return answers
 
+    def predict(self, prompt: Prompt) -> Prediction:
+        """Matte of one prompt, of whatever kind the model takes, on the frame that is shown."""
+        start = time.perf_counter()
+        found = self._predictor.predict(prompt)
+        self.effort.prompt_seconds += time.perf_counter() - start
+        self.effort.prompts += 1
+        return found
+
     def _predict(self, prompts: Sequence[Prompt], multimask: bool) -> list[Prediction]:
         if not multimask:
             return self._predictor.predict_many(prompts)

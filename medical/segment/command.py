@@ -1,0 +1,258 @@
+"""`zim-medseg segment`: one's own scans, from prompts to labels in the scan's own space."""
+
+import csv
+import json
+import logging
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from zim_plugins.cli.runtime import DONE, EXPECTED_FAULTS, FAILED, MISUSED, CommandArgs, Misuse, one_line
+
+if TYPE_CHECKING:
+    from ..protocol.models import PromptedModel
+    from .marks import Marks
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SegmentArgs(CommandArgs):
+    """Segment structures of scans from clicks, boxes or rough masks. Research only: not for clinical use.
+
+    SCAN is a volume (NIfTI, MHA, NRRD), a folder with a DICOM series, or an image. Prompts are indices of the file's
+    own voxels: --point 120,96@14 is a click on slice 14, --box 100,80,140,120@14 a box (from the first index up to, not
+    including, the second), 100,80,10,140,120,20 one through slices 10 to 19. NAME= before them names one of several
+    structures. A slice's mask prompts its neighbours, until the structure ends; clicks on other slices correct it
+    there, and from there on.
+
+    Writes labels in the scan's own space, a sheet of overlays and a record into --out. Exit codes: 0 done, 1 some scans
+    could not be segmented, 2 misused.
+    """
+
+    scan: Positional[Annotated[str, arg(metavar="SCAN")]] = ""
+    """A volume, a DICOM folder or file, an image; with --table the folder of the scans."""
+    point: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="[NAME=]X,Y[,0]@SLICE")]] = ()
+    """A click; with ,0 at the end it says where the structure is not. I,J,K[,0] without @. Repeatable."""
+    box: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="[NAME=]X1,Y1,X2,Y2@SLICE")]] = ()
+    """A box on a slice, or through several as I1,J1,K1,I2,J2,K2. Repeatable."""
+    mask: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="[NAME=]FILE")]] = ()
+    """A rough mask on one slice or several, in the scan's own space. Repeatable."""
+    prompts: Annotated[str | None, arg(metavar="FILE")] = None
+    """JSON of structures with points, boxes and masks; - is standard input. See docs/medical_segment.md."""
+    table: Annotated[str | None, arg(metavar="FILE")] = None
+    """CSV with the columns scan, structure, point and box: a prompt of a scan in each line."""
+    units: Literal["voxel", "ras", "lps"] = "voxel"
+    """What numbers of --point and --box are: voxel indices, or mm from left to right (ras) or right to left (lps)."""
+    out: Annotated[str, arg(metavar="DIR", aliases=["-o"])] = "segmented"
+    """Folder for the results."""
+    format: Annotated[str, arg(metavar="NAME,...")] = ""
+    """nifti, dicom-seg, rtstruct, png; by default nifti, and png for images."""
+    overwrite: bool = False
+    """Replace results that are there; scans are never replaced."""
+    window: Annotated[str, arg(metavar="NAME")] = "auto"
+    """auto, soft, lung, bone, brain, LEVEL,WIDTH [HU] or none."""
+    axis: Literal["auto", "axial", "coronal", "sagittal", "thickest"] = "auto"
+    """Along which volume files are cut into slices; auto is as acquired where slices are thick, else axial."""
+    volume: Annotated[int | None, arg(metavar="N")] = None
+    """Which one of a file of four dimensions."""
+    series: Annotated[int | None, arg(metavar="N")] = None
+    """Which one of a folder with several DICOM series, from 1."""
+    reach: Annotated[int | None, arg(metavar="N")] = None
+    """Follow a prompt so many slices at most; 0 segments the prompted slices only."""
+    keep_masks: bool = False
+    """Slices of --mask stand as they are; else the model is shown them and answers."""
+    allow_phi_output: bool = False
+    """Let DICOM results carry the patient's name, id and dates."""
+    model: Annotated[str, arg(metavar="NAME")] = "auto"
+    """Checkpoint by name (see `zim models`) or path, or FILE.py:FUNCTION that makes a predictor."""
+    runtime: Literal["auto", "torch", "onnx"] = "auto"
+    """What runs the model."""
+    device: Annotated[str, arg(metavar="DEVICE")] = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    no_zoom: bool = False
+    """Leave out the second look at each object's crop."""
+    refine: Literal["auto", "colour", "none"] = "none"
+    """Judge mattes again by the image's colours; none is the model alone."""
+    json: bool = False
+    """Print one JSON record per scan on standard output."""
+
+
+def main(args: SegmentArgs) -> int:
+    """Segment every scan; one that cannot be is reported in a line and the others go on."""
+    try:
+        work = read_work(args)
+    except (ValueError, OSError) as error:
+        raise Misuse(one_line(error)) from error
+    model: PromptedModel | None = None
+    faults: list[str] = []
+    for path, stem, marks in work:
+        start_s = time.perf_counter()
+        try:
+            record, model = _segment_one(args, path, stem, marks, model)
+        except EXPECTED_FAULTS as error:
+            if args.debug:
+                raise
+            faults.append("misused" if isinstance(error, Misuse) else "failed")
+            message = one_line(error)
+            logger.error("%s", message if str(path) in message else f"{path}: {message}")
+            record = {"scan": str(path), "error": message}
+        else:
+            record["seconds"] = round(time.perf_counter() - start_s, 3)
+        if args.json:
+            print(json.dumps(record, ensure_ascii=False), flush=True)
+    if not faults:
+        return DONE
+    if len(work) > 1:
+        logger.error("%d of %d scans could not be segmented", len(faults), len(work))
+        return FAILED
+    return MISUSED if faults == ["misused"] else FAILED
+
+
+def read_work(args: SegmentArgs) -> "list[tuple[Path, str, list[Marks]]]":
+    """Scans, the names of their results, and what points at their structures.
+
+    Raises:
+        ValueError: nothing is named, or two scans would be written under one name.
+        OSError: a file of prompts cannot be read.
+    """
+    from ..io.opening import scan_stem
+    from .marks import gather_marks, marks_from_json
+
+    if not args.scan:
+        raise ValueError("name a scan: a volume, a DICOM folder or an image")
+    if Path(args.out).exists() and not Path(args.out).is_dir():
+        raise ValueError(f"--out {args.out} is a file: name a folder")
+    if args.reach is not None and args.reach < 0:
+        raise ValueError(f"--reach is 0 or more, got {args.reach}")
+    if args.table is not None:
+        if args.point or args.box or args.mask or args.prompts is not None:
+            raise ValueError("--table names all prompts: leave --point, --box, --mask and --prompts out")
+        by_scan = read_table(Path(args.table), args.units)
+        stems = [scan_stem(Path(name)) for name in by_scan]
+        if twice := {stem for stem in stems if [s.casefold() for s in stems].count(stem.casefold()) > 1}:
+            stems = [name.replace("/", "_") if scan_stem(Path(name)) in twice else stem
+                     for name, stem in zip(by_scan, stems, strict=True)]  # fmt: skip
+        return [(Path(args.scan, n), s, m) for (n, m), s in zip(by_scan.items(), stems, strict=True)]
+    marks = gather_marks(args.point, args.box, args.mask, args.units)
+    if args.prompts is not None:
+        text = sys.stdin.read() if args.prompts == "-" else Path(args.prompts).read_text(encoding="utf-8-sig")
+        try:
+            table = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"--prompts {args.prompts} is no JSON: {error}") from None
+        read = marks_from_json(table, Path() if args.prompts == "-" else Path(args.prompts).parent)
+        if shared := {one.name for one in read} & {one.name for one in marks}:
+            raise ValueError(f"{', '.join(sorted(shared))} is in --prompts and on the command line: name it once")
+        marks = [*read, *marks]
+    if not marks:
+        raise ValueError("nothing points at a structure: give --point, --box, --mask or --prompts")
+    return [(Path(args.scan), scan_stem(Path(args.scan)), marks)]
+
+
+def read_table(path: Path, units: Literal["voxel", "ras", "lps"]) -> "dict[str, list[Marks]]":
+    """Read a table of prompts: columns scan, structure, point and box; points and boxes as on the command line.
+
+    Raises:
+        ValueError: a column is missing or a line cannot be read; the message says which.
+    """
+    from .marks import gather_marks
+
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        columns = set(rows.fieldnames or ())
+        if not {"scan"} <= columns <= {"scan", "structure", "point", "box"} or not columns & {"point", "box"}:
+            raise ValueError(f"{path} has the columns scan, structure, point and box; got {', '.join(sorted(columns))}")
+        texts: dict[str, tuple[list[str], list[str]]] = {}
+        for number, row in enumerate(rows, start=2):
+            scan, name = (row.get("scan") or "").strip(), (row.get("structure") or "").strip()
+            points, boxes = texts.setdefault(scan, ([], []))
+            given = 0
+            for kind, into in (("point", points), ("box", boxes)):
+                for text in (t.strip() for t in (row.get(kind) or "").split(";")):
+                    if text:
+                        into.append(f"{name}={text}" if name else text)
+                        given += 1
+            if not scan or not given:
+                raise ValueError(f"{path}, line {number}: a line names a scan and at least one point or box")
+    if not texts:
+        raise ValueError(f"{path} holds no line")
+    found = {}
+    for scan, (points, boxes) in texts.items():
+        try:
+            found[scan] = gather_marks(points, boxes, units=units)
+        except ValueError as error:
+            raise ValueError(f"{path}, {scan}: {error}") from None
+    return found
+
+
+def _segment_one(
+    args: SegmentArgs, path: Path, stem: str, marks: "list[Marks]", model: "PromptedModel | None"
+) -> "tuple[dict[str, Any], PromptedModel]":
+    """Segment one scan and write its results; return its record and the model, loaded once."""
+    from ..io.opening import open_scan
+    from ..io.reading import ReadingConfig
+    from ..io.windows import parse_window
+    from .marks import marks_to_json, resolve_marks
+    from .outputs import check_free, choose_formats, plan_files, write_outputs
+    from .scans import SegmentConfig, describe, place_structures, segment
+
+    try:
+        reading = ReadingConfig(window=parse_window(args.window), axis=args.axis, volume=args.volume)
+    except ValueError as error:
+        raise Misuse(one_line(error)) from error
+    opened = open_scan(path, reading, series=args.series)
+    try:
+        formats = choose_formats([name for name in args.format.split(",") if name], opened)
+        files = plan_files(Path(args.out), stem, formats)
+        check_free(files, opened, overwrite=args.overwrite)
+        place_structures(opened, marks)  # faults of the prompts are found before a model is loaded
+    except ValueError as error:
+        raise Misuse(one_line(error)) from error
+    for note in opened.scan.notes:
+        logger.info("%s: %s", path, note)
+    model = model or _load(args)
+    result = segment(opened, marks, model, SegmentConfig(args.reach, args.keep_masks))
+    kept = resolve_marks(marks, opened.scan, result.table.values)
+    record: dict[str, Any] = {
+        "intended_use": "research only, not for clinical use",
+        "model": model.name, **_provenance(args, model.name), "axis": getattr(opened.scan.space, "axis", None),
+        "prompts": marks_to_json(kept), **describe(result, opened),
+    }  # fmt: skip
+    write_outputs(files, opened, result, record, model=model.name, keep_patient=args.allow_phi_output)
+    for note in result.notes[len(opened.scan.notes) :]:
+        logger.info("%s: %s", path, note)
+    return {"scan": str(path), **record, "files": {kind: str(file) for kind, file in files.items()}}, model
+
+
+def _load(args: SegmentArgs) -> "PromptedModel":
+    from zim_plugins.core import load_predictor
+    from zim_plugins.evaluation.models import ModelOptions, is_outside, load_model
+
+    from ..protocol.models import PromptedModel
+
+    if is_outside(args.model):
+        predictor = load_model(args.model, ModelOptions(device=args.device))
+        return PromptedModel(predictor, name=getattr(predictor, "name", args.model.rpartition(":")[2]))
+    predictor = load_predictor(
+        args.model, runtime=args.runtime, device=args.device, zoom=False if args.no_zoom else None, refine=args.refine
+    )
+    return PromptedModel(predictor, name=predictor.name)
+
+
+def _provenance(args: SegmentArgs, name: str) -> dict[str, Any]:
+    """What made the labels: checkpoint, version, and the options that were given."""
+    from zim_plugins import __version__
+    from zim_plugins.core import CheckpointError
+    from zim_plugins.evaluation.models import describe_model
+
+    try:
+        digest = describe_model(args.model if args.model != "auto" else name)["sha256"]
+    except CheckpointError:  # a predictor of somebody else's
+        digest = None
+    options = {key: getattr(args, key) for key in ("window", "axis", "reach", "keep_masks", "no_zoom", "refine")}
+    return {"sha256": digest, "version": __version__, "options": options}

@@ -1,0 +1,174 @@
+"""Following: from the slices that prompts are on to the others, both ways, until the structure ends or is lost."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from zim_plugins.core import Prompt, UnsupportedPrompt
+
+from ..protocol.evaluate_scan import THRESHOLD
+from ..protocol.models import PromptedModel
+from ..protocol.prompt_modes import tight_box
+from .marks import SlicePrompts, StructurePrompts
+
+MIN_OVERLAP = 0.5
+"""Share of the smaller of two neighbours' masks that both have, below which the structure is lost."""
+MAX_STEP = 2.5
+"""Times its neighbour's area above which a mask has run out of its structure."""
+MAX_GROWTH = 4.0
+"""Times the area of the nearest prompted slice above which a followed mask has run out of its structure."""
+
+
+@dataclass(eq=False)
+class Followed:
+    """One structure through the scan."""
+
+    masks: dict[int, Bool[np.ndarray, "h w"]] = field(default_factory=dict)
+    """By frame; frames without the structure are left out."""
+    prompted: tuple[int, ...] = ()
+    """Frames whose masks come from prompts."""
+    ends: dict[str, str] = field(default_factory=dict)
+    """Why following stopped, below and above."""
+    notes: list[str] = field(default_factory=list)
+
+
+class Follower:
+    """Segments structures of one scan, one after the other.
+
+    Args:
+        model: shown each frame once.
+        frames: of the scan.
+        numbers: what messages call each frame: the slice of the file.
+        reach: frames that a prompt reaches beyond its own, both ways; None until the structure ends.
+        keep_masks: given masks stand as they are; else the model is shown them and answers.
+    """
+
+    def __init__(
+        self, model: PromptedModel, frames: UInt8[np.ndarray, "s h w 3"], numbers: Sequence[int] | None = None,
+        *, reach: int | None = None, keep_masks: bool = False,
+    ) -> None:  # fmt: skip
+        self.model, self.frames, self.reach, self.keep_masks = model, frames, reach, keep_masks
+        self.numbers = range(len(frames)) if numbers is None else numbers
+
+    def follow(self, structure: StructurePrompts) -> Followed:
+        """Segment a structure from its prompts.
+
+        Slices with a box, a mask or, without any of these, clicks inside are answered first and followed to the
+        others. Clicks on a slice that was reached correct its mask, with its box; then everything is followed again
+        from all prompted slices, each of the others from the nearest one.
+
+        Raises:
+            ValueError: no prompt names the structure, or background clicks lie where it was not found.
+            UnsupportedPrompt: the model does not take such prompts.
+        """
+        given = structure.slices
+        firm = [f for f, one in given.items() if one.box is not None or one.mask is not None]
+        firm = firm or [f for f, one in given.items() if one.names_an_object][:1]
+        if not firm:
+            raise ValueError(f"clicks outside alone do not name {structure.name}: add a click inside or a box")
+        keys = {frame: self._first(frame, given[frame]) for frame in firm}
+        found = self._spread(keys, structure)
+        for frame in sorted(set(given) - set(keys)):
+            keys[frame] = self._corrected(frame, given[frame], found.masks.get(frame), structure.name)
+            found = self._spread(keys, structure)
+        for frame in (f for f, mask in keys.items() if not mask.any()):
+            found.notes.append(f"{structure.name}: nothing was found on prompted slice {self.numbers[frame]}")
+        return found
+
+    def _first(self, frame: int, one: SlicePrompts) -> Bool[np.ndarray, "h w"]:
+        """Mask of a slice that stands on its own prompts."""
+        if one.mask is None:
+            return self._answer(frame, one.prompt())
+        if self.keep_masks:
+            return one.mask
+        try:
+            return self._answer(frame, one.prompt())
+        except UnsupportedPrompt:  # not every model takes masks: what they cover is a box
+            plain = SlicePrompts(one.points, one.box or _edges(one.mask))
+            try:
+                return self._answer(frame, plain.prompt())
+            except UnsupportedPrompt:
+                return self._answer(frame, SlicePrompts(box=plain.box).prompt())
+
+    def _corrected(
+        self, frame: int, one: SlicePrompts, mask: Bool[np.ndarray, "h w"] | None, name: str
+    ) -> Bool[np.ndarray, "h w"]:
+        """Mask of a slice whose clicks correct what was followed there."""
+        if mask is None or not mask.any():
+            if not one.names_an_object:
+                raise ValueError(
+                    f"{name} was not found on slice {self.numbers[frame]}, where clicks outside correct it: "
+                    "add one inside"
+                )
+            return self._answer(frame, one.prompt())
+        box = np.array(_edges(mask))
+        for x, y, label in one.points:  # clicks inside extend it
+            if label:
+                box = np.array([min(box[0], x - 1), min(box[1], y - 1), max(box[2], x + 1), max(box[3], y + 1)])
+        height, width = mask.shape
+        box = np.clip(box, 0, [width, height, width, height])
+        try:
+            return self._answer(frame, one.prompt((float(box[0]), float(box[1]), float(box[2]), float(box[3]))))
+        except UnsupportedPrompt:  # clicks or a box, not both: the clicks, which are the user's
+            return self._answer(frame, one.prompt()) if one.names_an_object else mask
+
+    def _spread(self, keys: dict[int, Bool[np.ndarray, "h w"]], structure: StructurePrompts) -> Followed:
+        """Follow from all prompted slices; a frame between two belongs to the nearer one."""
+        order = sorted(keys)
+        first, last = structure.limits or (0, len(self.frames) - 1)
+        found = Followed({f: keys[f] for f in order if keys[f].any()}, tuple(order))
+        for place, key in enumerate(order):
+            below = order[place - 1] if place else None
+            above = order[place + 1] if place + 1 < len(order) else None
+            low = first if below is None else (below + key) // 2 + 1
+            high = last if above is None else (key + above) // 2
+            for step, end, side in ((-1, low, below), (1, high, above)):
+                walked = list(self._walk(key, keys[key], step, end))
+                found.masks |= {frame: mask for frame, mask, _ in walked if mask is not None}
+                why = walked[-1][2] if walked else ""
+                if side is None:
+                    found.ends["below" if step < 0 else "above"] = why or "the last slice that was asked for"
+                elif why:
+                    between = f"between slices {self.numbers[key]} and {self.numbers[side]}"
+                    found.notes.append(f"{structure.name}: {between}: {why}")
+        return found
+
+    def _walk(
+        self, key: int, mask: Bool[np.ndarray, "h w"], step: int, end: int
+    ) -> Iterator[tuple[int, Bool[np.ndarray, "h w"] | None, str]]:
+        """Frames from a prompted one outwards, with their masks; at the end without one, and why."""
+        area = np.count_nonzero(mask)
+        stop = end if self.reach is None else (max(end, key - self.reach) if step < 0 else min(end, key + self.reach))
+        for frame in range(key + step, stop + step, step):
+            number = self.numbers[frame]
+            if not mask.any():
+                break
+            following = self._answer(frame, Prompt(box=np.array(_edges(mask))))
+            own, before = np.count_nonzero(following), np.count_nonzero(mask)
+            overlap = np.count_nonzero(mask & following) / max(1, min(own, before))
+            why = ""
+            if not own:
+                why = f"slice {number} shows nothing where its neighbour's mask was"
+            elif overlap < MIN_OVERLAP:
+                why = f"slice {number} has {overlap:.0%} of the smaller mask in common with its neighbour"
+            elif own > MAX_STEP * before:
+                why = f"slice {number} would be {own / before:.1f} times as large as its neighbour"
+            elif own > MAX_GROWTH * area:
+                why = f"slice {number} would be {own / area:.1f} times as large as slice {self.numbers[key]}"
+            if why:
+                yield frame, None, why
+                return
+            mask = following
+            yield frame, mask, ""
+
+    def _answer(self, frame: int, prompt: Prompt) -> Bool[np.ndarray, "h w"]:
+        self.model.show(self.frames[frame], key=frame)
+        return self.model.predict(prompt).alpha > THRESHOLD
+
+
+def _edges(mask: Bool[np.ndarray, "h w"]) -> tuple[float, float, float, float]:
+    """Box of a mask, exclusive at the far edge [px]."""
+    x1, y1, x2, y2 = tight_box(mask)
+    return float(x1), float(y1), float(x2 + 1), float(y2 + 1)
