@@ -41,7 +41,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from zim_plugins.data.conversion.shard_job import MASKS_AT_ONCE, Selection, file_sha256, tight_crop
 from zim_plugins.data.faults import FaultLog
 from zim_plugins.data.readers.sa1b import ShardImage, find_shards, read_shard
-from zim_plugins.data.sample import whole_file
+from zim_plugins.imaging import atomic_write
 from zim_plugins.imaging.image import encode_png
 from zim_plugins.label_converter.checkpoint import load_converter
 from zim_plugins.label_converter.converter import ConvertSettings, MatteConverter
@@ -159,7 +159,7 @@ def convert(args: argparse.Namespace, converter: MatteConverter, clock: Clock) -
     counts, faults = Counter[str](), FaultLog()
     selection = Selection(max_per_image=args.max_per_image)
     png, crop_px, soft_px, records = [], [], [], []
-    with tempfile.TemporaryDirectory() as folder, whole_file(Path(folder) / "mattes.tar") as stream:
+    with tempfile.TemporaryDirectory() as folder, atomic_write(Path(folder) / "mattes.tar", durable=True) as stream:
         with tarfile.open(fileobj=stream, mode="w") as tar:
             images = (image for shard in find_shards(args.data) for image in read_shard(shard, faults))
             for image in islice(_clocked(images, clock), args.limit):

@@ -1,10 +1,11 @@
 """Names that may leave this process: numbers for cases, safe ones for files, nothing of patients."""
 
-import os
 import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+
+from zim_plugins.imaging import atomic_write
 
 from .io.pairing import CaseFiles
 from .protocol.evaluate_scan import Place
@@ -38,14 +39,8 @@ def write_id_map(path: Path, entries: Sequence[tuple[Place, CaseFiles]]) -> None
     """Which case is which, for the owner of the data alone (mode 0600)."""
     lines = ["dataset\tcase\tpatient\tkey\n"]
     lines += [f"{place.dataset}\t{place.case}\t{place.patient}\t{case.key}\n" for place, case in entries]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".zim-{os.getpid()}.tmp")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
-            out.writelines(lines)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_write(path, mode=0o600) as out:
+        out.write("".join(lines).encode())
 
 
 def make_salt() -> bytes:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from zim_plugins.core import MissingExtra, ZimError, write_image
+from zim_plugins.imaging import write_text
 
 from .deidentify import inside, make_salt, name_places, safe_name, write_id_map
 from .io.dicom import SeriesSpace
@@ -27,7 +28,7 @@ from .labelling import OVERLAP_RULE, LabelTable, label_map, settle_labels
 from .protocol.evaluate_scan import THRESHOLD, Outcome, Place, Trial, TrialConfig, stacked
 from .protocol.models import FrameModel
 from .protocol.prompt_modes import PromptBook, encode_record
-from .protocol.records import row_fields, write_text
+from .protocol.records import row_fields
 
 logger = logging.getLogger(__name__)
 

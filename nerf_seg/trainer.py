@@ -17,6 +17,7 @@ from nerfstudio.utils import writer
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from zim_plugins.core import Predictor, ZimError
+from zim_plugins.imaging import atomic_path, atomic_write, write_text
 
 from .export.run_outputs import RunOutputs
 from .field.checkpoint import TrainedNerf, find_nerf, parsed
@@ -25,7 +26,6 @@ from .pipeline import Sa3dZimPipeline, read_reference
 from .plugin.base_nerf import adopt, data_path, train_nerf
 from .segmentation.predictors import build_matter
 from .segmentation.reference_prompt import ReferencePrompt
-from .whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Sa3dZimTrainerConfig(TrainerConfig):
 
     def write_config(self) -> None:
         """Write config.yml, whole."""
-        write_whole(self.get_base_dir() / "config.yml", lambda stream: stream.write(yaml.dump(self).encode()))
+        write_text(self.get_base_dir() / "config.yml", yaml.dump(self))
 
 
 class Sa3dZimTrainer(Trainer):
@@ -129,7 +129,8 @@ class Sa3dZimTrainer(Trainer):
         }
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
         # ns-eval takes every name in the checkpoints' folder for a checkpoint: the unfinished file lies elsewhere.
-        write_whole(path, lambda stream: torch.save(state, stream), beside=self.base_dir)
+        with atomic_path(path, folder=self.base_dir) as temporary:
+            torch.save(state, temporary)
         (self.base_dir / PROGRESS).unlink(missing_ok=True)
 
     def _after_train(self) -> None:
@@ -169,7 +170,8 @@ class Sa3dZimTrainer(Trainer):
 
     def _save_progress(self) -> None:
         state = {"of": self._fingerprint(), "segmenter": self.pipeline.segmenter.state_dict()}
-        write_whole(self.base_dir / PROGRESS, lambda stream: torch.save(state, stream))
+        with atomic_write(self.base_dir / PROGRESS) as stream:
+            torch.save(state, stream)
         self._saved_at = time.monotonic()
 
     def _continue(self) -> bool:

@@ -112,11 +112,11 @@ def _write(
     missing: dict[str, str],
 ) -> int:
     """The report from all rows on the disk."""
-    from zim_plugins.data.sample import whole_file
     from zim_plugins.evaluation.models import describe_model
     from zim_plugins.evaluation.report.aggregate import describe_run, write_report
     from zim_plugins.evaluation.report.html import write_page
     from zim_plugins.evaluation.report.tables import to_latex, to_markdown
+    from zim_plugins.imaging import atomic_write
 
     from .report import arrange, build_report, write_rows
     from .run import TRUTH, describe_plan, fingerprint, read_rows
@@ -133,7 +133,7 @@ def _write(
     write_report(args.out / "report.json", report)
     write_rows(args.out / "rows.csv", rows)
     for file, text in (("tables.md", to_markdown(tables)), ("tables.tex", to_latex(tables))):
-        with whole_file(args.out / file) as stream:
+        with atomic_write(args.out / file, durable=True) as stream:
             stream.write(text.encode())
     write_page(args.out / "report.html", report, tables, rows)
     for failure in report["failures"]:

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from zim_plugins.data.sample import whole_file
 from zim_plugins.evaluation.statistics import bootstrap_interval, holm, wilcoxon_p
+from zim_plugins.imaging import atomic_write
 
 from .fid import LEAST_PICTURES, frechet_distance
 from .run import Row
@@ -83,7 +83,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     writer.writeheader()
     for row in rows:
         writer.writerow(row | (row["failure"] or {"kind": "", "message": ""}))
-    with whole_file(path) as stream:
+    with atomic_write(path, durable=True) as stream:
         stream.write(text.getvalue().encode())
 
 

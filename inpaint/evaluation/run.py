@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from zim_plugins.core import ImageError, Predictor, Prompt, ZimError
-from zim_plugins.data.sample import whole_file
 from zim_plugins.evaluation.models import model_slug
 from zim_plugins.evaluation.prompting import object_mask
+from zim_plugins.imaging import atomic_write
 from zim_plugins.training.samples.prompts import tight_box
 
 from ..inpainters.base import Inpainter
@@ -112,7 +112,7 @@ def evaluate_cases(
     fillers = {name: load_inpainter(name) for name in plan.fillers}
     for listed in cases:
         rows = _evaluate(predictor, matte, listed, plan, fillers, networks)
-        with whole_file(plan.rows_file(matte, listed)) as stream:
+        with atomic_write(plan.rows_file(matte, listed), durable=True) as stream:
             record = {"signature": plan.signature(matte, listed), "rows": rows}
             stream.write(json.dumps(record, sort_keys=True).encode())
         if tick is not None:
@@ -165,7 +165,7 @@ def _evaluate(
             if networks.inception is not None:
                 row["features"] = f"features/{stem}.npy"
                 reference = case.image if case.clean is None else case.clean
-                with whole_file(plan.out / row["features"]) as stream:
+                with atomic_write(plan.out / row["features"], durable=True) as stream:
                     np.save(stream, np.stack([networks.inception(picture) for picture in (result, reference)]))
     return every
 

@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from zim_plugins.core import MissingExtra
+from zim_plugins.imaging import atomic_path
 
 from .dicom import Series, SeriesSpace, import_pydicom, read_header
 from .errors import ScanFault
@@ -162,13 +162,8 @@ def write_segmentation(
         raise ScanFault(
             "segmentation", f"the series cannot carry a DICOM segmentation ({type(error).__name__})"
         ) from None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".zim-{os.getpid()}.tmp")
-    try:
+    with atomic_path(path) as temporary:
         segmentation.save_as(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def same_place(one: SeriesSpace, other: SeriesSpace) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 
 from zim_plugins.core import MissingExtra
+from zim_plugins.imaging import atomic_path
 
 from .errors import ScanFault
 from .scan import MAX_VALUES
@@ -208,8 +209,6 @@ def write_nifti(
         stored: of `stored_geometry`: both forms and their codes come back bit by bit. Without it the sform holds the
             affine, and so does the qform unless the axes are not at right angles, which it cannot say.
     """
-    import os
-
     nib = import_nibabel()
     array = array.astype(np.uint8) if array.dtype == bool else array
     large = max(array.shape) > np.iinfo(np.int16).max
@@ -224,13 +223,8 @@ def write_nifti(
     else:
         image.set_sform(affine, code=1)
         image.set_qform(affine, code=0 if has_shear(affine) else 1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".zim-{os.getpid()}-{path.name}")
-    try:
+    with atomic_path(path) as temporary:
         nib.save(image, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def has_shear(affine: Float64[np.ndarray, "4 4"]) -> bool:

@@ -1,6 +1,5 @@
 """Figures: IoU by data set and prompt, of all data sets together, and against the number of clicks."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zim_plugins.core import MissingExtra
+from zim_plugins.imaging import atomic_path
 
 from ..protocol.prompt_modes import CLICKS, MEANINGS
 from ..protocol.records import SINGLE
@@ -162,10 +162,6 @@ def _prompts(lines: Sequence[Line]) -> list[str]:
 
 
 def _save(figure: "Figure", path: Path) -> Path:
-    temporary = path.with_name(f".zim-{os.getpid()}.png")
-    try:
+    with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

@@ -7,9 +7,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from zim_plugins.imaging import write_text
+
 from ..labelling import OVERLAP_RULE
 from ..protocol.prompt_modes import CLICKS
-from ..protocol.records import ORACLE, SINGLE, write_text
+from ..protocol.records import ORACLE, SINGLE
 from ..run import INTENDED_USE
 from .aggregate import ALL_DATASETS, ALL_LABELS, Contrast, describe_prompt
 from .results import Tables

@@ -7,13 +7,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zim_plugins.imaging import write_text
+
 from ..deidentify import safe_name
 from ..labelling import OVERLAP_RULE
 from ..metrics.statistics import CONFIDENCE, MIN_CASES, RESAMPLES
 from ..metrics.surface import HD95_DEFINITION, NSD_DEFINITION
 from ..protocol.evaluate_scan import THRESHOLD
 from ..protocol.prompt_modes import CLICKS
-from ..protocol.records import COLUMNS, Row, csv_text, row_fields, row_from, write_text
+from ..protocol.records import COLUMNS, Row, csv_text, row_fields, row_from
 from ..run import INTENDED_USE, PARTS, SCHEMA_VERSION, RunConfig, Tally
 from .aggregate import (
     COMPARE_COLUMNS,

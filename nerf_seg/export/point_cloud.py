@@ -1,6 +1,5 @@
 """The object as a point cloud: where its rays end, one point per voxel, without stragglers."""
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from zim_plugins.core import MissingExtra
+from zim_plugins.imaging import atomic_path
 
 OBJECT_ALPHA = 0.5
 """Rays whose opacity exceeds this end on the object."""
@@ -101,14 +101,9 @@ def write_by_open3d(path: Path, write: Any, geometry: Any) -> Path:
         OSError: open3d could not write it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
-    try:
+    with atomic_path(path) as temporary:
         if not write(str(temporary), geometry):
             raise OSError(f"open3d cannot write {path}")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,11 +14,11 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from zim_plugins.core import estimate_foreground, write_image
+from zim_plugins.imaging import atomic_write, write_text
 
 from ..field.rendering import Kept, edited_picture
 from ..field.scene import boxed
 from ..segmentation.contact_sheet import contact_sheet
-from ..whole_files import write_whole
 from .mesh import object_mesh, write_mesh
 from .point_cloud import EmptyObject, ViewSurface, object_cloud, write_cloud
 from .video import write_video
@@ -91,7 +91,7 @@ class RunOutputs:
         """mask_grid.npz: the two sums of every vertex, and the part of contracted space that they lie in."""
         grid = self.pipeline.sa3d.grid
 
-        def write(stream: BinaryIO) -> None:
+        with atomic_write(self.folder / "mask_grid.npz") as stream:
             np.savez_compressed(
                 stream,
                 estimator=np.array(repr(grid.estimator)),
@@ -99,8 +99,6 @@ class RunOutputs:
                 lower=np.array(grid.domain.lower),
                 upper=np.array(grid.domain.upper),
             )
-
-        write_whole(self.folder / "mask_grid.npz", write)
 
     def write_renders(self) -> None:
         """object_only.png and removed.png of the reference view, and the same two as fly-through videos."""
@@ -156,7 +154,7 @@ class RunOutputs:
         report["matter"] = pipeline.config.matter
         report["grid"] = {"resolution": pipeline.sa3d.grid.resolution, "domain": vars(pipeline.sa3d.grid.domain)}
         text = json.dumps(report, indent=1, default=str)
-        write_whole(self.folder / "report.json", lambda stream: stream.write(text.encode()))
+        write_text(self.folder / "report.json", text)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

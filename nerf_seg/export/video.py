@@ -4,7 +4,6 @@ import contextlib
 import importlib.util
 import itertools
 import logging
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from zim_plugins.core import MissingExtra
+from zim_plugins.imaging import atomic_path
 
 logger = logging.getLogger(__name__)
 
@@ -45,17 +45,12 @@ def write_video(stem: Path, frames: Iterable[UInt8[np.ndarray, "h w 3"]], *, fps
     if not mp4:
         logger.info("%s is written as a GIF: for MP4, pip install imageio-ffmpeg", stem)
     path = stem.with_name(stem.name + suffix)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{stem.name}-{os.getpid()}{suffix}")
     options: dict[str, Any] = {"fps": fps, "macro_block_size": 1} if mp4 else {"duration": 1000 / fps, "loop": 0}
-    try:
+    with atomic_path(path) as temporary:
         writer: Any
         # imageio's own context manager leaves ffmpeg running after a fault.
         with contextlib.closing(get_writer(temporary, **options)) as writer:
             for frame in itertools.chain([first], rest):
                 # H.264 halves the resolution of colours: sides are even.
                 writer.append_data(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2] if mp4 else frame)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

@@ -10,6 +10,7 @@ from tyro.conf import arg
 
 from zim_plugins.cli.options import parse_arguments
 from zim_plugins.cli.runtime import DONE, FAILED, CommandArgs, Misuse, run
+from zim_plugins.imaging import write_text
 
 if TYPE_CHECKING:
     from ..field.scene import Scene
@@ -158,7 +159,7 @@ def _write(args: Args, plan: "Plan", rows: list[dict[str, Any]], faults: dict[st
     from zim_plugins.evaluation.report.tables import to_markdown
 
     from .page import build_page
-    from .report import build_report, build_tables, rows_as_csv, write_text
+    from .report import build_report, build_tables, rows_as_csv
 
     settings = asdict(plan.segmenter) | plan.model_options | {"seeds": list(plan.seeds)}
     dataset = {"name": args.dataset, "protocol": args.protocol, "remark": args.remark}

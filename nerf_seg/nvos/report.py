@@ -3,13 +3,11 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from zim_plugins.evaluation.report.tables import PUBLISHED_MARK, Table, short_name
 
-from ..whole_files import write_whole
 from . import published
 from .datasets import NVOS_VIEWS
 from .metrics import DEFINITIONS, SCORES
@@ -110,11 +108,6 @@ def rows_as_csv(rows: Sequence[Row]) -> str:
     for row in rows:
         writer.writerow(row | {"failure": "" if row["failure"] is None else row["failure"]["message"]})
     return text.getvalue()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    write_whole(path, lambda stream: stream.write(text.encode()))
 
 
 def _spread(rows: Sequence[Row]) -> dict[str, Any]:

@@ -10,14 +10,14 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ..whole_files import write_whole
+from zim_plugins.imaging import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class ViewCache:
 def _write_view(path: Path, view: View) -> None:
     samples = view.samples.to("cpu")
 
-    def write(stream: BinaryIO) -> None:
+    with atomic_write(path) as stream:
         np.savez(
             stream,
             name=np.array(view.name),
@@ -124,8 +124,6 @@ def _write_view(path: Path, view: View) -> None:
             accumulation=samples.accumulation.numpy(),
             depth=samples.depth.numpy(),
         )
-
-    write_whole(path, write)
 
 
 def _read_view(path: Path, name: str) -> View:

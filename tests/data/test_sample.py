@@ -6,7 +6,7 @@ import pytest
 
 from zim_plugins.data.faults import DataError
 from zim_plugins.data.rle import Rle
-from zim_plugins.data.sample import Sample, leftovers, read_index, temporary_name, whole_file, write_index
+from zim_plugins.data.sample import Sample, read_index, write_index
 from zim_plugins.errors import ImageError
 
 
@@ -58,12 +58,3 @@ def test_index_is_whole_or_not_there(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         write_index(tmp_path / "index.jsonl", failing())
     assert list(tmp_path.iterdir()) == []
-
-
-def test_leftovers_are_found(tmp_path):
-    target = tmp_path / "sa_[1].tar"
-    temporary_name(target).write_bytes(b"half")
-    with whole_file(target) as stream:
-        stream.write(b"whole")
-    assert len(leftovers(target)) == 1
-    assert target.read_bytes() == b"whole"

@@ -179,8 +179,8 @@ def _folder(args: AblateArgs, name: str) -> Path:
 
 
 def _write(args: AblateArgs, recipe: "Recipe", rows: dict[str, dict[str, Any]]) -> None:
-    from zim_plugins.data.sample import whole_file
     from zim_plugins.evaluation.report.aggregate import describe_run
+    from zim_plugins.imaging import atomic_write
 
     settings = {"table": args.table, "recipe": recipe.name, "steps": recipe.steps, "seed": recipe.seed}
     record = {"table": args.table, "rows": rows, "provenance": describe_run(settings, [], {"name": str(args.data)})}
@@ -197,5 +197,5 @@ def _write(args: AblateArgs, recipe: "Recipe", rows: dict[str, dict[str, Any]]) 
     if published:
         note += " Published: the paper's own scale and data (MicroMat-3K fine, box, profile zim), not measured here."
     for name, text in (("ablation.json", json.dumps(record, indent=1)), ("ablation.md", "\n".join([*lines, "", note]))):
-        with whole_file(args.out / name) as stream:
+        with atomic_write(args.out / name, durable=True) as stream:
             stream.write(f"{text}\n".encode())

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -41,6 +40,7 @@ def main(args: BenchArgs) -> int:
     from zim_plugins.bench.run import run_case
     from zim_plugins.bench.table import markdown
     from zim_plugins.core.load import resolve_device
+    from zim_plugins.imaging import write_text
 
     unknown = [name for name in args.cases if name not in CASES]
     if unknown:
@@ -63,7 +63,7 @@ def main(args: BenchArgs) -> int:
             logger.error("%s", one_line(error))
             faults += 1
             continue
-        _write(args.out, record)
+        write_text(args.out, json.dumps(record, indent=1) + "\n")
     print(markdown(record), end="")
     return FAILED if faults else DONE
 
@@ -76,11 +76,3 @@ def _read(path: Path) -> dict[str, Any]:
         return {"cases": dict(record["cases"])}
     except (ValueError, KeyError, TypeError) as error:
         raise Misuse(f"{path} is no record of `zim bench` ({error!r}): name another file with --out") from error
-
-
-def _write(path: Path, record: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(partial, path)

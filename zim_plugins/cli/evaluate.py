@@ -161,13 +161,13 @@ def _load(args: EvaluateArgs) -> "EvaluationSet":
 
 def _write(args: EvaluateArgs, jobs: "dict[str, Job]", data: "EvaluationSet") -> int:
     """The report from all rows on the disk."""
-    from zim_plugins.data.sample import whole_file
     from zim_plugins.evaluation.matting.run import read_rows
     from zim_plugins.evaluation.models import describe_model
     from zim_plugins.evaluation.prompting import write_prompts
     from zim_plugins.evaluation.report.aggregate import build_report, describe_run, write_report, write_rows
     from zim_plugins.evaluation.report.html import write_page
     from zim_plugins.evaluation.report.tables import build_tables, to_latex, to_markdown
+    from zim_plugins.imaging import atomic_write
 
     plan, profiles, options = next((job.plan, job.profiles, job.options) for job in jobs.values())
     rows = [row for job in jobs.values() for picture in data.pictures for row in read_rows(job, picture)]
@@ -186,7 +186,7 @@ def _write(args: EvaluateArgs, jobs: "dict[str, Job]", data: "EvaluationSet") ->
     write_rows(args.out / "rows.csv", rows, profiles)
     write_prompts(args.out / "prompts.json", data.name, plan, prompts)
     for name, text in (("tables.md", to_markdown(tables)), ("tables.tex", to_latex(tables))):
-        with whole_file(args.out / name) as stream:
+        with atomic_write(args.out / name, durable=True) as stream:
             stream.write(text.encode())
     write_page(args.out / "report.html", report, tables, rows)
     for failure in report["failures"]:

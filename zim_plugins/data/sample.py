@@ -3,16 +3,13 @@
 An index is a JSONL file, one sample a line. Paths in it are relative to its own folder where they lie below it.
 """
 
-import glob
 import io
 import json
 import os
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -20,6 +17,7 @@ from jaxtyping import Float32, UInt8
 from zim_plugins.data.faults import DataError
 from zim_plugins.data.rle import Rle
 from zim_plugins.errors import ImageError
+from zim_plugins.imaging.files import atomic_write
 from zim_plugins.imaging.image import read_alpha, read_image
 
 _PATHS = ("image", "alpha", "foreground", "background")
@@ -137,7 +135,7 @@ def write_index(path: Path, samples: Iterable[Sample]) -> int:
     """Write samples as JSONL, whole or not at all; answers with how many they were."""
     path = Path(path)
     lines = 0
-    with whole_file(path) as stream:
+    with atomic_write(path, durable=True) as stream:
         for sample in samples:
             row = json.dumps(sample.to_json(path.parent), ensure_ascii=False, sort_keys=True)
             stream.write(f"{row}\n".encode())
@@ -159,38 +157,6 @@ def read_index(path: Path) -> Iterator[Sample]:
                     yield Sample.from_json(json.loads(line), path.parent)
                 except (json.JSONDecodeError, DataError) as error:
                     raise DataError(f"{path}, line {number}: {error}") from error
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that bears its name only when it is complete and on the disk; missing folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(path)
-    try:
-        with temporary.open("xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":  # the new name itself must outlast a power cut, too
-        number = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
-
-
-def temporary_name(path: Path) -> Path:
-    """A name beside `path` that nobody else uses; `leftovers` finds those of a killed run."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-
-
-def leftovers(path: Path) -> list[Path]:
-    """Temporary files that runs which were killed left beside `path`."""
-    return sorted(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
 
 
 def _relative(path: Path, folder: Path) -> str:

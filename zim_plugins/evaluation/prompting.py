@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float, Float32
 
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.data.faults import DataError
-from zim_plugins.data.sample import Sample, whole_file
+from zim_plugins.data.sample import Sample
+from zim_plugins.imaging import atomic_write
 from zim_plugins.training.samples.prompts import deepest_point, tight_box
 
 KINDS = ("point", "box", "clicks")
@@ -106,7 +107,7 @@ def prompt_from_json(row: Any) -> Prompt:
 def write_prompts(path: Path, dataset: str, plan: PromptPlan, prompts: SavedPrompts) -> None:
     """Save the prompts of a run, whole or not at all."""
     record = {"dataset": dataset, "seed": plan.seed, "source": plan.source, "prompts": prompts}
-    with whole_file(path) as stream:
+    with atomic_write(path, durable=True) as stream:
         stream.write((json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
 
 

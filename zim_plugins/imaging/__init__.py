@@ -1,5 +1,8 @@
 """Images as files and as pixels: reading, writing, colours of a matte's edge. Knows no model."""
 
+from zim_plugins.imaging.files import atomic_path as atomic_path
+from zim_plugins.imaging.files import atomic_write as atomic_write
+from zim_plugins.imaging.files import write_text as write_text
 from zim_plugins.imaging.foreground import composite as composite
 from zim_plugins.imaging.foreground import estimate_foreground as estimate_foreground
 from zim_plugins.imaging.foreground import foreground_colours as foreground_colours

@@ -11,11 +11,10 @@ What was done beyond plain decoding is said in `Image.notes`. What cannot be rea
 """
 
 import io
-import itertools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
@@ -25,12 +24,12 @@ from zim_plugins.errors import ImageError
 from zim_plugins.imaging.decode import MAX_PIXELS as MAX_PIXELS
 from zim_plugins.imaging.decode import ByteStream as ByteStream
 from zim_plugins.imaging.decode import Decoded, decode, to_unit_range
+from zim_plugins.imaging.files import atomic_write
 from zim_plugins.imaging.sources import STDIN, output_stem
 from zim_plugins.imaging.sources import expand_inputs as expand_inputs
 from zim_plugins.imaging.sources import output_stems as output_stems
 
 _WRITERS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
-_temporary = itertools.count()
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +139,7 @@ def write_image(
     return write_whole(path, lambda stream: stream.write(content))
 
 
-def write_whole(path: Path, write: Callable[[io.BufferedWriter], object]) -> Path:
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> Path:
     """Let `write` fill a file of another name, and give it its own when it is complete.
 
     Args:
@@ -150,16 +149,9 @@ def write_whole(path: Path, write: Callable[[io.BufferedWriter], object]) -> Pat
     Raises:
         ImageError: the disk refuses.
     """
-    # A short name of its own: the final name may already be as long as the file system allows.
-    temporary = path.parent / f".zim-{os.getpid()}-{next(_temporary)}.tmp"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as stream:
-                write(stream)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_write(path) as stream:
+            write(stream)
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror or error}") from error
     return path

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from zim_plugins.errors import CheckpointError
+from zim_plugins.imaging.files import atomic_write
 from zim_plugins.training.cost import Cost, StepTimes, hours_left, peak_memory_gb
 from zim_plugins.training.distributed import ALONE, Processes
 from zim_plugins.training.hooks import MovingAverage, TrainingHook, keep_frozen_in_eval
@@ -108,9 +108,8 @@ class Trainer:
         }
         if not self.processes.leads:
             return
-        temporary = self.out / "last.pt.tmp"
-        torch.save(state, temporary)
-        os.replace(temporary, self.out / "last.pt")
+        with atomic_write(self.out / "last.pt", durable=True) as stream:
+            torch.save(state, stream)
 
     def run(self, max_steps: int | None = None) -> None:
         """Train to the end of the recipe, or for `max_steps` more steps."""

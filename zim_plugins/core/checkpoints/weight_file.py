@@ -1,7 +1,6 @@
 """Weight files of this project: safetensors that carry the network's own configuration."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zim_plugins.errors import CheckpointError
+from zim_plugins.imaging.files import atomic_path
 
 
 def write_weight_file(
@@ -36,10 +36,9 @@ def write_weight_file(
         k: v.detach().to("cpu", dtype if v.is_floating_point() else v.dtype).contiguous()
         for k, v in network.state_dict().items()
     }
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(state, temporary, metadata | {config_key: json.dumps(config)})
-    temporary.chmod(0o644)  # the library writes files that only their owner may read
-    os.replace(temporary, path)
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata | {config_key: json.dumps(config)})
+        temporary.chmod(0o644)  # the library writes files that only their owner may read
 
 
 def read_weight_file(

@@ -27,8 +27,9 @@ from zim_plugins.data.conversion.shard_job import (
 )
 from zim_plugins.data.faults import DataError, Fault, FaultLog
 from zim_plugins.data.readers.sa1b import Annotation
-from zim_plugins.data.sample import Sample, leftovers, whole_file
+from zim_plugins.data.sample import Sample
 from zim_plugins.errors import ImageError
+from zim_plugins.imaging.files import atomic_write, leftovers
 from zim_plugins.imaging.image import encode_png
 
 FORMAT = "zim-mattes/1"
@@ -141,13 +142,13 @@ class PictureJob:
             selected = self.selection.select(list(self._annotations(rgb.shape[:2], faults)), left_out)
             for annotation, alpha in _mattes(rgb, selected, convert, counts):
                 path, content = self.matte(self.samples[annotation.id]), encode_png(alpha)
-                with whole_file(path) as stream:
+                with atomic_write(path, durable=True) as stream:
                     stream.write(content)
                 name = path.relative_to(self.folder).as_posix()
                 rows.append({"file": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
             counts["images"] = 1
             if self.copy_images:
-                with whole_file(self.copy) as stream, self.image.open("rb") as source:
+                with atomic_write(self.copy, durable=True) as stream, self.image.open("rb") as source:
                     shutil.copyfileobj(source, stream)
         answer = {name: counts[name] for name in COUNTED}
         answer |= {"left_out": dict(sorted(left_out.items())), "faults": dict(sorted(faults.counts.items()))}
@@ -226,7 +227,7 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 def write_changed(path: Path, content: bytes) -> None:
     """Write a file, unless it stands there already."""
     if not (path.is_file() and path.read_bytes() == content):
-        with whole_file(path) as stream:
+        with atomic_write(path, durable=True) as stream:
             stream.write(content)
 
 

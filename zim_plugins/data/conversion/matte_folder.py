@@ -23,7 +23,8 @@ from zim_plugins.data.conversion.locks import MakeConverter
 from zim_plugins.data.conversion.shard_job import EVERYTHING, Selection
 from zim_plugins.data.faults import DataError, FaultLog
 from zim_plugins.data.readers.registry import read_dataset, require_dataset
-from zim_plugins.data.sample import Sample, leftovers
+from zim_plugins.data.sample import Sample
+from zim_plugins.imaging.files import leftovers
 
 MANIFEST, INDEX = "manifest.json", "index.jsonl"
 _VERSIONED = ("zim-plugins", "torch", "numpy", "pillow")

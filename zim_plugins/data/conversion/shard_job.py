@@ -22,8 +22,8 @@ from jaxtyping import Bool, Float32, UInt8
 
 from zim_plugins.data.faults import DataError, Fault, FaultLog
 from zim_plugins.data.readers.sa1b import Annotation, ShardImage, read_shard, shard_files
-from zim_plugins.data.sample import leftovers, whole_file
 from zim_plugins.errors import ImageError
+from zim_plugins.imaging.files import atomic_write, leftovers
 from zim_plugins.imaging.image import encode_png
 
 FORMAT = "sa1b-matte/1"
@@ -204,7 +204,7 @@ def convert_shard(job: ShardJob, convert: Convert, tick: Tick | None = None) -> 
     for path in (*leftovers(job.tar), *leftovers(job.manifest), job.manifest):
         path.unlink(missing_ok=True)
     faults, counts, left_out = FaultLog(keep=200), Counter[str](), Counter[str]()
-    with whole_file(job.tar) as stream:
+    with atomic_write(job.tar, durable=True) as stream:
         digest = _Digest(stream)
         sink: Any = digest  # a tar written in one go asks nothing of its file but `write`
         with tarfile.open(fileobj=sink, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
@@ -230,7 +230,7 @@ def convert_shard(job: ShardJob, convert: Convert, tick: Tick | None = None) -> 
         # Paths differ from machine to machine; what lies within the shard does not.
         "faults": [str(fault).replace(f"{job.shard}", job.shard.name) for fault in faults.faults],
     }
-    with whole_file(job.manifest) as stream:
+    with atomic_write(job.manifest, durable=True) as stream:
         stream.write(json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n")
     return manifest
 

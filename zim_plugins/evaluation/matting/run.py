@@ -16,12 +16,13 @@ from jaxtyping import Float32, UInt8
 from zim_plugins.core.prediction import Prediction
 from zim_plugins.core.predictor import Predictor
 from zim_plugins.core.prompt import Prompt
-from zim_plugins.data.sample import Sample, whole_file
+from zim_plugins.data.sample import Sample
 from zim_plugins.errors import ImageError, UnsupportedPrompt, ZimError
 from zim_plugins.evaluation.matting.datasets import Picture, find_trimap
 from zim_plugins.evaluation.matting.scoring import draw_result, read_unknown, score_answer
 from zim_plugins.evaluation.models import ModelOptions, model_slug
 from zim_plugins.evaluation.prompting import PromptPlan, draw_prompt, prompt_from_json
+from zim_plugins.imaging import atomic_write
 
 READ_AHEAD = 3
 """Pictures read before the model asks for them."""
@@ -292,7 +293,7 @@ def _score(loaded: _Loaded, job: Job) -> Picture:
                 draw_result(path, loaded.rgb, one.truth, alpha, one.prompt)
                 one.row["drawn"] = path.relative_to(job.out).as_posix()
     record = {"signature": job.signature(picture), "rows": [one.row for one in loaded.asked]}
-    with whole_file(job.rows_file(picture)) as stream:
+    with atomic_write(job.rows_file(picture), durable=True) as stream:
         stream.write(json.dumps(record, sort_keys=True).encode())
     return picture
 

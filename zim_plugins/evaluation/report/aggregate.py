@@ -19,10 +19,10 @@ import numpy as np
 
 import zim_plugins
 from zim_plugins.data.faults import Fault
-from zim_plugins.data.sample import whole_file
 from zim_plugins.evaluation.matting.run import Row
 from zim_plugins.evaluation.matting.scoring import HIGHER_IS_BETTER, score_columns
 from zim_plugins.evaluation.statistics import bootstrap_interval, holm, mean_by_picture, wilcoxon_p
+from zim_plugins.imaging import atomic_write
 
 SIZES = ("all", "S", "M", "L")
 WORST = 12
@@ -92,7 +92,7 @@ def describe_run(settings: dict[str, Any], models: Sequence[dict[str, Any]], dat
 
 def write_report(path: Path, report: Report) -> None:
     """Write the report as JSON, whole or not at all."""
-    with whole_file(path) as stream:
+    with atomic_write(path, durable=True) as stream:
         stream.write((json.dumps(report, indent=1, sort_keys=True) + "\n").encode())
 
 
@@ -105,7 +105,7 @@ def write_rows(path: Path, rows: Sequence[Row], profiles: Sequence[str]) -> None
     for row in rows:
         failure = row["failure"] or {"kind": "", "message": ""}
         writer.writerow(row | {"failure": failure["kind"], "message": failure["message"]})
-    with whole_file(path) as stream:
+    with atomic_write(path, durable=True) as stream:
         stream.write(text.getvalue().encode())
 
 

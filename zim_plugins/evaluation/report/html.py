@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from zim_plugins.data.sample import whole_file
 from zim_plugins.evaluation.matting.run import Row
 from zim_plugins.evaluation.report.tables import Table, short_name
+from zim_plugins.imaging import atomic_write
 
 SAMPLED = 12
 """Results shown of each model and prompt beside the worst, evenly over the data set."""
@@ -37,7 +37,7 @@ if (choice) { choice.addEventListener('change', show); show(); }
 
 def write_page(path: Path, report: dict[str, Any], tables: Sequence[Table], rows: Sequence[Row]) -> None:
     """Write the page, whole or not at all; pictures are read from the folder that it is written to."""
-    with whole_file(path) as stream:
+    with atomic_write(path, durable=True) as stream:
         stream.write(build_page(report, tables, rows, path.parent).encode())
 
 
