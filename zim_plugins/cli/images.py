@@ -33,7 +33,8 @@ class ImagesArgs(CommandArgs):
     out: Annotated[str, arg(metavar="DIR", aliases=["-o"])] = "outputs"
     """Folder for the results."""
     model: Annotated[str, arg(metavar="NAME")] = "auto"
-    """Checkpoint by name (see `zim models`) or path; auto takes the best one on this machine."""
+    """Checkpoint by name (see `zim models`) or path; hf:NAME_OR_FOLDER for a SAM, SAM-HQ, SAM 2, EdgeTAM or SAM 3 of
+    transformers; auto takes the best one on this machine."""
     runtime: Literal["auto", "torch", "onnx"] = "auto"
     """What runs the model."""
     device: Annotated[str, arg(metavar="DEVICE")] = "auto"
@@ -80,6 +81,7 @@ class Outcome:
 def run_batch(args: ImagesArgs, sources: Sequence[str], stems: Sequence[str], work: Work) -> int:
     """Work on every picture; a bad one is told in one line and the others go on. Answers with the exit code."""
     batch = Batch(args, work)
+    batch.check_model()
     return report(args, map(batch.work_on, sources, stems), len(sources))
 
 
@@ -154,6 +156,13 @@ class Batch:
         self.args = args
         self.work = work
         self._predictor: ImagePredictor | None = None
+
+    def check_model(self) -> None:
+        """Load a model of the hub at once: that it cannot be had is said before any image is read."""
+        from zim_plugins.core.checkpoints.hub import is_hub_name
+
+        if is_hub_name(self.args.model):
+            self._load()
 
     def work_on(self, source: str, stem: str) -> Outcome:
         """Do the work on one picture."""

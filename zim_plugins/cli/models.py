@@ -20,17 +20,28 @@ class ModelsArgs(CommandArgs):
     """List the checkpoints with their licences, or fetch one."""
 
     download: Annotated[str | None, arg(metavar="NAME")] = None
-    """Fetch this checkpoint into ZIM_PLUGINS_HOME or the platform's cache; an interrupted transfer is continued."""
+    """Fetch this checkpoint into ZIM_PLUGINS_HOME or the platform's cache, hf:ORG/NAME into the hub's; an interrupted
+    transfer is continued."""
     verify: bool = False
     """Compare the sha256 of every checkpoint that is here."""
     json: bool = False
     """Print one JSON record per checkpoint."""
+    families: bool = False
+    """List instead what --model hf:NAME_OR_FOLDER takes, and what each may be given, as its class says."""
 
 
 def main(args: ModelsArgs) -> int:
     """List or fetch."""
     from zim_plugins.core.checkpoints import records as checkpoints
+    from zim_plugins.core.checkpoints.hub import hub_folder, is_hub_name
 
+    if args.families:
+        if args.download is not None or args.verify:
+            raise Misuse("--families only lists: leave out --download and --verify")
+        return list_families(as_json=args.json)
+    if args.download is not None and is_hub_name(args.download):
+        print(hub_folder(args.download))
+        return DONE
     if args.download is not None:
         if args.download not in checkpoints.CHECKPOINTS:
             known = ", ".join(name for name, record in checkpoints.CHECKPOINTS.items() if not record.is_shipped)
@@ -49,6 +60,27 @@ def main(args: ModelsArgs) -> int:
             print(json.dumps(record, ensure_ascii=False))
     else:
         _print_table(records)
+        print("\nModels of transformers, --model hf:NAME_OR_FOLDER: see `zim models --families`")
+    return DONE
+
+
+def list_families(*, as_json: bool) -> int:
+    """Print the architectures of transformers that are served, with what may be given to each."""
+    from zim_plugins.core.backends.transformers.families import FAMILIES
+    from zim_plugins.errors import MissingExtra
+
+    for family in FAMILIES:
+        try:
+            prompts, needs = family.prompts(), None
+        except MissingExtra as error:
+            prompts, needs = {}, str(error)
+        taken = [word for word, there in prompts.items() if there]
+        if as_json:
+            row = {"family": family.title, "class": family.model_class, "prompts": taken or None, "needs": needs}
+            print(json.dumps(row | {"frame_px": family.preprocessing.frame_px, "example": f"hf:{family.example}"}))
+        else:
+            frame = f"{family.preprocessing.frame_px} px {'stretched' if family.preprocessing.stretched else 'padded'}"
+            print(f"{family.title:15} {frame:18} {', '.join(taken) or needs}; such as --model hf:{family.example}")
     return DONE
 
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
+from zim_plugins.core.backends.base import is_stretched
 from zim_plugins.core.predictor import ImagePredictor, Predictor
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.transforms import image_to_frame, logits_to_alphas, support_box, within_picture
@@ -241,7 +242,9 @@ def _rank(
         prompts = [Prompt.from_point(x * set_size[1], y * set_size[0]) for x, y in batch]
         if by_logits:
             answers, scores = predictor.predict_logits(prompts, multimask=config.multimask)
-            answers = within_picture(answers, size, predictor.backend.frame_px)
+            answers = within_picture(
+                answers, size, predictor.backend.frame_px, stretched=is_stretched(predictor.backend)
+            )
         else:
             predictions = predictor.predict_many(prompts)
             answers, scores = (np.stack([p.alphas for p in predictions]), np.stack([p.scores for p in predictions]))
@@ -266,7 +269,9 @@ def _render(
         logits, _ = predictor.predict_logits(prompts, multimask=True)
         for candidate, answers in zip(batch, logits, strict=True):
             chosen = answers[candidate.index][None]
-            yield logits_to_alphas(chosen, size, backend.frame_px, backend.activation)[0]
+            yield logits_to_alphas(chosen, size, backend.frame_px, backend.activation, stretched=is_stretched(backend))[
+                0
+            ]
     else:
         for candidate, prediction in zip(batch, predictor.predict_many(prompts), strict=True):
             yield prediction.alphas[candidate.index]

@@ -1,15 +1,17 @@
 """load_predictor: a name, or a file, to a predictor that is ready for pictures."""
 
+import importlib.util
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from zim_plugins.core.backends.base import Backend
+from zim_plugins.core.checkpoints.hub import PREFIX, hub_folder, is_hub_name
 from zim_plugins.core.checkpoints.records import CHECKPOINTS, find, require
 from zim_plugins.core.colour_refinement import ColourRefinement
 from zim_plugins.core.predictor import ImagePredictor, Zoom
-from zim_plugins.errors import CheckpointError
+from zim_plugins.errors import CheckpointError, MissingExtra
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +40,12 @@ def load_predictor(
     graphed: Sequence[int] = (),
     threads: int | None = None,
 ) -> ImagePredictor:
-    """Build a predictor from a checkpoint on this machine; nothing is ever downloaded unasked.
+    """Build a predictor from a checkpoint on this machine; nothing is downloaded but a model of the hub named by "hf:".
 
     Args:
         name: a checkpoint's name (`zim models` lists them), a file (`.safetensors` of ours, SAM's `.pth`), a folder
-            with ZIM's ONNX pair, or "auto" for the best checkpoint that is present.
+            with ZIM's ONNX pair, "hf:NAME_OR_FOLDER" for a SAM, SAM-HQ, SAM 2, EdgeTAM or SAM 3 tracker of
+            transformers (extra `models`), or "auto" for the best checkpoint that is present.
         runtime: "onnx" and "torch" choose for the ONNX pair, which "torch" converts to a trainable module; our own
             weights and SAM's are torch.
         device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the best that is present.
@@ -102,13 +105,20 @@ def _resolve(name: str | Path) -> tuple[str, Path, str]:
             require("zim_tiny")
         name = present[0]
         logger.info("model: %s, the best checkpoint on this machine (`zim models` lists the others)", name)
+    if is_hub_name(name):
+        if importlib.util.find_spec("transformers") is None:  # before anything is fetched
+            raise MissingExtra("transformers", "models")
+        return str(name), hub_folder(str(name)), "transformers"
     if str(name) in CHECKPOINTS:
         return str(name), require(str(name)), CHECKPOINTS[str(name)].kind
     path = Path(name).expanduser()
     if path.is_dir():
         return path.name, path, "zim_onnx"
     if not path.exists():
-        raise CheckpointError(f"{name} is no checkpoint's name ({', '.join(CHECKPOINTS)}) and no file on this machine")
+        raise CheckpointError(
+            f"{name} is no checkpoint's name ({', '.join(CHECKPOINTS)}) and no file on this machine; "
+            f"a model of the Hugging Face hub is {PREFIX}ORGANISATION/NAME"
+        )
     kinds = {".safetensors": "zim_safetensors", ".pth": "sam_pth", ".pt": "sam_pth"}
     if path.suffix not in kinds:
         raise CheckpointError(f"{path} is neither a .safetensors of this project, nor SAM's .pth, nor an ONNX folder")
@@ -149,6 +159,12 @@ def _backend(
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if dtype not in dtypes:
         raise ValueError(f"the dtype is one of {', '.join(dtypes)}, got {dtype!r}")
+    if kind == "transformers":
+        from zim_plugins.core.backends.transformers.backend import TransformersBackend
+
+        if compiled or graphed:
+            raise ValueError(f"{name} runs as transformers has it: drop compiled and graphed")
+        return TransformersBackend(path, name=name, device=resolve_device(device), dtype=dtypes[dtype])
     if kind == "sam_pth":
         from zim_plugins.core.backends.sam import load_sam
 

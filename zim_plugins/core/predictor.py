@@ -7,11 +7,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from zim_plugins.core.backends.base import Backend
+from zim_plugins.core.backends.base import Backend, encode_image, is_stretched
 from zim_plugins.core.colour_refinement import ColourRefinement, refine_by_colour
 from zim_plugins.core.prediction import Prediction
 from zim_plugins.core.prompt import Prompt
-from zim_plugins.core.transforms import image_to_frame, logits_to_alphas, prompt_to_frame, support_box
+from zim_plugins.core.transforms import logits_to_alphas, prompt_to_frame, support_box
 from zim_plugins.errors import UnsupportedPrompt
 
 
@@ -77,7 +77,7 @@ class ImagePredictor:
             raise ValueError(
                 f"a picture is RGB uint8 of shape (h, w, 3), got {image.dtype} {image.shape}: see read_image"
             )
-        self._embedding = self.backend.encode(image_to_frame(image, self.backend.frame_px))
+        self._embedding = encode_image(self.backend, image)
         self._image = image
 
     def predict(self, prompt: Prompt, *, multimask: bool = False) -> Prediction:
@@ -119,7 +119,7 @@ class ImagePredictor:
         Returns:
             Logits over the padded frame at the decoder's own stride, without zoom and refinement, and scores.
         """
-        framed = [prompt_to_frame(p, self._checked(prompts), self.backend.frame_px) for p in prompts]
+        framed = self._framed(prompts, self._checked(prompts))
         return self.backend.decode(self._embedding, framed, multimask=multimask)
 
     def _checked(self, prompts: Sequence[Prompt]) -> tuple[int, int]:
@@ -144,13 +144,17 @@ class ImagePredictor:
     def _decode(
         self, embedding: Any, prompts: Sequence[Prompt], size: tuple[int, int], multimask: bool
     ) -> list[Prediction]:
-        frame_px = self.backend.frame_px
-        framed = [prompt_to_frame(p, size, frame_px) for p in prompts]
-        logits, scores = self.backend.decode(embedding, framed, multimask=multimask)
+        backend, stretched = self.backend, is_stretched(self.backend)
+        logits, scores = backend.decode(embedding, self._framed(prompts, size), multimask=multimask)
         return [
-            Prediction(logits_to_alphas(one, size, frame_px, self.backend.activation), score)
+            Prediction(logits_to_alphas(one, size, backend.frame_px, backend.activation, stretched=stretched), score)
             for one, score in zip(logits, scores, strict=True)
         ]
+
+    def _framed(self, prompts: Sequence[Prompt], size: tuple[int, int]) -> list[Prompt]:
+        """The prompts on an image of `size` (H, W) as the backend's frame has them."""
+        stretched = is_stretched(self.backend)
+        return [prompt_to_frame(p, size, self.backend.frame_px, stretched=stretched) for p in prompts]
 
     def _zoomed(self, prompt: Prompt, first: Prediction, zoom: Zoom) -> Prediction:
         """Look again at the object's crop, at the model's full resolution; the rest of the picture becomes 0."""
@@ -161,7 +165,7 @@ class ImagePredictor:
             return first
         x1, y1, x2, y2 = crop
         piece = np.ascontiguousarray(self._image[y1:y2, x1:x2])
-        embedding = self.backend.encode(image_to_frame(piece, self.backend.frame_px))
+        embedding = encode_image(self.backend, piece)
         inner = self._prompt_in_crop(prompt, first.alpha, crop, zoom)
         again = self._decode(embedding, [inner], (y2 - y1, x2 - x1), multimask=False)[0]
         alpha = np.zeros((height, width), dtype=np.float32)

@@ -1,4 +1,7 @@
-"""Between a picture and a model's frame: the longest side is resized to the frame's, the rest is padding.
+"""Between an image and a model's frame.
+
+SAM, ZIM and their like resize the longest side to the frame's and pad the rest; SAM 2 and its kin stretch the image to
+the square (`stretched`).
 
 All geometry of the project that concerns frames is here: nothing else resizes pictures, prompts or mattes for a model.
 """
@@ -17,8 +20,10 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 """Standard deviation, RGB in [0, 255]."""
 
 
-def frame_size(size: tuple[int, int], frame_px: int) -> tuple[int, int]:
-    """Size (H, W) of a picture in the frame, as SAM rounds it; no side becomes 0."""
+def frame_size(size: tuple[int, int], frame_px: int, *, stretched: bool = False) -> tuple[int, int]:
+    """Size (H, W) of an image in the frame, as SAM rounds it; no side becomes 0. Stretched, it fills the frame."""
+    if stretched:
+        return frame_px, frame_px
     scale = frame_px / max(size)
     return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
@@ -32,9 +37,11 @@ def image_to_frame(image: UInt8[np.ndarray, "h w 3"], frame_px: int) -> UInt8[np
     return np.asarray(PIL.Image.fromarray(image).resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR))
 
 
-def points_to_frame(points: Float[np.ndarray, "n 2"], size: tuple[int, int], frame_px: int) -> Float[np.ndarray, "n 2"]:
+def points_to_frame(
+    points: Float[np.ndarray, "n 2"], size: tuple[int, int], frame_px: int, *, stretched: bool = False
+) -> Float[np.ndarray, "n 2"]:
     """XY in a picture of `size` (H, W) to XY in the frame [px]."""
-    height, width = frame_size(size, frame_px)
+    height, width = frame_size(size, frame_px, stretched=stretched)
     return points * np.array([width / size[1], height / size[0]])
 
 
@@ -46,20 +53,20 @@ def points_from_frame(
     return points / np.array([width / size[1], height / size[0]])
 
 
-def prompt_to_frame(prompt: Prompt, size: tuple[int, int], frame_px: int) -> Prompt:
+def prompt_to_frame(prompt: Prompt, size: tuple[int, int], frame_px: int, *, stretched: bool = False) -> Prompt:
     """A prompt on a picture of `size` (H, W) as a prompt in the frame; boxes are clipped to the picture.
 
     A coarse matte becomes (frame_px, frame_px), zero in the padding.
     """
-    points = None if prompt.points is None else points_to_frame(prompt.points, size, frame_px)
+    points = None if prompt.points is None else points_to_frame(prompt.points, size, frame_px, stretched=stretched)
     box = None
     if prompt.box is not None:
         limits = np.array([size[1], size[0]] * 2, dtype=np.float64)
         clipped = np.clip(prompt.box, 0, limits)
-        box = points_to_frame(clipped.reshape(2, 2), size, frame_px).reshape(4)
+        box = points_to_frame(clipped.reshape(2, 2), size, frame_px, stretched=stretched).reshape(4)
     alpha = None
     if prompt.alpha is not None:
-        height, width = frame_size(size, frame_px)
+        height, width = frame_size(size, frame_px, stretched=stretched)
         small = PIL.Image.fromarray(prompt.alpha.astype(np.float32)).resize(
             (width, height), PIL.Image.Resampling.BILINEAR
         )
@@ -73,18 +80,21 @@ def logits_to_alphas(
     size: tuple[int, int],
     frame_px: int,
     activation: Literal["sigmoid", "step"] = "sigmoid",
+    *,
+    stretched: bool = False,
 ) -> Float32[np.ndarray, "c h w"]:
-    """Logits over the padded frame to alphas of the picture.
+    """Logits over the frame to alphas of the image.
 
-    Bilinear to the frame, padding cut off, bilinear to the picture, then the activation: the order of SAM's and
-    ZIM's own post-processing.
+    Bilinear to the frame, padding cut off, bilinear to the image, then the activation: the order of SAM's and ZIM's own
+    post-processing. Where the frame is a stretched image, one step leads to the image's size, as SAM 2 has it.
     """
     import torch
     from torch.nn.functional import interpolate
 
-    height, width = frame_size(size, frame_px)
     x = torch.from_numpy(np.ascontiguousarray(logits))[None]
-    x = interpolate(x, (frame_px, frame_px), mode="bilinear", align_corners=False)[..., :height, :width]
+    if not stretched:
+        height, width = frame_size(size, frame_px)
+        x = interpolate(x, (frame_px, frame_px), mode="bilinear", align_corners=False)[..., :height, :width]
     x = interpolate(x, size, mode="bilinear", align_corners=False)[0]
     if activation == "step":
         return (x > 0).float().numpy()
@@ -92,10 +102,10 @@ def logits_to_alphas(
 
 
 def within_picture(
-    maps: Float32[np.ndarray, "*b s s"], size: tuple[int, int], frame_px: int
+    maps: Float32[np.ndarray, "*b s s"], size: tuple[int, int], frame_px: int, *, stretched: bool = False
 ) -> Float32[np.ndarray, "*b t u"]:
     """Maps over the padded frame without the cells that lie wholly in its padding; `size` (H, W) is the picture's."""
-    height, width = (-(-side * maps.shape[-1] // frame_px) for side in frame_size(size, frame_px))
+    height, width = (-(-side * maps.shape[-1] // frame_px) for side in frame_size(size, frame_px, stretched=stretched))
     return maps[..., :height, :width]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from zim_plugins.core.prompt import Prompt
+from zim_plugins.core.transforms import image_to_frame
 
 
 @runtime_checkable
@@ -40,3 +41,20 @@ class Backend(Protocol):
             one candidate where `multimask` is False, else all that the model offers.
         """
         ...
+
+
+def is_stretched(backend: Backend) -> bool:
+    """Return whether the backend's frame holds the image stretched to a square, as SAM 2 has it, without padding.
+
+    A backend says so by an attribute `stretched`; without one its frame is padded.
+    """
+    return bool(getattr(backend, "stretched", False))
+
+
+def encode_image(backend: Backend, image: UInt8[np.ndarray, "h w 3"]) -> Any:
+    """Encode an RGB image of any size: resized into the frame here, or by the backend where it has its own way.
+
+    A backend that must resize with its family's own filter has a method `encode_original`.
+    """
+    own = getattr(backend, "encode_original", None)
+    return backend.encode(image_to_frame(image, backend.frame_px)) if own is None else own(image)
