@@ -10,17 +10,11 @@ is not scored. NoC@85 and NoC@90 are clicks of the standard simulated user (f-BR
 
 import argparse
 import json
-import platform
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from zim_plugins.core import Prompt, load_predictor, read_alpha, read_image
@@ -28,6 +22,7 @@ from zim_plugins.core.checkpoints.records import CHECKPOINTS, find
 from zim_plugins.data.conversion.shard_job import file_sha256
 from zim_plugins.evaluation.baselines import GrabCut
 from zim_plugins.evaluation.metrics import iou
+from zim_plugins.evaluation.provenance import describe_process
 from zim_plugins.evaluation.simulated_user import IGNORED, click_ious, number_of_clicks, split_click_mask
 from zim_plugins.training.samples.library import load_library
 from zim_plugins.training.samples.prompts import deepest_point, tight_box
@@ -108,9 +103,6 @@ def main() -> None:
         print(f"{name:10}" + "  ".join(f"{k} {v:.4g}" for k, v in results[name].items()))
     if args.out:
         weights = find(args.model) if args.model in CHECKPOINTS else Path(args.model)
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip()
         record = {
             "what": "boxes and clicks on click benchmarks, and on BSDS500 regions kept apart from training",
             "prompts": "tight box; deepest point; the simulated user of f-BRS and RITM, 20 clicks at most",
@@ -118,10 +110,7 @@ def main() -> None:
             "sha256": file_sha256(weights) if weights is not None and weights.is_file() else None,
             "every": args.every,
             "feed_back": args.feed_back,
-            "commit": commit,
-            "date": time.strftime("%Y-%m-%d"),
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, no GPU",
-            "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "opencv": cv2.__version__},
+            **describe_process(),
             "results": results,
             "objects": rows,
         }

@@ -19,10 +19,7 @@ import copy
 import io
 import json
 import os
-import platform
 import resource
-import subprocess
-import sys
 import tarfile
 import tempfile
 import time
@@ -41,6 +38,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from zim_plugins.data.conversion.shard_job import MASKS_AT_ONCE, Selection, file_sha256, tight_crop
 from zim_plugins.data.faults import FaultLog
 from zim_plugins.data.readers.sa1b import ShardImage, find_shards, read_shard
+from zim_plugins.evaluation.provenance import describe_process
 from zim_plugins.imaging import atomic_write
 from zim_plugins.imaging.image import encode_png
 from zim_plugins.label_converter.checkpoint import load_converter
@@ -109,14 +107,8 @@ def main() -> None:
         "model": what,
         "data": {"folder": args.data.name, "photographs": counts["images"], "masks": counts["masks"]},
         "settings": {"frames_px": settings.frames_px, "dtype": args.dtype, "threads": args.threads},
-        "commit": subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip(),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores"
-        + (f", {torch.cuda.get_device_name()}" if clock.cuda else ", no GPU"),
+        **describe_process("cuda" if clock.cuda else "cpu"),
         "load_average_before": round(load[0], 2),
-        "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "numpy": np.__version__},
         **rates(counts, clock),
         "peak_memory": peak,
         "views": dict(sorted(clocked.views.items())),

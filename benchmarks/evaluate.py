@@ -10,22 +10,19 @@ its pixel decoder adds 10 ms to SAM's). The share outside is 1 - time in the mod
 import argparse
 import json
 import os
-import platform
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import scipy
 
 from zim_plugins.core.prediction import Prediction
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.evaluation.matting.datasets import Picture, load_evaluation_set
 from zim_plugins.evaluation.matting.run import Job, evaluate_pictures
 from zim_plugins.evaluation.prompting import PromptPlan
+from zim_plugins.evaluation.provenance import describe_process
 
 
 class Stub:
@@ -69,14 +66,11 @@ def main() -> None:
         start_cpu = time.process_time()
         clock = evaluate_pictures(stub, pictures, job)
         cpu_s = time.process_time() - start_cpu
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     record = {
         "what": "share of an evaluation's wall time outside the model; point and box on alphamatting.com's pictures",
         "model": f"stub: {args.encode_ms:g} ms an encoding, {args.decode_ms:g} ms a decoding",
-        "commit": commit,
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {args.scorers} scoring threads",
-        "versions": {"python": sys.version.split()[0], "numpy": np.__version__, "scipy": scipy.__version__},
+        **describe_process(),
+        "scoring_threads": args.scorers,
         "pictures": clock.pictures,
         "rows": 2 * clock.pictures,
         "wall_seconds": clock.wall_s,

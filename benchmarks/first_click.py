@@ -8,7 +8,6 @@ idle, and torch takes two threads.
 
 import argparse
 import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ import torch
 from PIL import Image
 
 from zim_plugins.core import Prompt, load_predictor, read_image, write_image
+from zim_plugins.evaluation.provenance import describe_process
 
 RUNS = 7
 
@@ -50,14 +50,10 @@ def main() -> None:
             start = time.perf_counter()
             subprocess.run([*command, "--model", args.model, "--out", folder], check=True, capture_output=True)
             whole.append(time.perf_counter() - start)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     record = {
         "what": "zim matte of a 640x480 picture, one click, zoom on",
         "model": args.model,
-        "commit": commit,
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{platform.machine()}, 2 threads, no GPU",
-        "versions": {"python": sys.version.split()[0], "torch": torch.__version__},
+        **describe_process(),
         "warm_seconds": {"median": statistics.median(warm[1:]), "min": min(warm[1:]), "max": max(warm[1:])},
         "process_seconds": {"median": statistics.median(whole[1:]), "min": min(whole[1:]), "max": max(whole[1:])},
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,

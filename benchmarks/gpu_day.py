@@ -34,6 +34,7 @@ from zim_plugins.core.backends.zim_torch import ZimTorchBackend
 from zim_plugins.core.modeling.zim import ZIM_CONFIGS, Zim
 from zim_plugins.core.predictor import ImagePredictor
 from zim_plugins.core.prompt import Prompt
+from zim_plugins.evaluation.provenance import source_commit
 
 Row = dict[str, Any]
 ROOT = Path(__file__).parents[1]
@@ -360,10 +361,13 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     bench = Bench(args.device, args.quick, args.budget_s)
-    git = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
     where = torch.cuda.get_device_name() if args.device.startswith("cuda") else platform.machine()
-    base = {"commit": commit, "device": where, "torch": torch.__version__, "python": platform.python_version()}
+    base = {
+        "commit": source_commit() or "unknown",
+        "device": where,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
     signal.signal(signal.SIGALRM, interrupt)
     failed = 0
     with (args.out / "gpu_day.jsonl").open("a") as file:

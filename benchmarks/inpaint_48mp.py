@@ -14,20 +14,19 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+
+from zim_plugins.evaluation.provenance import describe_process
 
 WEIGHTS = Path(__file__).parents[1] / "zim_plugins/core/weights/zim_tiny.safetensors"
 PHOTO, BOX = "remove-anything_person.jpg", (2733, 3666, 3627, 5893)
@@ -115,7 +114,7 @@ def main() -> None:
         "network_parameters": parameters,
         "rows": rows,
         "outside_the_hole_byte_identical": same,
-        **provenance(),
+        **describe_process(packages=("lama-cleaner", "pillow")),
     }
     args.out.write_text(json.dumps(record, indent=1) + "\n")
     for row in rows:
@@ -181,18 +180,6 @@ def outside_is_the_same(picture: Path, folder: Path) -> bool:
     before, after = (np.asarray(Image.open(p)) for p in (picture, folder / "photo_removed.png"))
     hole = np.asarray(Image.open(folder / "photo_hole.png")) > 0
     return bool((before == after).all(axis=2)[~hole].all())
-
-
-def provenance() -> dict[str, object]:
-    """What else decides the numbers."""
-    here = Path(__file__).parent
-    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
-    return {
-        "date": date.today().isoformat(),
-        "commit": asked.stdout.strip(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s) of torch",
-        "versions": {name: version(name) for name in ("torch", "lama-cleaner", "pillow")},
-    }
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ import onnxruntime as ort
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from zim_plugins.bench.machine import provenance
 from zim_plugins.bench.timing import alternate
 from zim_plugins.core import ImagePredictor, Prompt, load_predictor, read_alpha, read_image
 from zim_plugins.core.backends.official import DECODER_INPUTS, FEATURES, FRAME_PX, attention_mask, official_frame
@@ -32,6 +31,7 @@ from zim_plugins.core.checkpoints.records import require
 from zim_plugins.core.export import export_onnx
 from zim_plugins.core.transforms import image_to_frame
 from zim_plugins.evaluation.metrics import iou, zim_errors
+from zim_plugins.evaluation.provenance import describe_process
 from zim_plugins.training.samples.prompts import deepest_point, tight_box
 
 THREADS, MIDDLE = 2, FRAME_PX / 2
@@ -139,7 +139,7 @@ def main() -> None:
             "what": "zim_tiny's ONNX pair in fp32 and int8, beside torch: seconds and errors of raw mattes",
             "model": "zim_tiny",
             "sha256": hashlib.sha256(require("zim_tiny").read_bytes()).hexdigest(),
-            **provenance("cpu"),
+            **describe_process("cpu"),
             "data": "13 photographs of matting/validation; calibrated on inpaint/photos",
             "megabytes": megabytes,
             "seconds": seconds(predictors, read_image(photos[0]).rgb),

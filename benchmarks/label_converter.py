@@ -20,21 +20,17 @@ width of the trimap's unknown band; each is scored at several values of it.
 import argparse
 import hashlib
 import json
-import platform
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from scipy import ndimage
 
 from zim_plugins.core import read_alpha, read_image
 from zim_plugins.evaluation.metrics import sobel_grad
+from zim_plugins.evaluation.provenance import describe_process
 from zim_plugins.label_converter.converter import MatteConverter
 from zim_plugins.label_converter.samples.degrade import Degradation, coarse_label
 from zim_plugins.label_converter.samples.selective import without_soft_classes
@@ -186,15 +182,11 @@ def main() -> None:
             if method != "samples":
                 print(f"  {method:32}" + "  ".join(f"{k} {v:.3f}" for k, v in values.items()))
     if args.out:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
         digests = {name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for name, file in files.items()}
         record = {
             "what": "label converter beside the given mask, blur and closed-form matting; sets: see the script",
             "model": digests,
-            "commit": commit.stdout.strip(),
-            "date": time.strftime("%Y-%m-%d"),
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, no GPU",
-            "versions": {"python": sys.version.split()[0], "torch": torch.__version__},
+            **describe_process(),
             "sets": results,
         }
         args.out.write_text(json.dumps(record, indent=1) + "\n")

@@ -12,9 +12,7 @@ torch takes two threads.
 import argparse
 import csv
 import json
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -34,6 +32,7 @@ from medical.protocol.records import Measure  # noqa: E402
 from zim_plugins.core import ImagePredictor, load_predictor  # noqa: E402
 from zim_plugins.core.backends.zim_torch import ZimTorchBackend  # noqa: E402
 from zim_plugins.core.modeling.zim import ZIM_CONFIGS, Zim  # noqa: E402
+from zim_plugins.evaluation.provenance import describe_process  # noqa: E402
 
 CONFIG = TrialConfig(prompts=(*MODES, "clicks"), max_clicks=9, measure=Measure(surfaces=False))
 
@@ -73,9 +72,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
     return {
         "what": f"five modes and nine clicks on one object of a {args.side}x{args.side} picture; medians",
         "model": predictor.name,
-        **provenance(),
-        "machine": f"{platform.machine()}, 2 threads, no GPU",
-        "versions": {"python": sys.version.split()[0], "torch": torch.__version__},
+        **describe_process(),
         "pictures": args.pictures,
         "prompts_per_picture": prompts,
         "encodings_per_picture": model.effort.encodings / len(scans),
@@ -103,7 +100,7 @@ def record_of_run(folder: Path) -> dict[str, object]:
     return {
         "what": "IoU [mean, low, high] of alpha > 0.5, no interval below n = 6; zim-medseg, no zoom, no refinement",
         "model": ", ".join(report["models"]),
-        **provenance(),
+        **describe_process(),
         "machine": report["machine"],
         "versions": report["versions"],
         "seconds": report["seconds"],
@@ -113,11 +110,6 @@ def record_of_run(folder: Path) -> dict[str, object]:
         "iou": means,
         "claims": claims,
     }
-
-
-def provenance() -> dict[str, str]:
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    return {"commit": commit, "date": time.strftime("%Y-%m-%d")}
 
 
 def encode_for_each(predictor: ImagePredictor, scan: Scan) -> int:

@@ -124,8 +124,8 @@ def main() -> None:
     if args.part:
         print(json.dumps(many_pictures(args.pictures, 100) if args.part == "many" else one_click(photo)))
         return
-    from zim_plugins.bench.machine import provenance
     from zim_plugins.core.checkpoints.records import find
+    from zim_plugins.evaluation.provenance import describe_process
 
     weights = find("zim_tiny")
     if weights is None:
@@ -138,7 +138,7 @@ def main() -> None:
         "what": "zim matte at 24 megapixels; many small pictures through one predictor; a warm click at 1024 px",
         "model": "zim_tiny",
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        **provenance("cpu"),
+        **describe_process("cpu"),
         "photo": PHOTO,
         "matte_6000x4000": large,
         "many_pictures": {

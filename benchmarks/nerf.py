@@ -10,16 +10,10 @@ rendering included, one pass: --passes 1 is the like of it.
 
 import argparse
 import json
-import platform
-import subprocess
-import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from nerf_seg.field.scene import BoxedViews, Scene, domain_around, open_scene
 from nerf_seg.segmentation.predictors import build_matter, reference_alpha
@@ -27,6 +21,7 @@ from nerf_seg.segmentation.reference_prompt import ReferencePrompt, reference_pr
 from nerf_seg.segmentation.segmenter import Segmenter, SegmenterConfig
 from nerf_seg.segmentation.views import ViewCache
 from zim_plugins.core import Predictor
+from zim_plugins.evaluation.provenance import describe_process
 
 SA3D_SECONDS, SA3D_SOURCE = 120.0, "SA3D's README: about 2 min an object, RTX 3090; published, not measured here"
 
@@ -72,7 +67,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "samples_per_ray": views[0].samples.weights.shape[1],
         "model": args.matter,
         "passes": args.passes,
-        **provenance(args.device),
+        **describe_process(args.device, packages=("nerfstudio",)),
         "rendering": {
             "seconds": rendering_s,
             "views_per_s": len(views) / rendering_s,
@@ -104,22 +99,6 @@ def segment(
         "visits": len(segmenter.records),
         "accepted_visits": sum(record.accepted for record in segmenter.records),
         "visits_per_s": len(segmenter.records) / seconds["all"],
-    }
-
-
-def provenance(device: str) -> dict[str, Any]:
-    here = Path(__file__).parent
-    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() and device != "cpu" else "no GPU"
-    return {
-        "commit": asked.stdout.strip(),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {gpu}",
-        "versions": {
-            "python": sys.version.split()[0],
-            "torch": torch.__version__,
-            "nerfstudio": version("nerfstudio"),
-        },
     }
 
 

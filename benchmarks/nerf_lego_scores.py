@@ -8,19 +8,13 @@ SCENE is what `nerf_lego.py` wrote, each RUN the folder of a finished run. Masks
 import argparse
 import hashlib
 import json
-import os
-import platform
-import subprocess
-import sys
-import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from zim_plugins.core import read_alpha
 from zim_plugins.evaluation.metrics import boundary_iou, iou, zim_errors
+from zim_plugins.evaluation.provenance import describe_process
 
 WEIGHTS = Path(__file__).parents[1] / "zim_plugins/core/weights/zim_tiny.safetensors"
 
@@ -53,19 +47,10 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    here = Path(__file__).parent
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False).stdout
     record = {
         "what": "ns-train sa3d-zim on Blender's lego, 100x100, one click at 50,50 in train_r_0.png; held-out 3D mattes",
         "model": {"zim_tiny": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()},
-        "commit": commit.strip(),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared, no GPU",
-        "versions": {
-            "python": sys.version.split()[0],
-            "torch": torch.__version__,
-            "nerfstudio": version("nerfstudio"),
-        },
+        **describe_process(packages=("nerfstudio",)),
         "runs": {run.name: score_run(args.scene, run) for run in args.runs},
     }
     print(json.dumps(record, indent=1))

@@ -11,20 +11,16 @@ five iterations, and answers with a hard mask.
 import argparse
 import hashlib
 import json
-import platform
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
 
 from zim_plugins.core import Prompt, load_predictor, read_alpha, read_image, write_image
 from zim_plugins.core.checkpoints.records import CHECKPOINTS, find
 from zim_plugins.evaluation.baselines import GrabCut
 from zim_plugins.evaluation.metrics import iou, zim_errors
+from zim_plugins.evaluation.provenance import describe_process
 from zim_plugins.training.samples.prompts import deepest_point, tight_box
 
 METRICS = ("iou", "mae_e3", "mse_e3", "grad_e3")
@@ -86,9 +82,6 @@ def main() -> None:
     for name, values in means.items():
         print(f"{name:24}" + "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
     if args.out:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip()
         record = {
             "what": "mattes of 13 photographs with captured alpha (alphamatting.com GT01..GT13)",
             "prompts": "tight box of alpha > 0.5; click at the deepest point of alpha > 0.5",
@@ -96,10 +89,7 @@ def main() -> None:
             "sha256": hashlib.sha256(_weights(args.model).read_bytes()).hexdigest(),
             "zoom": not args.no_zoom,
             "refine": args.refine,
-            "commit": commit,
-            "date": time.strftime("%Y-%m-%d"),
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, no GPU",
-            "versions": {"python": sys.version.split()[0], "torch": torch.__version__, "opencv": cv2.__version__},
+            **describe_process(),
             "means": means,
             "images": rows,
         }

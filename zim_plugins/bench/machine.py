@@ -1,23 +1,17 @@
-"""What the machine does of large matrix products and copies, what it is, and how much memory a call takes."""
+"""What the machine does of large matrix products and copies, and how much memory a call takes."""
 
-import os
-import platform
 import resource
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import zim_plugins
-
 PRODUCTS, COPY_BYTES = 4, 256 << 20
-PACKAGES = ("torch", "numpy", "onnxruntime", "segment-anything", "zim_anything", "lama-cleaner")
+PEERS = ("segment-anything", "zim_anything", "lama-cleaner")
+"""Distributions that are measured beside ours."""
 STATUS = Path("/proc/self/status")
 
 
@@ -72,31 +66,3 @@ def peak_mb(device: str) -> float:
         return int(fields["VmHWM"].split()[0]) / 1024
     unit = 2**20 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
-def provenance(device: str) -> dict[str, Any]:
-    """Commit, date, machine and versions."""
-    folder = Path(zim_plugins.__file__).parents[1]
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else "no GPU"
-    return {
-        "commit": commit,
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {gpu}",
-        "load_average_before": round(os.getloadavg()[0], 2),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
-    }
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"

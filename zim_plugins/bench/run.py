@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     import torch
 
     from zim_plugins.bench.cases import CASES, BenchSettings
-    from zim_plugins.bench.machine import provenance
+    from zim_plugins.bench.machine import PEERS
+    from zim_plugins.evaluation.provenance import describe_process
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("case", choices=CASES)
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     torch.set_num_threads(args.threads)
-    record = {"case": args.case} | provenance(args.device)
+    record = {"case": args.case} | describe_process(args.device, packages=PEERS)
     rows = []
     for row in CASES[args.case](BenchSettings(args.device, args.compiled)):
         rows.append(row.measure(args.device))

@@ -36,10 +36,11 @@ class BenchArgs(CommandArgs):
 def main(args: BenchArgs) -> int:
     """Measure case after case, each in a process of its own; the record is written after each."""
     from zim_plugins.bench.cases import CASES, SUITES
-    from zim_plugins.bench.machine import provenance
+    from zim_plugins.bench.machine import PEERS
     from zim_plugins.bench.run import run_case
     from zim_plugins.bench.table import markdown
     from zim_plugins.core.load import resolve_device
+    from zim_plugins.evaluation.provenance import describe_process
     from zim_plugins.imaging import write_text
 
     unknown = [name for name in args.cases if name not in CASES]
@@ -50,7 +51,7 @@ def main(args: BenchArgs) -> int:
     device = resolve_device({"cpu": "cpu", "gpu": "cuda"}.get(args.suite, args.device))
     record = _read(args.out)
     record |= {"what": "speed beside public peers and the machine's limits", "model": "random weights; zim_tiny"}
-    record |= provenance(device)
+    record |= describe_process(device, packages=PEERS)
     faults = 0
     for name in args.cases or SUITES["gpu" if device.startswith("cuda") else "cpu"]:
         if name in record["cases"] and not args.again:

@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import platform
-import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ import zim_plugins
 from zim_plugins.data.faults import Fault
 from zim_plugins.evaluation.matting.run import Row
 from zim_plugins.evaluation.matting.scoring import HIGHER_IS_BETTER, score_columns
+from zim_plugins.evaluation.provenance import source_commit
 from zim_plugins.evaluation.statistics import bootstrap_interval, holm, mean_by_picture, wilcoxon_p
 from zim_plugins.imaging import atomic_write
 
@@ -74,7 +74,7 @@ def describe_run(settings: dict[str, Any], models: Sequence[dict[str, Any]], dat
         "settings": settings,
         "models": list(models),
         "dataset": dataset,
-        "commit": _commit(),
+        "commit": source_commit(),
         "machine": {
             "architecture": platform.machine(),
             "cores": os.cpu_count(),
@@ -186,15 +186,3 @@ def _groups(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
 def _short(value: float) -> float:
     return float(f"{value:.9g}")
-
-
-def _commit() -> str | None:
-    """The commit of the checkout that this code runs from; None where it is installed."""
-    folder = Path(zim_plugins.__file__).parent
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    inside = (folder.parent / ".git").exists()
-    return found.stdout.strip() or None if inside and found.returncode == 0 else None
