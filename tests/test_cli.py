@@ -43,7 +43,8 @@ def photo(tmp_path, monkeypatch) -> np.ndarray:
 
 
 def written(folder: str = "outputs") -> list[str]:
-    return sorted(os.listdir(folder)) if Path(folder).exists() else []
+    """Names in a folder but for the records of what results were made from."""
+    return sorted(name for name in os.listdir(folder) if name[0] != ".") if Path(folder).exists() else []
 
 
 class TestMatte:
@@ -131,11 +132,10 @@ class TestMatte:
         Path("broken.png").write_bytes(b"")
         assert main(["matte", "broken.png", "ball.png", "gone.png", "--point", "60,40", "--json"]) == 1
         captured = capsys.readouterr()
-        assert captured.err.splitlines() == [
-            "broken.png is empty (0 bytes)",
-            "gone.png does not exist",
-            "2 of 3 pictures failed",
-        ]
+        first, done, *others = captured.err.splitlines()
+        assert first == "broken.png is empty (0 bytes)"
+        assert done.startswith("2/3 ball.png -> outputs/ball_alpha.png, ")
+        assert others == ["gone.png does not exist", "2 of 3 pictures failed, 1 written to outputs"]
         records = [json.loads(line) for line in captured.out.splitlines()]
         assert [("error" in r, "files" in r) for r in records] == [(True, False), (False, True), (True, False)]
         assert written() == ["ball_alpha.png", "ball_overlay.png", "ball_rgba.png"]
@@ -146,10 +146,9 @@ class TestMatte:
             PIL.Image.fromarray(photo).save(f"in/{name}")
         assert main(["matte", "in", "*.png", "--box", "30,15,90,65", "--out", "o/deep"]) == 0
         assert [name for name in written("o/deep") if "alpha" in name] == [
-            "a_alpha.png",
-            "b_alpha.png",
             "ball_alpha.png",
         ]
+        assert [name for name in written("o/deep/in") if "alpha" in name] == ["a_alpha.png", "b_alpha.png"]
 
     def test_pipe(self, loaded, photo, monkeypatch, capsysbinary):
         monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(Path("ball.png").read_bytes())))
@@ -169,8 +168,9 @@ class TestMatte:
         assert main(["matte", "ball.png", "--point", "60,40", "--no-overwrite"]) == 0
         assert Path("outputs/ball_alpha.png").read_bytes() == b"mine"
         Path("outputs/ball_rgba.png").unlink()
-        main(["matte", "ball.png", "--point", "60,40", "--no-overwrite"])
-        assert Path("outputs/ball_alpha.png").read_bytes() != b"mine"
+        assert main(["matte", "ball.png", "--point", "60,40", "--no-overwrite"]) == 0
+        assert Path("outputs/ball_rgba.png").exists()
+        assert Path("outputs/ball_alpha.png").read_bytes() == b"mine"
 
     @pytest.mark.parametrize(
         ("arguments", "reason"),
@@ -185,7 +185,8 @@ class TestMatte:
             (["ball.png", "--point", "-3,40"], "the click -3,40 is outside"),
             (["ball.png", "--box", "200,5,300,50"], "which is 120x80 px"),
             (["*.jpg", "--point", "1,1"], "no file matches"),
-            (["ball.png", "sub/ball.png", "--point", "1,1"], "same name"),
+            (["ball.png", "--point", "1,1", "--overwrite", "--resume"], "exclude one another"),
+            (["ball.png", "--point", "1,1", "--range", "5,5"], "a range is low,high"),
             (["ball.png", "other.png", "--point", "1,1", "--out", "-"], "one picture"),
             (["ball.png", "--point", "1,1", "--out", "ball.png"], "is a file"),
             (["ball.png", "--pint", "1,1"], "Unrecognized"),
@@ -225,8 +226,9 @@ class TestMatte:
 
     def test_unwritable_folder(self, loaded, photo, capsys):
         Path("in_the_way").touch()
-        assert main(["matte", "ball.png", "--point", "60,40", "--out", "in_the_way/deep"]) == 1
-        assert "cannot write" in capsys.readouterr().err
+        assert main(["matte", "ball.png", "--point", "60,40", "--out", "in_the_way/deep"]) == 2
+        assert "--out in_the_way/deep cannot be made: in_the_way is a file" in capsys.readouterr().err
+        assert loaded == []  # found before a model is loaded
 
     def test_the_real_loader(self, photo, capsys):
         from zim_plugins.core.modeling.zim import ZIM_CONFIGS, Zim, save_weights
@@ -266,8 +268,10 @@ class TestMatte:
 class TestEverything:
     def test_every_object_has_its_file(self, loaded, photo, capsys):
         Path("outputs/ball_objects").mkdir(parents=True)
-        Path("outputs/ball_objects/017_alpha.png").touch()  # of an earlier run that found more
-        assert main(["everything", "ball.png", "--points-per-side", "2", "--json"]) == 0
+        Path("outputs/ball_objects/017_alpha.png").touch()
+        assert main(["everything", "ball.png", "--points-per-side", "2"]) == 2
+        assert "no record says what it is" in capsys.readouterr().err
+        assert main(["everything", "ball.png", "--points-per-side", "2", "--json", "--overwrite"]) == 0
         record = json.loads(capsys.readouterr().out)
         found = sorted(tuple(described["point"]) for described in record["objects"])
         assert found == [(30, 20), (30, 60), (90, 20), (90, 60)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from zim_plugins.cli.images import STDOUT, ImagesArgs, Work, find_sources, run_batch
+from zim_plugins.cli.images import STDOUT, ImagesArgs, Work, find_sources, recipe_of, run_batch
 from zim_plugins.cli.runtime import Misuse
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def main(args: EverythingArgs) -> int:
         raise Misuse(str(error)) from error
 
     def files(stem: str) -> dict[str, Path]:
-        return {"overlay": Path(args.out) / f"{stem}_objects.png", "folder": Path(args.out) / f"{stem}_objects"}
+        overlay = Path(args.out) / f"{stem}_objects.png"
+        return {"overlay": overlay} | {path.name: path for path in _mattes(overlay.with_suffix(""))}
 
     def act(predictor: "ImagePredictor | None", image: "Image", files: dict[str, Path]) -> dict[str, object]:
         from zim_plugins.core.automatic import matte_everything
@@ -58,21 +59,26 @@ def main(args: EverythingArgs) -> int:
         objects = matte_everything(predictor, image.rgb, config)
         if not objects:
             logger.warning("no object is sure enough: lower --min-score or --min-stability")
-        overlay = draw_objects(image.rgb, objects)
+        overlay, folder = files["overlay"], files["overlay"].with_suffix("")
+        drawn = draw_objects(image.rgb, objects)
         described = []
         for index, found in enumerate(objects):
-            path = write_image(files["folder"] / f"{index:03d}_alpha.png", found.full())
+            path = write_image(folder / f"{index:03d}_alpha.png", found.full())
             described.append(
                 {"file": str(path), "box": list(found.box), "point": list(found.point), "score": round(found.score, 4)}
             )
-        for stale in _stale(files["folder"], len(objects)):
+        for stale in _mattes(folder)[len(objects) :]:  # of an earlier run that found more
             stale.unlink()
-        write_image(files["overlay"], overlay)
-        return {"objects": described}
+        write_image(overlay, drawn)
+        written = [overlay, *(described_one["file"] for described_one in described)]
+        return {"objects": described, "files": {"overlay": str(overlay), "folder": str(folder)}, "written": written}
 
-    return run_batch(args, sources, stems, Work(files, lambda image: None, act))
+    def recipe(source: str) -> dict[str, object]:
+        return recipe_of(args, "everything", None)
+
+    return run_batch(args, sources, stems, Work(files, lambda image: None, act, recipe=recipe, is_whole=True))
 
 
-def _stale(folder: Path, count: int) -> list[Path]:
-    """Mattes of an earlier run that found more objects."""
-    return [path for path in sorted(folder.glob("[0-9][0-9][0-9]_alpha.png")) if int(path.name[:3]) >= count]
+def _mattes(folder: Path) -> list[Path]:
+    """Mattes that are there, which are ours to replace where the record says so."""
+    return sorted(folder.glob("[0-9][0-9][0-9]_alpha.png"))

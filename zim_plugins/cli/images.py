@@ -1,23 +1,28 @@
-"""Picture after picture: what the commands that take pictures do alike."""
+"""Image after image: what the commands that take images do alike."""
 
-import json
+import dataclasses
+import io
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from tyro.conf import Positional, arg
 
-from zim_plugins.cli.runtime import DONE, EXPECTED_FAULTS, FAILED, MISUSED, CommandArgs, Misuse, one_line
+from zim_plugins.cli.reporting import Outcome, report
+from zim_plugins.cli.runtime import EXPECTED_FAULTS, CommandArgs, Misuse, one_line
+from zim_plugins.errors import ZimError
 
 if TYPE_CHECKING:
     from zim_plugins.core.predictor import ImagePredictor
-    from zim_plugins.imaging.image import ByteStream, Image
+    from zim_plugins.imaging.image import Image
     from zim_plugins.imaging.raster import Raster
+    from zim_plugins.imaging.results import Existing, Recipe
+    from zim_plugins.imaging.value_range import ValueRange
 
 logger = logging.getLogger(__name__)
 
@@ -45,88 +50,135 @@ class ImagesArgs(CommandArgs):
     """Leave out the second pass on the object's surroundings, which refines pictures larger than the model's frame."""
     refine: Literal["auto", "colour", "none"] = "auto"
     """Judge mattes anew by the picture's colours; auto does so for small models."""
+    overwrite: bool = False
+    """Write over whatever is there, inputs excepted. Without it, results of the same image are made again and other
+    files are an error."""
     no_overwrite: bool = False
-    """Leave out pictures whose results are all there."""
+    """Write over nothing: images whose results are there by the same prompt, model and options are left out, results
+    that were made otherwise are an error."""
+    resume: bool = False
+    """As --no-overwrite, but results that were made otherwise are made again."""
+    flat: bool = False
+    """Take only the images directly in a folder, not those of the folders below."""
+    range: Annotated[str | None, arg(metavar="LOW,HIGH")] = None
+    """Values of black and white in the files, as 0,4095 for 12 bits in 16; by default told by type and data."""
     json: bool = False
     """Print one JSON record per picture on standard output."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one command does with a picture."""
+    """What one command does with an image."""
 
     files: Callable[[str], dict[str, Path]]
-    """The results of a stem, by kind; empty where nothing is written to files."""
+    """The results of a name, as `output_names` gives it, by kind; empty where nothing is written to files."""
     check: "Callable[[Image], None]"
-    """Raises ValueError where the command's arguments do not fit the picture; called before a model is loaded."""
+    """Raises ValueError where the command's arguments do not fit the image; called before a model is loaded."""
     act: "Callable[[ImagePredictor | None, Image, dict[str, Path]], dict[str, object]]"
-    """Predicts and writes; answers with what the record says besides the common fields, or otherwise than they do."""
+    """Predicts and writes the files that it is given, which may be some of `files`. Returns what the record says
+    besides the common fields, or otherwise than they do; `written` lists the files where they are others than given."""
     needs_model: "Callable[[Image], bool]" = lambda image: True
     """Whether `act` is given a predictor."""
-    read: "Callable[[str | ByteStream], Image] | None" = None
-    """Reads a picture; `read_image` by default."""
+    read: "Callable[..., Image] | None" = None
+    """Reads an image, as `read_image`, which is the default; takes `value_range`."""
+    recipe: Callable[[str], Mapping[str, Any]] | None = None
+    """Of a source, all that decides its results (`command`, `prompt`, `options`; see `recipe_of`); the model is added
+    where `model` is not among it. Without one nothing is recorded."""
+    place: Callable[[str], Path] | None = None
+    """Of a name, what its results' paths begin with; by default the name in the output folder."""
+    is_whole: bool = False
+    """Whether `act` makes all results or none."""
+    also_read: tuple[str, ...] = ()
+    """Files besides the images that are read and must not be written over."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a picture."""
-
-    record: dict[str, object]
-    """Its JSON record."""
-    fault: Literal["", "failed", "misused"] = ""
-    messages: tuple[logging.LogRecord, ...] = ()
-    """What another process had to say meanwhile."""
+UNDECISIVE = frozenset(
+    {
+        *("images", "out", "device", "json", "overwrite", "no_overwrite", "resume", "flat", "debug", "jobs", "model"),
+        *("point", "box", "also", "objects", "mask", "scribble", "list", "download", "frames"),
+    }
+)
+"""Options that decide nothing about a result, or that a recipe's prompt, model and source already hold."""
 
 
-def run_batch(args: ImagesArgs, sources: Sequence[str], stems: Sequence[str], work: Work) -> int:
-    """Work on every picture; a bad one is told in one line and the others go on. Answers with the exit code."""
+def recipe_of(args: ImagesArgs, command: str, prompt: Any) -> dict[str, Any]:
+    """Return the recipe of a command's results: command, prompt, and all options that decide them.
+
+    Args:
+        args: the command's options.
+        command: its word.
+        prompt: JSON values that name the objects, with the digests of files that do.
+    """
+    options = {f.name: getattr(args, f.name) for f in dataclasses.fields(args) if f.name not in UNDECISIVE}
+    return {"command": command, "prompt": prompt, "options": options}
+
+
+def run_batch(args: ImagesArgs, sources: Sequence[str], names: Sequence[str], work: Work) -> int:
+    """Work on every image; a bad one is reported in one line and the others go on. Returns the exit code."""
+    check_results(args, sources, names, work)
     batch = Batch(args, work)
     batch.check_model()
-    return report(args, map(batch.work_on, sources, stems), len(sources))
+    return report(map(batch.work_on, sources, names), len(sources), out=args.out, json_records=args.json)
 
 
-def report(args: ImagesArgs, outcomes: Iterable[Outcome], pictures: int) -> int:
-    """Show how a batch goes on, print the records that were asked for, and answer with the exit code."""
-    from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
+def check_results(args: ImagesArgs, sources: Sequence[str], names: Sequence[str], work: Work) -> None:
+    """Find out before any work what cannot be written.
 
-    faults: list[str] = []
-    # disable=None: a bar on a terminal only.
-    disable = True if pictures == 1 else None
-    with logging_redirect_tqdm(), tqdm(outcomes, total=pictures, unit="picture", disable=disable) as bar:
-        for outcome in bar:
-            for message in outcome.messages:
-                logging.getLogger(message.name).handle(message)
-            if args.json:
-                print(json.dumps(outcome.record, ensure_ascii=False), flush=True)
-            if outcome.fault:
-                faults.append(outcome.fault)
-    if not faults:
-        return DONE
-    if pictures > 1:
-        logger.error("%d of %d pictures failed", len(faults), pictures)
-        return FAILED
-    return MISUSED if faults == ["misused"] else FAILED
+    Raises:
+        Misuse: a result would be written over an input, or the output folder refuses.
+    """
+    from zim_plugins.imaging.results import check_inputs_are_spared, check_writable
+
+    if args.out == STDOUT:
+        return
+    results = [path for name in names for path in work.files(name).values()]
+    try:
+        check_inputs_are_spared([*sources, *work.also_read], results)
+        for folder in dict.fromkeys(path.parent for path in results):
+            check_writable(folder)
+    except ValueError as error:
+        raise Misuse(one_line(error)) from error
 
 
 def find_sources(args: ImagesArgs) -> tuple[list[str], list[str]]:
-    """The pictures that the arguments name, and the stems of their results.
+    """Return the images that the arguments name, and the names of their results; say what folders leave out.
 
     Raises:
-        Misuse: there are none, two would be written under one name, or the output folder is a file.
+        Misuse: there are none, or the output folder is a file.
     """
-    from zim_plugins.imaging.image import expand_inputs, output_stems
+    from zim_plugins.imaging.results import own_results
+    from zim_plugins.imaging.sources import find_inputs, output_names
 
     if not args.images:
         raise Misuse("no picture given (sample:chelsea is always at hand)")
+    value_range(args)
+    existing(args)
     try:
-        sources = expand_inputs(args.images)
-        stems = output_stems(sources)
+        found = find_inputs(args.images, recursive=not args.flat, own_results=own_results)
     except ValueError as error:
         raise Misuse(one_line(error)) from error
-    if args.out != STDOUT and Path(args.out).exists() and not Path(args.out).is_dir():
-        raise Misuse(f"--out {args.out} is a file: name a folder")
-    return sources, stems
+    for note in found.notes():
+        logger.info("%s", note)
+    return list(found.sources), output_names(found.sources, found.roots)
+
+
+def value_range(args: ImagesArgs) -> "ValueRange | None":
+    """Return the values of black and white that `--range` names. Raises Misuse where it names none."""
+    from zim_plugins.imaging.value_range import parse_range
+
+    try:
+        return None if args.range is None else parse_range(args.range)
+    except ValueError as error:
+        raise Misuse(one_line(error)) from error
+
+
+def existing(args: ImagesArgs) -> "Existing":
+    """Return what becomes of results that are there. Raises Misuse where options contradict each other."""
+    chosen = {"replace": args.overwrite, "keep": args.no_overwrite, "resume": args.resume}
+    given = [name for name, is_given in chosen.items() if is_given]
+    if len(given) > 1:
+        raise Misuse("--overwrite, --no-overwrite and --resume exclude one another: give one of them")
+    return given[0] if given else "remake"  # pyright: ignore[reportReturnType]
 
 
 def write_all(files: dict[str, Path], pictures: "dict[str, np.ndarray | Raster]") -> None:
@@ -150,12 +202,15 @@ def write_all(files: dict[str, Path], pictures: "dict[str, np.ndarray | Raster]"
 
 
 class Batch:
-    """One model for all pictures, loaded once the first picture that needs it is known to be good."""
+    """One model for all images, loaded once the first image that needs it is known to be good."""
 
     def __init__(self, args: ImagesArgs, work: Work) -> None:
         self.args = args
         self.work = work
+        self._existing = existing(args)
+        self._range = value_range(args)
         self._predictor: ImagePredictor | None = None
+        self._identity: dict[str, Any] | None = None
 
     def check_model(self) -> None:
         """Load a model of the hub at once: that it cannot be had is said before any image is read."""
@@ -164,21 +219,31 @@ class Batch:
         if is_hub_name(self.args.model):
             self._load()
 
-    def work_on(self, source: str, stem: str) -> Outcome:
-        """Do the work on one picture."""
-        files = self.work.files(stem)
-        written = {kind: str(path) for kind, path in files.items()}
-        if files and self.args.no_overwrite and all(path.exists() for path in files.values()):
-            logger.info("%s: left out, its results are there", source)
-            return Outcome({"image": source, "skipped": True, "files": written})
+    def work_on(self, source: str, name: str) -> Outcome:
+        """Do the work on one image."""
+        from zim_plugins.imaging.results import note_results
+        from zim_plugins.imaging.sources import STDIN
+
+        files = self.work.files(name)
+        place = (self.work.place or (lambda one: Path(self.args.out) / one))(name)
         try:
-            image = self._read(source)
+            content = sys.stdin.buffer.read() if source == STDIN else None
+            recipe, wanted = self._plan(source, content, place, files)
+            if files and not wanted:
+                logger.info("%s: left out, its results are there", source)
+                kept = {kind: str(path) for kind, path in files.items()}
+                return Outcome({"image": source, "skipped": True, "files": kept})
+            image = self._read(source, content)
         except EXPECTED_FAULTS as error:
             return self._fault(source, error)
-        predictor = self._load() if self.work.needs_model(image) else None
+        predictor = self._load() if self.work.needs_model(image) else None  # without a model the run ends
         start_s = time.perf_counter()
         try:
-            said = self.work.act(predictor, image, files)
+            chosen = {kind: files[kind] for kind in files if kind in wanted}
+            said = self.work.act(predictor, image, chosen)
+            written = said.pop("written", None)
+            if files and recipe is not None:
+                note_results(place, list(map(Path, _paths(written, said.get("files"), chosen))), recipe)
         except EXPECTED_FAULTS as error:
             return self._fault(source, error)
         seconds = round(time.perf_counter() - start_s, 3)
@@ -186,18 +251,55 @@ class Batch:
         model: dict[str, object] = {"model": None}
         if predictor is not None:
             model = {"model": predictor.name, "checkpoint": self._checkpoint(predictor.name)}
-        rest = {"files": written, "seconds": seconds, "notes": list(image.notes)}
+        rest = {
+            "files": {kind: str(path) for kind, path in files.items()},
+            "seconds": seconds,
+            "notes": list(image.notes),
+        }
         return Outcome(common | model | said | {key: value for key, value in rest.items() if key not in said})
 
-    def _read(self, source: str) -> "Image":
-        from zim_plugins.imaging.image import STDIN, read_image
+    def _plan(
+        self, source: str, content: bytes | None, place: Path, files: dict[str, Path]
+    ) -> "tuple[Recipe | None, set[str]]":
+        """Return what the results would be made from, and the kinds that are to be made."""
+        from zim_plugins.imaging.results import Overwrites, Recipe, Source, plan
 
-        image = (self.work.read or read_image)(sys.stdin.buffer if source == STDIN else source)
+        if not files or self.work.recipe is None:
+            there = bool(files) and all(path.exists() for path in files.values())
+            return None, set() if there and self._existing in ("keep", "resume") else set(files)
+        how = dict(self.work.recipe(source))
+        if "model" not in how:
+            how["model"] = self._identify()
+        try:
+            recipe = Recipe(Source.of(source, content), how)
+        except (OSError, ValueError):  # reading it names the fault
+            self._read(source, content)
+            raise
+        wanted = plan(place, files, recipe, self._existing)
+        if self.work.is_whole and wanted and len(wanted) < len(files):
+            raise Overwrites(f"some results of {source} are there and some are not: leave out --no-overwrite")
+        return recipe, wanted
+
+    def _identify(self) -> dict[str, Any]:
+        """Return name and digest of the checkpoint that the arguments mean."""
+        if self._identity is None:
+            from zim_plugins.core.checkpoints.identity import identify
+
+            self._identity = identify(self.args.model)
+        return self._identity
+
+    def _read(self, source: str, content: bytes | None = None) -> "Image":
+        from zim_plugins.imaging.image import read_image
+
+        stream = source if content is None else io.BytesIO(content)
+        image = (self.work.read or read_image)(stream, value_range=self._range)
         for note in image.notes:
             logger.info("%s: %s", source, note)
         try:
             self.work.check(image)
         except ValueError as error:
+            if isinstance(error, ZimError):
+                raise
             raise Misuse(f"{source}: {error}") from error
         return image
 
@@ -225,8 +327,18 @@ class Batch:
         return str(find(name)) if name in CHECKPOINTS else self.args.model
 
     def _fault(self, source: str, error: Exception) -> Outcome:
+        from zim_plugins.imaging.results import Overwrites
+
         if self.args.debug:
             raise error
         message = one_line(error)
         logger.error("%s", message if source in message else f"{source}: {message}")
-        return Outcome({"image": source, "error": message}, "misused" if isinstance(error, Misuse) else "failed")
+        is_misuse = isinstance(error, Misuse | Overwrites)
+        return Outcome({"image": source, "error": message}, "misused" if is_misuse else "failed")
+
+
+def _paths(written: Any, said: Any, chosen: Mapping[str, Path]) -> Iterable[Any]:
+    """Return the files that were written: as listed, as the record says, or as given."""
+    if written is not None:
+        return written
+    return said.values() if isinstance(said, dict) else chosen.values()

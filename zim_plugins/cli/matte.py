@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 from tyro.conf import UseAppendAction, arg
 
-from zim_plugins.cli.images import STDOUT, ImagesArgs, Work, find_sources, run_batch, write_all
+from zim_plugins.cli.images import STDOUT, ImagesArgs, Work, find_sources, recipe_of, run_batch, write_all
 from zim_plugins.cli.runtime import Misuse, one_line
 
 if TYPE_CHECKING:
@@ -70,7 +70,10 @@ def main(args: MatteArgs) -> int:
         for one in objects:
             one.on(image.size)
 
-    return run_batch(args, sources, stems, Work(files, check, act))
+    def recipe(source: str) -> dict[str, object]:
+        return recipe_of(args, "matte", [one.to_json() for one in objects])
+
+    return run_batch(args, sources, stems, Work(files, check, act, recipe=recipe))
 
 
 def unite(alphas: "Sequence[Float32[np.ndarray, 'h w']]") -> Float32[np.ndarray, "h w"]:

@@ -12,7 +12,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for_any
 
-from zim_plugins.cli.images import Batch, ImagesArgs, Outcome, Work, report
+from zim_plugins.cli.images import Batch, ImagesArgs, Work, check_results
+from zim_plugins.cli.reporting import Outcome, report
 from zim_plugins.cli.runtime import start_logging
 from zim_plugins.errors import ZimError
 
@@ -39,11 +40,13 @@ def run_in_processes(
     Raises:
         ZimError: a process ended early; results that were written stay.
     """
+    check_results(args, sources, stems, make_work())
     context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, nor threads that hold locks
     workers = min(jobs, len(sources))
     with ProcessPoolExecutor(workers, context, _start, (args, make_work, workers, package)) as pool:
         try:
-            return report(args, pool.map(_work_on, sources, stems), len(sources))
+            outcomes = pool.map(_work_on, sources, stems)
+            return report(outcomes, len(sources), out=args.out, json_records=args.json)
         except BrokenProcessPool as error:
             raise ZimError(
                 "a worker process ended early, perhaps for want of memory: what is written stays; "

@@ -8,15 +8,13 @@ from typing import Literal
 
 from zim_plugins.core.backends.base import Backend
 from zim_plugins.core.checkpoints.hub import PREFIX, hub_folder, is_hub_name
-from zim_plugins.core.checkpoints.records import CHECKPOINTS, find, require
+from zim_plugins.core.checkpoints.records import AUTO_ORDER, CHECKPOINTS, find, require
 from zim_plugins.core.colour_refinement import ColourRefinement
 from zim_plugins.core.predictor import ImagePredictor, Zoom
 from zim_plugins.errors import CheckpointError, MissingExtra
 
 logger = logging.getLogger(__name__)
 
-AUTO_ORDER = ("zim_vit_l", "zim_vit_b", "zim_tiny")
-"""What "auto" takes, best first; SAM is a baseline and never taken unasked."""
 SMALL_FRAME_PX = 1024
 """Below this frame a model is one of the small ones, whose mattes are refined by default."""
 SMALL_MODEL_ZOOM = Zoom(margin=0.3, min_gain=4 / 3)

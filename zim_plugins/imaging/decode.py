@@ -1,24 +1,28 @@
 """Files to upright pixels, before anything is decided about alpha and colour."""
 
+import contextlib
 import importlib.util
 import io
 import struct
 import sys
+import tempfile
 import threading
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import PIL.ExifTags
 import PIL.Image
 import PIL.ImageFile
 import PIL.ImageOps
-from jaxtyping import Float32, Shaped
+from jaxtyping import Shaped
 
 from zim_plugins.errors import ImageError
-from zim_plugins.imaging.sources import SAMPLE_PREFIX, SUFFIXES, sample_path
+from zim_plugins.imaging.formats import HEAD_BYTES, READ, plugin_for, prepare_plugin, readable_formats
+from zim_plugins.imaging.sources import SAMPLE_PREFIX, check_is_file, sample_path, split_page
 
 MAX_PIXELS = 200_000_000
 """Pictures above this many pixels are refused from their header, before anything of that size is allocated."""
@@ -27,8 +31,10 @@ BROKEN_FILE = (
     *(struct.error, zlib.error),
 )
 """What decoders raise on damaged files: each was seen, from Pillow's or tifffile's, on files damaged at random."""
+SHALLOW_TOP_BYTE = 15
+"""Highest upper byte of 16-bit colours that may be 12 bits or fewer in 16."""
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_BITS_PER_SAMPLE, _PLANAR_CONFIGURATION, _PLANES, _ICC_PROFILE = 258, 284, 2, 34675
+_BITS_PER_SAMPLE, _PLANAR_CONFIGURATION, _PLANES, _SAMPLE_FORMAT, _ICC_PROFILE = 258, 284, 2, 339, 34675
 _DESCRIPTIVE_TAGS = {270, 271, 272, 305, 306, 315, 33432, 34665, 34853}
 """Tags of a TIFF that tell of the picture, not of its layout in the file: description to copyright, EXIF and GPS."""
 _opening = threading.Lock()
@@ -52,6 +58,8 @@ class Metadata:
     exif: bytes | None = None
     """Without an orientation: the pixels are upright."""
     dpi: tuple[float, float] | None = None
+    exr: Mapping[str, Any] | None = None
+    """Of an OpenEXR file: windows, primaries and other attributes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,71 +76,85 @@ class Decoded:
     notes: tuple[str, ...]
     low_bytes: PIL.Image.Image | None = None
     """The lower bytes of 16-bit colours whose upper bytes are `pixels`."""
+    is_linear: bool = False
+    """Whether the values are linear light with premultiplied opacity, as OpenEXR holds them."""
 
 
 def decode(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS, deep: bool = False) -> Decoded:
     """Open, check and decode; every fault leaves as an ImageError that names the file.
 
     Args:
-        source: a path, `sample:NAME`, or an open binary stream.
-        max_pixels: refuse larger pictures from their header [px].
+        source: a path, with the page in brackets where another than the first is meant; `sample:NAME`; or an open
+            binary stream.
+        max_pixels: refuse larger images from their header [px].
         deep: keep all bits of 16-bit colours, which Pillow reduces to 8.
     """
     if isinstance(source, str | Path):
         name = str(source)
-        path = sample_path(name) if name.startswith(SAMPLE_PREFIX) else Path(source)
-        if path.is_dir():
-            raise ImageError(f"{name} is a folder, not a picture")
+        file, page = split_page(name)
+        path = sample_path(name) if name.startswith(SAMPLE_PREFIX) else Path(file)
+        check_is_file(path, file)
         try:
             with path.open("rb") as stream:
-                return _decode_stream(stream, name, max_pixels, deep)
+                return _decode_stream(stream, path, name, max_pixels, deep, page)
         except FileNotFoundError:
-            raise ImageError(f"{name} does not exist") from None
+            raise ImageError(f"{file} does not exist") from None
         except OSError as error:
             raise ImageError(f"cannot read {name}: {error.strerror or error}") from error
+        except ValueError as error:
+            if isinstance(error, ImageError):
+                raise
+            raise ImageError(f"{name!r} is no path: {error}") from error  # a null character
     content = source.read()
-    return _decode_stream(io.BytesIO(content), "the picture on standard input", max_pixels, deep)
+    return _decode_stream(io.BytesIO(content), None, "the picture on standard input", max_pixels, deep, None)
 
 
-def _decode_stream(stream: _Stream, name: str, max_pixels: int, deep: bool) -> Decoded:
-    head = stream.read(4)
+def _decode_stream(
+    stream: _Stream, path: Path | None, name: str, max_pixels: int, deep: bool, page: int | None
+) -> Decoded:
+    head = stream.read(HEAD_BYTES)
     stream.seek(0)
     if not head:
         raise ImageError(f"{name} is empty (0 bytes)")
+    plugin = plugin_for(head)
+    if plugin is not None:
+        prepare_plugin(plugin, name)
+        if plugin.format == "EXR":
+            return _decode_exr(stream, path, name, max_pixels)
     too_large = f"{name} is too large: more than {max_pixels / 1e6:g} megapixels; reduce it first"
     try:
         with _opening:  # Pillow's limit is one for the whole process: raised to ours while a header is read.
             pillow_limit = PIL.Image.MAX_IMAGE_PIXELS
             PIL.Image.MAX_IMAGE_PIXELS = max(max_pixels, pillow_limit or max_pixels)
             try:
-                picture = PIL.Image.open(stream)
+                picture = PIL.Image.open(stream, formats=readable_formats())
             finally:
                 PIL.Image.MAX_IMAGE_PIXELS = pillow_limit
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
         raise ImageError(too_large) from None
     except PIL.UnidentifiedImageError:
-        if head in _TIFF_MAGIC:
-            return _decode_tiff(stream, name, max_pixels)
-        known = ", ".join(s[1:] for s in SUFFIXES)
-        raise ImageError(f"{name} is not a picture, or of a format that is not read here (read: {known})") from None
+        if head[:4] in _TIFF_MAGIC:
+            return _decode_tiff(stream, name, max_pixels, page)
+        if plugin is not None:
+            raise ImageError(f"{name} is damaged: {plugin.package} cannot read it") from None
+        raise ImageError(f"{name} is not a picture, or of a format that is not read here (read: {READ})") from None
     except BROKEN_FILE as error:
         raise ImageError(f"{name} is damaged: {error}") from error
+    if page is not None:
+        _turn_to(picture, page, name)
     if picture.width * picture.height > max_pixels:
         raise ImageError(f"{too_large} ({picture.width}x{picture.height})")
     if picture.width < 1 or picture.height < 1:
         raise ImageError(f"{name} has no pixels ({picture.width}x{picture.height})")
-    notes = _note_frames(picture)
+    notes = [] if page is not None else _note_frames(picture)
     source_mode, file_format, low_bytes = picture.mode, str(picture.format), None
     try:
-        if _has_deep_planes(picture):
-            return _decode_tiff(stream, name, max_pixels)  # Pillow takes them for 8 bits
-        if picture.mode[0] != "I" and ";16" in str(picture.tile):
-            if deep:
-                low_bytes = _open_low_bytes(stream)
-                low_bytes.load()
-            else:
-                notes.append("16 bits per channel reduced to 8")
+        if _has_deep_planes(picture) or _is_signed(picture):
+            return _decode_tiff(stream, name, max_pixels, page)  # Pillow takes them for something else
+        is_deep = picture.mode[0] != "I" and ";16" in str(picture.tile)
         picture.load()
+        if is_deep:
+            low_bytes = _low_bytes(stream, picture, page, deep, notes)
     except BROKEN_FILE as error:
         raise ImageError(f"{name} is truncated or damaged: {error}") from error
     metadata = Metadata()
@@ -142,10 +164,70 @@ def _decode_stream(stream: _Stream, name: str, max_pixels: int, deep: bool) -> D
                 PIL.ImageOps.exif_transpose(each, in_place=True)
         metadata = _read_metadata(picture)
     except BROKEN_FILE:
-        notes.append("unreadable EXIF data ignored: the picture may be turned")
+        notes.append("unreadable EXIF data ignored: the image may be turned")
     if picture.mode == "F" or picture.mode.startswith("I"):
         return Decoded(np.asarray(picture)[..., None], source_mode, file_format, metadata, tuple(notes))
     return Decoded(picture, source_mode, file_format, metadata, tuple(notes), low_bytes)
+
+
+def _turn_to(picture: PIL.Image.Image, page: int, name: str) -> None:
+    count = count_pages(picture)
+    if page >= count:
+        raise ImageError(f"{name} does not exist: the file has {count} page{'s'[: count != 1]}, counted from 0")
+    try:
+        picture.seek(page)
+    except BROKEN_FILE as error:
+        raise ImageError(f"{name} is damaged: {error}") from error
+
+
+def count_pages(picture: PIL.Image.Image) -> int:
+    """Return how many pages or frames an open file holds; 1 where the file is too damaged to tell."""
+    try:
+        return int(getattr(picture, "n_frames", 1))
+    except BROKEN_FILE:
+        return 1
+
+
+def _decode_exr(stream: _Stream, path: Path | None, name: str, max_pixels: int) -> Decoded:
+    from zim_plugins.imaging.exr import read_exr
+
+    with contextlib.ExitStack() as stack:
+        if path is None:  # the library reads files only
+            held = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".exr"))
+            held.write(stream.read())
+            held.flush()
+            path = Path(held.name)
+        read = read_exr(path, name, max_pixels)
+    return Decoded(
+        read.values,
+        f"float32x{read.values.shape[2]}",
+        "EXR",
+        Metadata(exr=read.header),
+        read.notes,
+        is_linear=True,
+    )
+
+
+def _is_signed(picture: PIL.Image.Image) -> bool:
+    """Tell whether a TIFF holds signed integers, which Pillow reads as unsigned where they have 16 bits."""
+    tags = getattr(picture, "tag_v2", {})
+    return 2 in tuple(tags.get(_SAMPLE_FORMAT, ()))
+
+
+def _low_bytes(
+    stream: _Stream, picture: PIL.Image.Image, page: int | None, deep: bool, notes: list[str]
+) -> PIL.Image.Image | None:
+    """Return the lower bytes of 16-bit colours where they are wanted, or may be all that there is."""
+    colours = picture.getbands()[:-1] if picture.mode in ("RGBA", "LA") else picture.getbands()
+    most = max(int(picture.getchannel(band).getextrema()[1]) for band in colours)
+    if not deep and most > SHALLOW_TOP_BYTE:
+        notes.append("16 bits per channel reduced to 8")
+        return None
+    low_bytes = _open_low_bytes(stream)
+    if page is not None:
+        low_bytes.seek(page)
+    low_bytes.load()
+    return low_bytes
 
 
 def _has_deep_planes(picture: PIL.Image.Image) -> bool:
@@ -198,7 +280,7 @@ def _note_frames(picture: PIL.Image.Image) -> list[str]:
     return [f"{kind}: the first of {frames} is used"] if frames > 1 else []
 
 
-def _decode_tiff(stream: _Stream, name: str, max_pixels: int) -> Decoded:
+def _decode_tiff(stream: _Stream, name: str, max_pixels: int, index: int | None) -> Decoded:
     """Kinds of TIFF that Pillow does not know: floating-point RGB and the like."""
     if importlib.util.find_spec("tifffile") is None:
         raise ImageError(f"{name} is a TIFF that needs tifffile: pip install tifffile, or save it with 8 or 16 bits")
@@ -208,7 +290,9 @@ def _decode_tiff(stream: _Stream, name: str, max_pixels: int) -> Decoded:
     try:
         stream.seek(0)
         with tifffile.TiffFile(stream) as tiff:
-            page = tiff.pages.first
+            if (index or 0) >= len(tiff.pages):
+                raise ImageError(f"{name} does not exist: the file has {len(tiff.pages)} pages, counted from 0")
+            page = tiff.pages[index or 0]
             width, height, samples = page.imagewidth, page.imagelength, page.samplesperpixel
             if not all(isinstance(value, int) and value > 0 for value in (width, height, samples)):
                 raise ImageError(f"{name} is damaged: its header names no size")
@@ -222,7 +306,7 @@ def _decode_tiff(stream: _Stream, name: str, max_pixels: int) -> Decoded:
             icc_profile = page.tags.valueof(_ICC_PROFILE)
             if page.axes == "SYX":
                 values = np.moveaxis(values, 0, -1)
-            if len(tiff.pages) > 1:
+            if len(tiff.pages) > 1 and index is None:
                 notes.append(f"several pages: the first of {len(tiff.pages)} is used")
     except ImageError:
         raise
@@ -234,22 +318,3 @@ def _decode_tiff(stream: _Stream, name: str, max_pixels: int) -> Decoded:
     source_mode = f"{values.dtype.name}x{values.shape[2]}"
     metadata = Metadata(icc_profile=bytes(icc_profile) if icc_profile else None)
     return Decoded(values, source_mode, "TIFF", metadata, tuple(notes))
-
-
-def to_unit_range(values: Shaped[np.ndarray, "h w c"], name: str, notes: list[str]) -> Float32[np.ndarray, "h w c"]:
-    """Scale integers by their range; clip floating-point values to [0, 1]."""
-    if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
-        return (values / np.float32(np.iinfo(values.dtype).max)).astype(np.float32)
-    if values.dtype.kind in "iu":
-        # Pillow's 32-bit mode also carries what a file stored with 16 bits.
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError(f"{name} holds {values.dtype.name} values without a defined range: save it with 16 bits")
-        return (values / np.float32(65535)).astype(np.float32)
-    if values.dtype.kind != "f":
-        raise ImageError(f"{name} holds {values.dtype.name} values, which are no picture")
-    finite = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=1.0, neginf=0.0)
-    if (finite > 1).mean() > 0.5:
-        raise ImageError(f"{name} holds floating-point values up to {finite.max():g}: scale them to 0..1 first")
-    if finite.min() < 0 or finite.max() > 1 or not np.isfinite(values).all():
-        notes.append("floating-point values clipped to 0..1")
-    return np.clip(finite, 0.0, 1.0)

@@ -4,32 +4,34 @@ Whatever the file holds, `read_image` answers with 8-bit sRGB, upright, of the w
 
 - EXIF orientation is applied; an embedded colour profile is converted to sRGB; CMYK becomes RGB.
 - Transparency (RGBA, grey + alpha, a transparent palette entry) is composited over white.
-- 16-bit values are scaled by 1/65535; floating-point values are taken as sRGB in [0, 1] and clipped to it.
+- 16-bit values are scaled by 1/65535, or by 1/4095 and the like where none is larger; signed integers by their
+  extremes; floating-point values are taken as sRGB in [0, 1] and clipped to it. `value_range` says otherwise.
+- OpenEXR's linear light becomes sRGB; what is brighter than white becomes white.
 - Of an animation or a file of several pages the first picture is used.
 
 What was done beyond plain decoding is said in `Image.notes`. What cannot be read raises `ImageError`.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL.Image
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, UInt8, UInt16
 
 from zim_plugins.errors import ImageError
 from zim_plugins.imaging.decode import MAX_PIXELS as MAX_PIXELS
+from zim_plugins.imaging.decode import SHALLOW_TOP_BYTE, Decoded, decode
 from zim_plugins.imaging.decode import ByteStream as ByteStream
-from zim_plugins.imaging.decode import Decoded, decode, to_unit_range
 from zim_plugins.imaging.files import atomic_write
+from zim_plugins.imaging.formats import WRITERS
 from zim_plugins.imaging.sources import STDIN, output_stem
 from zim_plugins.imaging.sources import expand_inputs as expand_inputs
 from zim_plugins.imaging.sources import output_stems as output_stems
-
-_WRITERS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+from zim_plugins.imaging.value_range import ValueRange, to_unit_range
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,19 +58,22 @@ class Image:
         return output_stem(self.name)
 
 
-def read_image(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS) -> Image:
+def read_image(
+    source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS, value_range: ValueRange | None = None
+) -> Image:
     """Read a picture as upright 8-bit sRGB.
 
     Args:
         source: a path, `sample:NAME`, or an open binary stream.
         max_pixels: refuse larger pictures from their header [px].
+        value_range: values of black and white, where the file's type and data do not tell.
 
     Raises:
         ImageError: the file is missing, not a picture, damaged, too large, or of a kind without a defined range.
     """
-    decoded = decode(source, max_pixels=max_pixels)
+    decoded = decode(source, max_pixels=max_pixels, deep=value_range is not None)
     name, notes = name_of(source), list(decoded.notes)
-    rgb = to_srgb(decoded, name, notes)
+    rgb = to_srgb(decoded, name, notes, value_range)
     return Image(rgb=rgb, name=name, source_mode=decoded.source_mode, notes=tuple(notes))
 
 
@@ -77,18 +82,79 @@ def name_of(source: str | Path | ByteStream) -> str:
     return str(source) if isinstance(source, str | Path) else STDIN
 
 
-def to_srgb(decoded: Decoded, name: str, notes: list[str]) -> UInt8[np.ndarray, "h w 3"]:
+def to_srgb(
+    decoded: Decoded, name: str, notes: list[str], value_range: ValueRange | None = None
+) -> UInt8[np.ndarray, "h w 3"]:
     """Decoded pixels as the models want them; what is done to them is added to the notes.
 
     Raises:
         ImageError: they cannot be turned into RGB.
     """
+    if decoded.is_linear:
+        assert isinstance(decoded.pixels, np.ndarray)
+        return _linear_to_srgb(decoded.pixels, decoded.metadata.exr or {}, notes, value_range)
     if isinstance(decoded.pixels, np.ndarray):
-        return _flatten(to_unit_range(decoded.pixels, name, notes), notes)
+        return _flatten(to_unit_range(decoded.pixels, name, notes, value_range), notes)
+    picture = decoded.pixels
     try:
-        return np.ascontiguousarray(_to_srgb(decoded.pixels, notes))
+        if value_range is not None or _is_shallow(decoded):
+            picture = _in_range(decoded, name, notes, value_range)
+        return np.ascontiguousarray(_to_srgb(picture, notes))
     except ValueError as error:
+        if isinstance(error, ImageError):
+            raise
         raise ImageError(f"{name}, of mode {decoded.source_mode}, cannot be turned into RGB: {error}") from error
+
+
+def full_depth(decoded: Decoded) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]:
+    """Return what Pillow decoded as channels last, with the lower bytes of 16-bit colours where they were read."""
+    pixels = np.asarray(decoded.pixels)
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if decoded.low_bytes is None:
+        return pixels
+    low = np.asarray(decoded.low_bytes)
+    return pixels.astype(np.uint16) << 8 | (low[..., None] if low.ndim == 2 else low)
+
+
+def _is_shallow(decoded: Decoded) -> bool:
+    """Tell whether 16-bit colours may be 12 bits or fewer in 16."""
+    if decoded.low_bytes is None or isinstance(decoded.pixels, np.ndarray):
+        return False
+    picture = decoded.pixels
+    colours = picture.getbands()[:-1] if picture.mode in ("RGBA", "LA") else picture.getbands()
+    return max(int(picture.getchannel(band).getextrema()[1]) for band in colours) <= SHALLOW_TOP_BYTE
+
+
+def _in_range(decoded: Decoded, name: str, notes: list[str], value_range: ValueRange | None) -> PIL.Image.Image:
+    """Stretch colours whose black and white are others than the type's; the profile stays."""
+    picture = decoded.pixels
+    assert isinstance(picture, PIL.Image.Image)
+    if picture.mode not in ("L", "LA", "RGB", "RGBA"):
+        raise ImageError(f"{name} is of mode {picture.mode}: --range is for grey and RGB values")
+    unit = to_unit_range(full_depth(decoded), name, notes, value_range)
+    scaled = (unit * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    stretched = PIL.Image.fromarray(scaled.squeeze(2) if picture.mode == "L" else scaled)
+    stretched.info = {key: value for key, value in picture.info.items() if key == "icc_profile"}
+    return stretched
+
+
+def _linear_to_srgb(
+    values: Float32[np.ndarray, "h w c"], header: Mapping[str, Any], notes: list[str], value_range: ValueRange | None
+) -> UInt8[np.ndarray, "h w 3"]:
+    from zim_plugins.imaging.exr import to_display, to_rec709
+
+    values = np.nan_to_num(values, nan=0.0, posinf=65504.0, neginf=0.0)
+    alpha = values[..., -1:] if values.shape[2] in (2, 4) else None
+    colours = values if alpha is None else values[..., :-1]
+    if value_range is not None:
+        colours = (colours - np.float32(value_range[0])) / np.float32(value_range[1] - value_range[0])
+    rgb = to_rec709(np.ascontiguousarray(np.broadcast_to(colours, (*colours.shape[:2], 3))), dict(header))
+    if alpha is not None and alpha.min() < 1:
+        notes.append("transparent parts composited over white")
+        rgb = rgb + (1 - alpha.clip(0, 1))  # premultiplied
+    if rgb.max() > 1:
+        notes.append(f"linear light up to {rgb.max():g}: what is brighter than white is white for the model")
+    return (to_display(rgb) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
 
 def read_alpha(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS) -> Float32[np.ndarray, "h w"]:
@@ -130,9 +196,9 @@ def write_image(
         ImageError: the suffix is unknown, the format cannot hold the array, or the disk refuses.
     """
     path = Path(path)
-    file_format = _WRITERS.get(path.suffix.lower())
+    file_format = WRITERS.get(path.suffix.lower())
     if file_format is None:
-        raise ImageError(f"cannot write {path}: its suffix is none of {', '.join(_WRITERS)}")
+        raise ImageError(f"cannot write {path}: its suffix is none of {', '.join(WRITERS)}")
     if file_format == "JPEG" and array.ndim == 3 and array.shape[2] == 4:
         raise ImageError(f"cannot write {path}: JPEG has no alpha channel, use .png")
     content = _encode(array, file_format, quality)

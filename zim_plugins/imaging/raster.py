@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float32, Shaped, UInt8, UInt16
 
 from zim_plugins.errors import ImageError
 from zim_plugins.imaging.decode import MAX_PIXELS, ByteStream, Decoded, Metadata, decode
-from zim_plugins.imaging.image import Image, has_alpha, name_of, to_srgb, write_whole
+from zim_plugins.imaging.image import Image, full_depth, has_alpha, name_of, to_srgb, write_whole
 from zim_plugins.imaging.png16 import Sink, write_png
+from zim_plugins.imaging.value_range import ValueRange
 
 Mode = Literal["L", "LA", "RGB", "RGBA", "CMYK"]
 Colours = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
@@ -32,6 +33,8 @@ class Raster:
     """What the channels are."""
     metadata: Metadata = Metadata()
     """Profile, EXIF data, resolution."""
+    is_linear: bool = False
+    """Whether the values are linear light with premultiplied opacity, as OpenEXR holds them."""
 
     @property
     def suffix(self) -> str:
@@ -105,7 +108,9 @@ class Original(Image):
         return colours.astype(self.raster.pixels.dtype)
 
 
-def read_original(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS) -> Original:
+def read_original(
+    source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS, value_range: ValueRange | None = None
+) -> Original:
     """Read a picture with its own pixels.
 
     What no tool could repaint in place is turned into what it stands for, and `notes` says so: a palette and 1-bit
@@ -118,13 +123,15 @@ def read_original(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXE
     notes = list(decoded.notes)
     pixels, mode = _own_pixels(decoded, notes)
     plain = mode == "RGB" and pixels.dtype == np.uint8 and decoded.metadata.icc_profile is None
-    rgb = pixels if plain else to_srgb(decoded, name, [])  # its notes tell what only the models see
+    told: list[str] = []  # mostly what only the models see
+    rgb = pixels if plain and value_range is None else to_srgb(decoded, name, told, value_range)
+    notes += [note for note in told if "--range" in note or "linear light" in note]
     return Original(
         rgb=rgb,
         name=name,
         source_mode=decoded.source_mode,
         notes=tuple(notes),
-        raster=Raster(pixels, mode, decoded.metadata),
+        raster=Raster(pixels, mode, decoded.metadata, is_linear=decoded.is_linear),
     )
 
 
@@ -192,12 +199,7 @@ def _own_pixels(decoded: Decoded, notes: list[str]) -> tuple[np.ndarray, Mode]:
     if mode != picture.mode:
         notes.append(f"{_DESCRIBED.get(picture.mode, picture.mode)} written as {mode}: a fill has colours of its own")
         picture = picture.convert(mode)
-    pixels = np.asarray(picture)
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    if decoded.low_bytes is not None:
-        low = np.asarray(decoded.low_bytes)
-        pixels = pixels.astype(np.uint16) << 8 | (low[..., None] if low.ndim == 2 else low)
-    return pixels, mode
+    return full_depth(dataclasses.replace(decoded, pixels=picture)), mode
 
 
 _DESCRIBED = {"P": "a palette", "PA": "a palette", "1": "1-bit pixels"}

@@ -16,6 +16,8 @@ from zim_plugins.errors import CheckpointError
 logger = logging.getLogger(__name__)
 
 SHA256_DIGITS = 64
+AUTO_ORDER = ("zim_vit_l", "zim_vit_b", "zim_tiny")
+"""What "auto" takes, best first; SAM is a baseline and never taken unasked."""
 
 
 @dataclass(frozen=True)

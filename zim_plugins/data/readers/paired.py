@@ -11,8 +11,8 @@ from zim_plugins.data.faults import DataError, Fault, Report
 from zim_plugins.data.rle import Rle
 from zim_plugins.data.sample import Sample
 from zim_plugins.errors import ImageError
+from zim_plugins.imaging.formats import IMAGE_SUFFIXES
 from zim_plugins.imaging.image import read_alpha
-from zim_plugins.imaging.sources import SUFFIXES
 
 Match = Literal["same", "numbered", "folder", "shared", "suffixed"]
 
@@ -80,7 +80,7 @@ def pictures(folder: Path) -> dict[str, Path]:
 
 def is_picture(path: Path) -> bool:
     """Whether a file's name is a picture's."""
-    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file()
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "." and path.is_file()
 
 
 def _words(part: Pairs) -> str:

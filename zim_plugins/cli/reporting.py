@@ -1,0 +1,94 @@
+"""What a batch says while it runs and at its end: lines or a bar on standard error, records on standard output."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from zim_plugins.cli.runtime import DONE, FAILED, MISUSED, leave_stdout_alone
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an image."""
+
+    record: dict[str, object]
+    """Its JSON record."""
+    fault: Literal["", "failed", "misused"] = ""
+    messages: tuple[logging.LogRecord, ...] = ()
+    """What another process had to say meanwhile."""
+
+
+def report(outcomes: Iterable[Outcome], images: int, *, out: str, json_records: bool) -> int:
+    """Show how a batch goes on, print the records that were asked for, and return the exit code.
+
+    A bar is shown on a terminal, plain lines elsewhere. Records that cannot be printed are no fault of the run.
+
+    Args:
+        outcomes: what becomes of each image, as it becomes known.
+        images: their number.
+        out: where results go, for messages; - for standard output.
+        json_records: print them.
+    """
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    faults: list[str] = []
+    records = _Records(json_records)
+    on_terminal = images > 1 and sys.stderr.isatty()
+    made = kept = 0
+    with logging_redirect_tqdm(), tqdm(outcomes, total=images, unit="image", disable=not on_terminal) as bar:
+        for number, outcome in enumerate(bar, 1):
+            for message in outcome.messages:
+                logging.getLogger(message.name).handle(message)
+            records.print(outcome.record)
+            if outcome.fault:
+                faults.append(outcome.fault)
+                continue
+            skipped = bool(outcome.record.get("skipped"))
+            made, kept = made + (not skipped), kept + skipped
+            if not skipped and out != "-":
+                _tell(outcome.record, f"{number}/{images} " if images > 1 else "", quiet=on_terminal)
+    rest = [f"{made} written to {out}"] if made and images > 1 and out != "-" else []
+    rest += [f"{kept} left out, their results are there"] if kept and images > 1 else []
+    if not faults:
+        if rest:
+            logger.info("%s", ", ".join(rest))
+        return DONE
+    if images > 1:
+        logger.error("%s", ", ".join([f"{len(faults)} of {images} pictures failed", *rest]))
+        return FAILED
+    return MISUSED if faults == ["misused"] else FAILED
+
+
+def _tell(record: Mapping[str, Any], number: str, *, quiet: bool) -> None:
+    """Say where the results of an image are."""
+    if not quiet:
+        files = [str(path) for path in record.get("files", {}).values()]
+        logger.info("%s%s -> %s (%.1f s)", number, record["image"], ", ".join(files), record.get("seconds", 0.0))
+
+
+class _Records:
+    """Prints records on standard output as long as it takes them."""
+
+    def __init__(self, wanted: bool) -> None:
+        self.wanted = wanted
+
+    def print(self, record: Mapping[str, object]) -> None:
+        if not self.wanted:
+            return
+        # What the encoding lacks is escaped by JSON itself, as \ud83d\ude00 is: other escapes are no JSON.
+        is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+        try:
+            print(json.dumps(record, ensure_ascii=not is_utf8), flush=True)
+        except BrokenPipeError:
+            self.wanted = False
+            leave_stdout_alone()
+        except OSError as error:
+            self.wanted = False
+            logger.error("records cannot be printed (%s): the images are worked on", error.strerror or error)
+            leave_stdout_alone()

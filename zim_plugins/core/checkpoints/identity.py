@@ -1,0 +1,44 @@
+"""Which weights a name stands for on this machine, for records of results."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from zim_plugins.core.checkpoints.hub import is_hub_name
+from zim_plugins.core.checkpoints.records import AUTO_ORDER, CHECKPOINTS, find
+
+_BLOCK_BYTES = 1 << 20
+
+
+def identify(name: str | Path) -> dict[str, str | None]:
+    """Return `name` and `sha256` of the checkpoint that `load_predictor` would take; the digest is None for none.
+
+    Args:
+        name: as `load_predictor` takes it; "auto" is the best checkpoint that is present.
+
+    >>> identify("zim_tiny")["name"]
+    'zim_tiny'
+    """
+    text = str(name)
+    if text == "auto":
+        text = next((one for one in AUTO_ORDER if find(one) is not None), "zim_tiny")
+    if text in CHECKPOINTS or is_hub_name(text):  # of the hub, the name holds the revision where one is asked for
+        place, label = find(text) if text in CHECKPOINTS else None, text
+    else:
+        place = Path(text).expanduser()
+        label = place.stem
+    return {"name": label, "sha256": None if place is None else _digest(Path(place))}
+
+
+@lru_cache(maxsize=8)
+def _digest(place: Path) -> str | None:
+    """Return the digest of a file, or of the ONNX files of a folder."""
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(place.glob("*.onnx")) if place.is_dir() else [place]:
+            with path.open("rb") as stream:
+                while block := stream.read(_BLOCK_BYTES):
+                    digest.update(block)
+    except OSError:
+        return None
+    return digest.hexdigest()
