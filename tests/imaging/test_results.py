@@ -86,7 +86,7 @@ def test_a_record_says_what_a_result_was_made_from():
     write(place, files, recipe)
     row = read_record(place)["x_alpha.png"]
     assert row["source"]["path"] == os.path.abspath("a/x.jpg")
-    assert (row["source"]["bytes"], len(row["source"]["sha256"])) == (7, 64)
+    assert (row["source"]["size_bytes"], len(row["source"]["sha256"])) == (7, 64)
     assert (row["prompt"], row["model"], row["options"]) == ({"box": [1, 2, 3, 4]}, {"name": "m"}, {"z": 1})
     assert [path.name for path in Path("out", RECORDS_FOLDER).iterdir()] == ["x.json"]
     assert own_results(Path("out")) == {Path(os.path.abspath(path)) for path in files.values()}

@@ -207,7 +207,7 @@ class Batch:
     def __init__(self, args: ImagesArgs, work: Work) -> None:
         self.args = args
         self.work = work
-        self._existing = existing(args)
+        self._existing: Existing = existing(args)
         self._range = value_range(args)
         self._predictor: ImagePredictor | None = None
         self._identity: dict[str, Any] | None = None

@@ -214,13 +214,17 @@ def _is_signed(picture: PIL.Image.Image) -> bool:
     return 2 in tuple(tags.get(_SAMPLE_FORMAT, ()))
 
 
+def highest_colour(picture: PIL.Image.Image) -> int:
+    """Return the highest value of 8-bit channels, opacity left out."""
+    values = np.asarray(picture)
+    return int((values[..., :-1] if picture.mode in ("RGBA", "LA") else values).max())
+
+
 def _low_bytes(
     stream: _Stream, picture: PIL.Image.Image, page: int | None, deep: bool, notes: list[str]
 ) -> PIL.Image.Image | None:
     """Return the lower bytes of 16-bit colours where they are wanted, or may be all that there is."""
-    colours = picture.getbands()[:-1] if picture.mode in ("RGBA", "LA") else picture.getbands()
-    most = max(int(picture.getchannel(band).getextrema()[1]) for band in colours)
-    if not deep and most > SHALLOW_TOP_BYTE:
+    if not deep and highest_colour(picture) > SHALLOW_TOP_BYTE:
         notes.append("16 bits per channel reduced to 8")
         return None
     low_bytes = _open_low_bytes(stream)

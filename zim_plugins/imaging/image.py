@@ -24,7 +24,7 @@ from jaxtyping import Float32, UInt8, UInt16
 
 from zim_plugins.errors import ImageError
 from zim_plugins.imaging.decode import MAX_PIXELS as MAX_PIXELS
-from zim_plugins.imaging.decode import SHALLOW_TOP_BYTE, Decoded, decode
+from zim_plugins.imaging.decode import SHALLOW_TOP_BYTE, Decoded, decode, highest_colour
 from zim_plugins.imaging.decode import ByteStream as ByteStream
 from zim_plugins.imaging.files import atomic_write
 from zim_plugins.imaging.formats import WRITERS
@@ -120,9 +120,7 @@ def _is_shallow(decoded: Decoded) -> bool:
     """Tell whether 16-bit colours may be 12 bits or fewer in 16."""
     if decoded.low_bytes is None or isinstance(decoded.pixels, np.ndarray):
         return False
-    picture = decoded.pixels
-    colours = picture.getbands()[:-1] if picture.mode in ("RGBA", "LA") else picture.getbands()
-    return max(int(picture.getchannel(band).getextrema()[1]) for band in colours) <= SHALLOW_TOP_BYTE
+    return highest_colour(decoded.pixels) <= SHALLOW_TOP_BYTE
 
 
 def _in_range(decoded: Decoded, name: str, notes: list[str], value_range: ValueRange | None) -> PIL.Image.Image:

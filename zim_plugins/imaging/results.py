@@ -43,7 +43,7 @@ class Source:
 
     path: str
     """Absolute, or `-`, or `sample:NAME`."""
-    bytes: int
+    size_bytes: int
     sha256: str
     page: int | None = None
     """Counted from 0; None where the file was read without naming one."""
@@ -72,7 +72,7 @@ class Source:
 
     def is_same_content(self, other: "Source") -> bool:
         """Tell whether both hold the same."""
-        return (self.bytes, self.sha256, self.page) == (other.bytes, other.sha256, other.page)
+        return (self.size_bytes, self.sha256, self.page) == (other.size_bytes, other.sha256, other.page)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,11 @@ def plan(place: Path, files: Mapping[str, Path], recipe: Recipe, existing: Exist
             )
         if not differences:
             agreeing.add(kind)
-        if (existing == "remake" or differences) and path.is_file() and measure(path) != (row["bytes"], row["sha256"]):
+        if (
+            (existing == "remake" or differences)
+            and path.is_file()
+            and measure(path) != (row["size_bytes"], row["sha256"])
+        ):
             raise Overwrites(f"{path} was changed since it was made: choose another --out, or --overwrite")
     if agreeing == set(files):
         return set() if existing in ("keep", "resume") else set(files)
@@ -166,7 +170,7 @@ def note_results(place: Path, files: Sequence[Path], recipe: Recipe) -> None:
     rows = {name: row for name, row in read_record(place).items() if os.path.lexists(place.parent / name)}
     for path in files:
         size, digest = measure(path)
-        rows[_relative(path, place)] = {"bytes": size, "sha256": digest, **recipe.to_json()}
+        rows[_relative(path, place)] = {"size_bytes": size, "sha256": digest, **recipe.to_json()}
     content = json.dumps({"files": rows}, ensure_ascii=False, indent=1).encode("utf-8", "surrogateescape")
     write_whole(_record_path(place), lambda stream: stream.write(content))
 
@@ -241,9 +245,13 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 
 def _is_row(row: Any) -> bool:
     source = row.get("source") if isinstance(row, dict) else None
-    return isinstance(source, dict) and {"path", "bytes", "sha256"} <= set(source) and {"bytes", "sha256"} <= set(row)
+    return (
+        isinstance(source, dict)
+        and {"path", "size_bytes", "sha256"} <= set(source)
+        and {"size_bytes", "sha256"} <= set(row)
+    )
 
 
 def _source_of(row: Mapping[str, Any]) -> Source:
     source = row["source"]
-    return Source(str(source["path"]), source["bytes"], source["sha256"], source.get("page"))
+    return Source(str(source["path"]), source["size_bytes"], source["sha256"], source.get("page"))
