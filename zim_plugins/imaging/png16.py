@@ -3,11 +3,12 @@
 import struct
 import zlib
 from io import BufferedWriter, BytesIO
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-Sink = BytesIO | BufferedWriter
+Sink = BytesIO | BufferedWriter | BinaryIO
 """What is written to."""
 _COLOUR_TYPES = {1: 0, 3: 2, 2: 4, 4: 6}
 """Grey, RGB, grey + alpha, RGBA, by the number of channels."""

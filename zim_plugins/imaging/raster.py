@@ -175,8 +175,9 @@ def _write_float_tiff(stream: Sink, picture: Raster) -> None:
     import tifffile
 
     profile, alpha = picture.metadata.icc_profile, picture.mode in ("LA", "RGBA")
+    whole = BytesIO()  # tifffile asks an open file for its name
     tifffile.imwrite(
-        stream,
+        whole,
         picture.pixels.squeeze(2) if picture.mode == "L" else picture.pixels,
         photometric="rgb" if picture.mode in ("RGB", "RGBA") else "minisblack",
         planarconfig=None if picture.mode == "L" else "contig",
@@ -184,6 +185,7 @@ def _write_float_tiff(stream: Sink, picture: Raster) -> None:
         iccprofile=profile,
         metadata=None,
     )
+    stream.write(whole.getbuffer())
 
 
 def _own_pixels(decoded: Decoded, notes: list[str]) -> tuple[np.ndarray, Mode]:
