@@ -28,6 +28,7 @@ CONFIG = TrialConfig(prompts=("mode1", "mode5"), measure=Measure(surfaces=False)
 
 def main(folder: str = "", layout: str = "folder", steps: str = "4") -> None:
     cases, _ = find_cases(Path(folder) if folder else make_up(OUT / "made-up"), find_layout(layout))
+    cases = [replace(case, group=case.group or case.key) for case in cases]  # say so only if each is another patient
     apart = set(sorted({case.group for case in cases})[1::2])
     tested, scans = [c for c in cases if c.group in apart], [read_scan(c) for c in cases if c.group not in apart]
     photos = [Photo("", np.array(s.frames[0]), tuple(np.uint8(255) * t.mask for t in s.targets(0))) for s in scans]

@@ -83,6 +83,10 @@ class Args(CommandArgs):
     """Of NSD [mm, and px where the spacing is not known]."""
     no_surfaces: bool = False
     """Leave out HD95 and NSD."""
+    groups: Annotated[str | None, arg(metavar="FILE|pattern:REGEX|cases")] = None
+    """Which cases are of one patient, where neither PatientID nor the data set's names say it: a CSV file with the
+    columns case and patient, a pattern whose first group names the patient, or `cases` if each is another. Where nobody
+    knows, no test is made and no interval is given."""
     limit: Annotated[int | None, arg(metavar="N")] = None
     """Only the first cases of each data set."""
     seed: int = 0
@@ -199,6 +203,7 @@ def parse_config(args: Args) -> "RunConfig":
     Raises:
         ValueError: they make no sense.
     """
+    from .grouping import EACH_CASE, PATTERN, read_groups
     from .io.layouts import find_layout
     from .io.reading import ReadingConfig
     from .io.windows import parse_window
@@ -223,6 +228,8 @@ def parse_config(args: Args) -> "RunConfig":
     if not 0 <= args.hide_border < 0.5:
         raise ValueError(f"--hide-border is a share in [0, 0.5), got {args.hide_border:g}")
     check_slices(args.slices)
+    if args.groups is not None and args.groups != EACH_CASE and not args.groups.startswith(PATTERN):
+        read_groups(Path(args.groups))
     trial = TrialConfig(
         prompts=parse_prompts(args.prompts.split(",")),
         clicker=args.clicker,
@@ -256,6 +263,7 @@ def parse_config(args: Args) -> "RunConfig":
         trial=trial,
         reading=reading,
         labels=None if args.labels == "auto" else args.labels,
+        groups=args.groups,
         limit=args.limit,
         save=tuple(name for name in save if name != "overlays"),
         dicom_seg=args.dicom_seg,

@@ -21,13 +21,17 @@ def safe_name(text: str) -> str:
 
 
 def name_places(dataset: str, cases: Sequence[CaseFiles], *, keep_names: bool = False) -> list[Place]:
-    """How each case is called: by running numbers in the order of the keys, or by its own name on request."""
-    groups = {group: number for number, group in enumerate(dict.fromkeys(c.group for c in cases), start=1)}
+    """Return how each case is called: by running numbers in the order of the keys, or by its own name on request.
+
+    The patient is empty where nobody says who it is.
+    """
+    known = dict.fromkeys(case.group for case in cases if case.group is not None)
+    groups = {group: f"patient_{number:04d}" for number, group in enumerate(known, start=1)}
     places, taken = [], set()
     for number, case in enumerate(cases, start=1):
-        patient, own = f"patient_{groups[case.group]:04d}", f"case_{number:04d}"
+        patient, own = groups[case.group] if case.group is not None else "", f"case_{number:04d}"
         if keep_names:
-            patient, own = safe_name(case.group), safe_name(case.key)
+            patient, own = safe_name(case.group) if case.group else patient, safe_name(case.key)
             while own in taken:
                 own = f"{own[: MAX_NAME - 6]}_{number:05d}"
         taken.add(own)

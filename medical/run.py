@@ -17,6 +17,7 @@ from zim_plugins.core import MissingExtra, ZimError, write_image
 from zim_plugins.imaging import write_text
 
 from .deidentify import inside, make_salt, name_places, safe_name, write_id_map
+from .grouping import GROUPS_REMEDY, group_cases, grouping_note
 from .io.dicom import SeriesSpace
 from .io.errors import ScanFault
 from .io.layouts import Encoding, find_layout
@@ -61,6 +62,8 @@ class RunConfig:
     reading: ReadingConfig = ReadingConfig()
     labels: Encoding | None = None
     """What a plain folder's masks hold."""
+    groups: str | None = None
+    """Who the patients are: None for what PatientID and names say, `cases`, `pattern:REGEX`, or a file."""
     limit: int | None = None
     """Cases of each data set, from its beginning."""
     save: tuple[str, ...] = ("masks", "mattes")
@@ -86,6 +89,8 @@ class Tally:
     """Every case of the run by data set and name."""
     tables: dict[str, LabelTable] = field(default_factory=dict)
     """Values of each data set's labels."""
+    groupings: dict[str, str] = field(default_factory=dict)
+    """Where each data set's patients come from."""
 
 
 def parse_spec(text: str) -> DatasetSpec:
@@ -123,6 +128,11 @@ def run(config: RunConfig, models: Sequence[FrameModel], book: PromptBook | None
         if note:
             logger.info("%s: %s", spec.title, note)
         tally.problems += len(problems)
+        cases = group_cases(cases, config.groups, root=root, dataset=spec.title)
+        tally.groupings[spec.title] = grouping_note(cases, find_layout(spec.layout), config.groups, spec.title)
+        if any(case.group is None for case in cases):
+            logger.warning("%s: %s: no test and no interval; %s", spec.title, tally.groupings[spec.title],
+                           GROUPS_REMEDY)  # fmt: skip
         reading = config.reading
         cases, table = settle_labels(cases, max_pixels=reading.max_pixels, max_values=reading.max_values)
         tally.tables[spec.title] = table
@@ -164,7 +174,7 @@ def run_hash(config: RunConfig, models: Sequence[FrameModel], found: Sequence[tu
         "schema": SCHEMA_VERSION, "datasets": [asdict(spec) for spec in config.datasets],
         "trial": asdict(config.trial), "reading": asdict(config.reading), "labels": config.labels,
         "models": [model.name for model in models], "keep_names": config.keep_names,
-        "cases": [[place.dataset, place.case, case.key] for place, case in found],
+        "cases": [[place.dataset, place.patient, place.case, case.key] for place, case in found],
     }  # fmt: skip
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 

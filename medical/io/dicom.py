@@ -86,6 +86,13 @@ def read_header(path: Path) -> "pydicom.Dataset":
         raise ScanFault("damaged", f"the DICOM header cannot be read ({type(error).__name__})") from None
 
 
+def patient_of(path: Path) -> str | None:
+    """Return what tells a file's patient from others (PatientID and its issuer); None where it is empty."""
+    header = read_header(path)
+    number = str(header.get("PatientID") or "").strip()
+    return f"{str(header.get('IssuerOfPatientID') or '').strip()}\x1f{number}" if number else None
+
+
 def read_series(paths: Sequence[Path], *, max_values: int = MAX_VALUES) -> Series:
     """Read the files of one series, ordered by their place in the patient, never by name.
 

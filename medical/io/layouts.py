@@ -35,7 +35,8 @@ class Layout:
     image: str
     masks: tuple[MaskRule, ...]
     group: str | None = None
-    """What of a key names the patient, where several cases are of one; they are resampled together."""
+    """What of a key names the patient (its first group; an empty one: all cases are of one specimen). None where the
+    data set's names do not say it: then no test and no interval is made unless the user knows better."""
     may_lack_mask: bool = False
     names_from: Literal["", "dataset.json", "data_infor_json"] = ""
     """Which file of the data set holds the classes' names."""
@@ -112,7 +113,8 @@ _ALL = (
     ),
     Layout(
         "chase", "CHASE_DB1: retinal vessels", r"(?P<key>Image_\d+[LR])\.jpg",
-        (MaskRule(r"(?P<key>Image_\d+[LR])_1stHO\.png", label="vessels"),),
+        (MaskRule(r"(?P<key>Image_\d+[LR])_1stHO\.png", label="vessels"),), group=r"^Image_(\d+)[LR]$",
+        note="two eyes of each child",
     ),
     Layout(
         "glas", "GlaS: glands, one object each", r"(?P<key>(?:train|testA|testB)_\d+)\.bmp",
@@ -156,7 +158,8 @@ _ALL = (
         (MaskRule(r"(?P<key>[^/]+)-mask\.png", label="lungs"),),
     ),
     Layout("em-membrane", "ISBI 2012: cells between membranes in electron microscopy",
-           *_same_stem("image", "label", label="cells"), note="membranes are 0: the cells are the object"),
+           *_same_stem("image", "label", label="cells"), group=r"^()",
+           note="membranes are 0: the cells are the object; all slices are of one stack"),
     Layout(
         "sem-axon", "AxonDeepSeg's SEM data (BIDS): axons and myelin", r"micr/(?P<key>[^/]+_SEM)\.png",
         (MaskRule(r"derivatives/labels/.*/(?P<key>[^/]+_SEM)_seg-(?P<label>axonmyelin|axon|myelin)-manual\.png"),),

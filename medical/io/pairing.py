@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .dicom import SUFFIXES as DICOM_SUFFIXES
-from .dicom import group_series, read_header
+from .dicom import group_series, patient_of, read_header
 from .dicom_seg import source_instances
 from .errors import ScanFault
 from .layouts import Encoding, Layout, MaskRule
@@ -36,13 +36,15 @@ class CaseFiles:
 
     key: str
     """Unique in its data set; may be a patient's name, so it never leaves this process unasked."""
-    group: str
-    """The patient, as far as the names tell: cases of one group are resampled together."""
+    group: str | None
+    """The patient; None where nobody says who it is. Cases of one group are resampled together."""
     images: tuple[Path, ...]
     """One picture or volume, or the slices of a DICOM series."""
     masks: tuple[MaskFile, ...]
     pixel_mm: tuple[float, float] | None = None
     """(row, column) where a sidecar says so."""
+    series_uid: str = ""
+    """Of DICOM series: for finding the case in a user's own table, never written."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def _pair(root: Path, layout: Layout, files: list[str]) -> tuple[list[CaseFiles]
             continue
         group = re.search(layout.group, "/" + key) or re.search(layout.group, key) if layout.group else None
         image = root / images[key]
-        cases.append(CaseFiles(key, group[1] if group else key, (image,), tuple(masks[key]), _sidecar_mm(image)))
+        cases.append(CaseFiles(key, group[1] if group else None, (image,), tuple(masks[key]), _sidecar_mm(image)))
     for key in sorted(set(masks) - set(images)):
         problems += [Problem(m.path.relative_to(root).as_posix(), "is a mask without its picture") for m in masks[key]]
     return cases, problems
@@ -228,7 +230,8 @@ def _find_dicom(root: Path, files: list[str]) -> tuple[list[CaseFiles], list[Pro
     cases = []
     for number, (uid, members) in enumerate(sorted(series.items()), start=1):
         if uid in masks:
-            cases.append(CaseFiles(f"series_{number:04d}", uid, tuple(members), tuple(masks[uid])))
+            patient = patient_of(members[0])
+            cases.append(CaseFiles(f"series_{number:04d}", patient, tuple(members), tuple(masks[uid]), series_uid=uid))
         else:
             more = f" of {len(members)} files" if len(members) > 1 else ""
             where = members[0].relative_to(root).as_posix()

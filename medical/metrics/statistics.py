@@ -1,7 +1,7 @@
 """Statistics over cases: intervals, paired tests, and nothing claimed where there is too little to claim it from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ MIN_CASES = 6
 intervals that are too narrow: neither is told."""
 RESAMPLES = 9999
 CONFIDENCE = 0.95
+MIN_P = 1e-300
+"""What a p-value that underflows is said to be, since no test shows 0."""
 _CHUNK = 256
 
 
@@ -48,8 +50,14 @@ class Comparison:
     """Rank-biserial correlation in [-1, 1]: 1 where the first is better in every pair."""
 
 
-def summarise(values: Sequence[float], *, seed: int = 0) -> Summary:
-    """Mean, spread and a bootstrap interval of one figure per case; NaN are left out and n says so."""
+def summarise(values: Sequence[float], *, seed: int = 0, known: bool = True) -> Summary:
+    """Mean, spread and a bootstrap interval of one figure per patient; NaN are left out and n says so.
+
+    Args:
+        values: one for each patient; for each case where patients are not known.
+        seed: of the resampling.
+        known: whether it is known which cases are of one patient; without it there is no interval.
+    """
     kept, nan = np.array([v for v in values if np.isfinite(v)], dtype=np.float64), float("nan")
     if len(kept) == 0:
         return Summary(0, nan, nan, nan, (nan, nan), (nan, nan))
@@ -60,8 +68,36 @@ def summarise(values: Sequence[float], *, seed: int = 0) -> Summary:
         sd=float(kept.std(ddof=1)) if len(kept) > 1 else float("nan"),
         median=middle,
         quartiles=(low, high),
-        interval=bootstrap_mean(kept, seed=seed) if len(kept) >= MIN_CASES else (nan, nan),
+        interval=bootstrap_mean(kept, seed=seed) if known and len(kept) >= MIN_CASES else (nan, nan),
     )
+
+
+def summarise_clusters(clusters: Sequence[Sequence[float]], *, seed: int = 0, known: bool = True) -> Summary:
+    """The same of several data sets together: each counts once, with the mean of its patients.
+
+    n counts data sets; the interval resamples data sets, and patients within them.
+    """
+    kept = [own for values in clusters if len(own := np.array([v for v in values if np.isfinite(v)], np.float64))]
+    summary = summarise([float(own.mean()) for own in kept], seed=seed, known=False)
+    if not known or len(kept) < MIN_CASES:
+        return summary
+    return replace(summary, interval=bootstrap_clusters(kept, seed=seed))
+
+
+def bootstrap_clusters(
+    clusters: Sequence[Float[np.ndarray, " n"]], *, seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """The percentile interval of the mean of clusters' means, resampling clusters and members within each of them."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(clusters), size=(resamples, len(clusters)))
+    means = np.empty(drawn.shape)
+    for number, own in enumerate(clusters):
+        here = drawn == number
+        count = int(here.sum())
+        means[here] = own[rng.integers(len(own), size=(count, len(own)))].mean(axis=1)
+    tail = (1 - CONFIDENCE) / 2 * 100
+    low, high = np.percentile(means.mean(axis=1), [tail, 100 - tail])
+    return float(low), float(high)
 
 
 def bootstrap_mean(
@@ -78,8 +114,30 @@ def bootstrap_mean(
     return float(low), float(high)
 
 
-def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -> Comparison:
-    """Two models on the same cases, in the same order; pairs in which one is NaN are left out and n says so."""
+def compare_clusters(
+    first: Sequence[Sequence[float]], second: Sequence[Sequence[float]], *, seed: int = 0, known: bool = True
+) -> Comparison:
+    """Two models on the same patients of several data sets: tested by the data sets' mean differences."""
+    kept = []
+    for one, other in zip(first, second, strict=True):
+        own = np.asarray(one, np.float64) - np.asarray(other, np.float64)
+        if np.isfinite(own).any():
+            kept.append(own[np.isfinite(own)])
+    found = compare([float(own.mean()) for own in kept], [0.0] * len(kept), seed=seed, known=known)
+    if not known or len(kept) < MIN_CASES:
+        return found
+    return replace(found, interval=bootstrap_clusters(kept, seed=seed))
+
+
+def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0, known: bool = True) -> Comparison:
+    """Two models on the same patients, in the same order; pairs in which one is NaN are left out and n says so.
+
+    Args:
+        first: one figure for each patient; for each case where patients are not known.
+        second: of the other model.
+        seed: of the resampling.
+        known: whether it is known which cases are of one patient; without it there is no test and no interval.
+    """
     pairs = np.array([(a, b) for a, b in zip(first, second, strict=True) if np.isfinite(a) and np.isfinite(b)])
     nan = float("nan")
     if len(pairs) == 0:
@@ -87,12 +145,12 @@ def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0) -
     difference = pairs[:, 0] - pairs[:, 1]
     nonzero = difference[difference != 0]
     statistic, p = nan, nan
-    if len(difference) >= MIN_CASES:
+    if known and len(difference) >= MIN_CASES:
         statistic, p = _wilcoxon(difference) if len(nonzero) else (0.0, 1.0)
     return Comparison(
         n=len(difference),
         difference=float(difference.mean()),
-        interval=bootstrap_mean(difference, seed=seed) if len(difference) >= MIN_CASES else (nan, nan),
+        interval=bootstrap_mean(difference, seed=seed) if known and len(difference) >= MIN_CASES else (nan, nan),
         ties=len(difference) - len(nonzero),
         statistic=statistic,
         p=p,
@@ -123,6 +181,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
+def p_text(p: float) -> str:
+    """Return a p-value as tables print it: three significant digits, never 0, empty where no test was made.
+
+    >>> p_text(0.04567), p_text(1.5e-11), p_text(0.0), p_text(float("nan"))
+    ('0.0457', '1.5e-11', '< 1e-300', '')
+    """
+    if not np.isfinite(p):
+        return ""
+    return f"{p:.3g}" if p > MIN_P else f"< {MIN_P:.0e}"
+
+
 def clicks_needed(ious: Sequence[float], target: float) -> int:
     """NoC: the first number of clicks whose IoU reaches the target, else as many as were made (the cap)."""
     return next((i for i, iou in enumerate(ious, start=1) if iou >= target), len(ious))
@@ -136,4 +205,4 @@ def _wilcoxon(difference: Float[np.ndarray, " n"]) -> tuple[float, float]:
     outcome: Any = wilcoxon(
         nonzero, zero_method="wilcox", alternative="two-sided", method="exact" if exact else "approx"
     )
-    return float(outcome.statistic), float(outcome.pvalue)
+    return float(outcome.statistic), max(float(outcome.pvalue), MIN_P)

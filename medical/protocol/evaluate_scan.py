@@ -51,6 +51,7 @@ class Place:
 
     dataset: str
     patient: str
+    """Empty where nobody says who it is."""
     case: str
 
 

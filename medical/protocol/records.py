@@ -24,6 +24,7 @@ class Row:
 
     dataset: str
     patient: str
+    """Empty where nobody says whose case it is."""
     case: str
     level: str
     """slice: one frame; volume: all predicted frames together."""

@@ -1,8 +1,9 @@
 """From rows to one figure per patient, and from those to tables.
 
 Order of averaging: instances of a label on a frame, then frames, then labels, then the cases of a patient. Patients are
-what is resampled and tested: slices of one patient are not independent. Where there are several data sets, all of them
-together are one more: every patient counts once, whichever set it is of.
+what is resampled and tested: slices of one patient are not independent. Where nobody says which cases are of one
+patient, cases are averaged and nothing is resampled or tested. Where there are several data sets, all of them together
+are one more: every data set counts once, with the mean of its patients.
 """
 
 from collections import defaultdict
@@ -13,7 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics.statistics import MIN_CASES, Comparison, Summary, clicks_needed, compare, holm, summarise
+from ..metrics.statistics import (
+    MIN_CASES,
+    Comparison,
+    Summary,
+    clicks_needed,
+    compare,
+    compare_clusters,
+    holm,
+    p_text,
+    summarise,
+    summarise_clusters,
+)
 from ..protocol.prompt_modes import CLICKS
 from ..protocol.records import SINGLE, Row
 
@@ -23,6 +35,10 @@ TESTED = "iou"
 NOC_TARGETS = (0.80, 0.85, 0.90)
 ALL_LABELS = "all"
 ALL_DATASETS = "all data sets"
+PATIENT, CASE, DATASET = "patient", "case", "data set"
+UNKNOWN_PATIENTS = "patients unknown (--groups): no claim"
+_SOURCE = "\x1f"
+"""Parts a data set from its patient where all data sets are put together."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +68,10 @@ class Contrast:
     means: tuple[float, float]
     outcome: Comparison
     p_holm: float
+    unit: str = PATIENT
+    """What n counts."""
+    known: bool = True
+    """Whether it is known which cases are of one patient."""
 
     @property
     def says(self) -> str:
@@ -59,16 +79,24 @@ class Contrast:
         low, high = self.outcome.interval
         head = (
             f"{self.dataset}{', volumes' if self.level == 'volume' else ''}, "
-            f"{describe_prompt(self.prompt, self.n_clicks)} (n = {self.outcome.n}): "
+            f"{describe_prompt(self.prompt, self.n_clicks)} (n = {self.outcome.n} {self.unit}s): "
             f"{self.first} {self.means[0]:.3f}, {self.second} {self.means[1]:.3f}, "
             f"difference {self.outcome.difference:+.3f}"
         )
+        if not self.known:
+            return f"{head}; {UNKNOWN_PATIENTS}."
         if self.outcome.n < MIN_CASES:
             return f"{head}; n < {MIN_CASES}: no claim."
-        tail = f" [{low:+.3f}, {high:+.3f}], Wilcoxon p = {self.outcome.p:.3g}, Holm p = {self.p_holm:.3g}"
+        tail = f" [{low:+.3f}, {high:+.3f}], Wilcoxon p {_is(self.outcome.p)}, Holm p {_is(self.p_holm)}"
         if low <= 0 <= high or not self.p_holm < 0.05:
             return f"{head}{tail}: no difference shown."
         return f"{head}{tail}: {self.first if self.outcome.difference > 0 else self.second} is better."
+
+
+def _is(p: float) -> str:
+    """How a sentence says a p-value."""
+    text = p_text(p)
+    return text if text.startswith("<") else f"= {text or 'n/a'}"
 
 
 def describe_prompt(prompt: str, n_clicks: int) -> str:
@@ -93,7 +121,8 @@ def with_pooled(rows: Sequence[Row], sources: Mapping[str, str]) -> list[Row]:
         return list(rows)
     pooled = [
         replace(
-            row, dataset=ALL_DATASETS, patient=f"{sources[row.dataset]}/{row.patient}", case=f"{row.dataset}/{row.case}"
+            row, dataset=ALL_DATASETS, case=f"{sources[row.dataset]}{_SOURCE}{row.dataset}/{row.case}",
+            patient=f"{sources[row.dataset]}{_SOURCE}{row.patient}" if row.patient else "",
         ) for row in rows
     ]  # fmt: skip
     return [*rows, *pooled]
@@ -107,12 +136,30 @@ def by_setting(rows: Iterable[Row]) -> dict[Setting, list[Row]]:
     return groups
 
 
+def patients_known(rows: Iterable[Row]) -> bool:
+    """Whether every row says whose it is."""
+    return all(row.patient for row in rows)
+
+
+def by_source(figures: Mapping[str, float]) -> dict[str, list[float]]:
+    """Figures of all data sets together, by data set."""
+    sources: dict[str, list[float]] = {}
+    for name, value in figures.items():
+        sources.setdefault(name.partition(_SOURCE)[0], []).append(value)
+    return sources
+
+
 def per_patient(rows: Iterable[Row], metric: str, label: str = ALL_LABELS) -> dict[str, float]:
-    """One figure per patient, in order of their names; NaN where none of a patient's rows has one."""
+    """One figure per patient, in order of their names; NaN where none of a patient's rows has one.
+
+    Where one of them is not known, one figure per case.
+    """
+    rows = list(rows)
+    known = patients_known(rows)
     tree: dict[str, Any] = defaultdict(lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(list))))
     for row in rows:
         if label in (ALL_LABELS, row.label):
-            tree[row.patient][row.case][row.label][row.frame].append(getattr(row, metric))
+            tree[row.patient if known else row.case][row.case][row.label][row.frame].append(getattr(row, metric))
     return {patient: _mean_down(tree[patient]) for patient in sorted(tree)}
 
 
@@ -124,26 +171,37 @@ def summary_lines(rows: Sequence[Row], *, seed: int = 0) -> list[dict[str, Any]]
         for label in [ALL_LABELS, *(labels if len(labels) > 1 else [])]:
             own = [row for row in group if label in (ALL_LABELS, row.label)]
             for metric in METRICS:
-                values = list(per_patient(own, metric).values())
+                figures = per_patient(own, metric)
+                values = list(figures.values())
                 if np.isfinite(values).any():
-                    found = summarise(values, seed=seed)
-                    lines.append(_summary_line(setting, label, metric, values, found, own))
+                    found, unit = _summary(setting.dataset, figures, own, seed)
+                    lines.append(_summary_line(setting, label, metric, values, found, own, unit))
     return lines
 
 
 SUMMARY_COLUMNS = (
-    *("dataset", "level", "label", "model", "prompt", "n_clicks", "candidate", "metric", "n", "mean", "sd", "median"),
+    *("dataset", "level", "label", "model", "prompt", "n_clicks", "candidate", "metric", "n", "unit"),
+    *("mean", "sd", "median"),
     *("q25", "q75", "ci_low", "ci_high", "n_predictions", "n_empty_predictions", "n_undefined"),
 )
 
 
+def _summary(dataset: str, figures: Mapping[str, float], rows: Sequence[Row], seed: int) -> tuple[Summary, str]:
+    """Summary of one figure per patient, and what its n counts."""
+    known = patients_known(rows)
+    if dataset == ALL_DATASETS:
+        return summarise_clusters(list(by_source(figures).values()), seed=seed, known=known), DATASET
+    return summarise(list(figures.values()), seed=seed, known=known), PATIENT if known else CASE
+
+
 def _summary_line(
-    setting: Setting, label: str, metric: str, values: Sequence[float], found: Summary, rows: Sequence[Row]
+    setting: Setting, label: str, metric: str, values: Sequence[float], found: Summary, rows: Sequence[Row], unit: str
 ) -> dict[str, Any]:
     return {
         "dataset": setting.dataset, "level": setting.level, "label": label, "model": setting.model,
         "prompt": setting.prompt, "n_clicks": setting.n_clicks, "candidate": setting.candidate, "metric": metric,
-        "n": found.n, "mean": found.mean, "sd": found.sd, "median": found.median, "q25": found.quartiles[0],
+        "n": found.n, "unit": unit,
+        "mean": found.mean, "sd": found.sd, "median": found.median, "q25": found.quartiles[0],
         "q75": found.quartiles[1], "ci_low": found.interval[0], "ci_high": found.interval[1],
         "n_predictions": len(rows), "n_empty_predictions": sum(row.empty_pred for row in rows),
         "n_undefined": int(np.isnan([getattr(row, metric) for row in rows]).sum()), "values": values,
@@ -166,20 +224,26 @@ def contrasts(rows: Sequence[Row], models: Sequence[str], *, max_clicks: int, se
                 continue
             one, other = per_patient(pair[0], TESTED), per_patient(pair[1], TESTED)
             shared = [p for p in one if p in other]
-            values = [one[p] for p in shared], [other[p] for p in shared]
+            one, other = {p: one[p] for p in shared}, {p: other[p] for p in shared}
+            known, unit = patients_known([*pair[0], *pair[1]]), PATIENT
+            if dataset == ALL_DATASETS:
+                clusters, unit = [list(by_source(figures).values()) for figures in (one, other)], DATASET
+                outcome = compare_clusters(*clusters, seed=seed, known=known)
+                values = [[float(np.nanmean(own)) for own in clusters_of] for clusters_of in clusters]
+            else:
+                values, unit = [list(one.values()), list(other.values())], PATIENT if known else CASE
+                outcome = compare(*values, seed=seed, known=known)
             means = float(np.nanmean(values[0])), float(np.nanmean(values[1]))
-            outcome = compare(*values, seed=seed)
-            family.append(Contrast(dataset, level, prompt, n_clicks, candidate, first, second, means, outcome, np.nan))
+            place = dataset, level, prompt, n_clicks, candidate, first, second
+            family.append(Contrast(*place, means, outcome, np.nan, unit, known))
         corrected = holm([contrast.outcome.p for contrast in family])
-        found += [
-            Contrast(c.dataset, c.level, c.prompt, c.n_clicks, c.candidate, first, second, c.means, c.outcome, p)
-            for c, p in zip(family, corrected, strict=True)
-        ]
+        found += [replace(contrast, p_holm=p) for contrast, p in zip(family, corrected, strict=True)]
     return found
 
 
 COMPARE_COLUMNS = (
-    *("dataset", "level", "prompt", "n_clicks", "candidate", "metric", "first", "second", "n", "mean_first"),
+    *("dataset", "level", "prompt", "n_clicks", "candidate", "metric", "first", "second", "n", "unit"),
+    "mean_first",
     *("mean_second", "difference", "ci_low", "ci_high", "ties", "wilcoxon", "p", "p_holm", "rank_biserial", "claim"),
 )
 
@@ -190,14 +254,15 @@ def compare_line(contrast: Contrast) -> dict[str, Any]:
     return {
         "dataset": contrast.dataset, "level": contrast.level, "prompt": contrast.prompt,
         "n_clicks": contrast.n_clicks, "candidate": contrast.candidate, "metric": TESTED, "first": contrast.first,
-        "second": contrast.second, "n": outcome.n, "mean_first": contrast.means[0], "mean_second": contrast.means[1],
+        "second": contrast.second, "n": outcome.n, "unit": contrast.unit,
+        "mean_first": contrast.means[0], "mean_second": contrast.means[1],
         "difference": outcome.difference, "ci_low": outcome.interval[0], "ci_high": outcome.interval[1],
-        "ties": outcome.ties, "wilcoxon": outcome.statistic, "p": outcome.p, "p_holm": contrast.p_holm,
+        "ties": outcome.ties, "wilcoxon": outcome.statistic, "p": p_text(outcome.p), "p_holm": p_text(contrast.p_holm),
         "rank_biserial": outcome.effect, "claim": contrast.says,
     }  # fmt: skip
 
 
-CURVE_COLUMNS = ("dataset", "model", "n_clicks", "n", "mean_iou", "ci_low", "ci_high")
+CURVE_COLUMNS = ("dataset", "model", "n_clicks", "n", "unit", "mean_iou", "ci_low", "ci_high")
 
 
 def curve_lines(rows: Sequence[Row], *, seed: int = 0) -> list[dict[str, Any]]:
@@ -205,10 +270,10 @@ def curve_lines(rows: Sequence[Row], *, seed: int = 0) -> list[dict[str, Any]]:
     lines = []
     for setting, group in by_setting(rows).items():
         if setting.prompt == CLICKS and setting.level == "slice" and setting.candidate == SINGLE:
-            found = summarise(list(per_patient(group, "iou").values()), seed=seed)
+            found, unit = _summary(setting.dataset, per_patient(group, "iou"), group, seed)
             lines.append({
                 "dataset": setting.dataset, "model": setting.model, "n_clicks": setting.n_clicks, "n": found.n,
-                "mean_iou": found.mean, "ci_low": found.interval[0], "ci_high": found.interval[1],
+                "unit": unit, "mean_iou": found.mean, "ci_low": found.interval[0], "ci_high": found.interval[1],
             })  # fmt: skip
     return sorted(lines, key=lambda line: (line["dataset"], line["model"], line["n_clicks"]))
 

@@ -78,7 +78,9 @@ def _together(lines: Sequence[Line], models: Sequence[str]) -> "Figure":
     axis.tick_params(axis="y", labelsize=8)
     axis.grid(axis="y", linewidth=0.3)
     axis.set_axisbelow(True)
-    axis.set_title(f"{whole[0]['dataset']} (n = {max(line['n'] for line in whole)})", fontsize=9, loc="left")
+    axis.set_title(
+        f"{whole[0]['dataset']} (n = {max(line['n'] for line in whole)} {whole[0]['unit']}s)", fontsize=9, loc="left"
+    )
     figure.legend(*axis.get_legend_handles_labels(), fontsize=8, ncols=len(models), loc="outside upper right")
     return figure
 
@@ -108,7 +110,8 @@ def _by_dataset(lines: Sequence[Line], models: Sequence[str]) -> "Figure":
         for k in range(0, len(datasets), 2):
             axis.axhspan(k - 0.5, k + 0.5, color="#f3f3f3", zorder=0)
     counts = {d: max(line["n"] for line in lines if line["dataset"] == d) for d in datasets}
-    axes[0].set_yticks(range(len(datasets)), [f"{d} (n = {counts[d]})" for d in datasets], fontsize=7.5)
+    units = {line["dataset"]: line["unit"] for line in lines}
+    axes[0].set_yticks(range(len(datasets)), [f"{d} (n = {counts[d]} {units[d]}s)" for d in datasets], fontsize=7.5)
     axes[0].set_ylim(len(datasets) - 0.5, -0.5)
     figure.supxlabel("IoU", fontsize=8)
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
@@ -142,7 +145,8 @@ def _by_clicks(curves: Sequence[Line], models: Sequence[str]) -> "Figure":
                           label=model)  # fmt: skip
                 low, high = ([line[name] for line in own] for name in ("ci_low", "ci_high"))
                 axis.fill_between(numbers, low, high, color=colour, alpha=0.15, linewidth=0)
-        axis.set_title(f"{dataset} (n = {n})", fontsize=8)
+        unit = next(line["unit"] for line in curves if line["dataset"] == dataset)
+        axis.set_title(f"{dataset} (n = {n} {unit}s)", fontsize=8)
         axis.set_ylim(0, 1)
         axis.grid(linewidth=0.3)
         axis.tick_params(labelsize=7)

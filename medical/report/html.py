@@ -55,12 +55,13 @@ def write_report(
         f"<p class=use><b>{html.escape(INTENDED_USE.capitalize())}.</b> {html.escape(str(record['note']))}</p>",
         "<h2>Results</h2>",
         *(_picture(figure) for figure in figures),
-        "<p><small>Lines are 95&nbsp;% intervals, drawn from six patients on; pale dots are patients. Where names do "
-        "not tell patients, each case counts as one (n).</small></p>",
+        "<p><small>Lines are 95&nbsp;% intervals, drawn from six patients on; pale dots are patients. Where nobody "
+        "says which cases are of one patient, dots are cases, and there is no line and no test.</small></p>",
         _split([line for line in shown if line["level"] == "slice"], _summary_table),
         *(["<h3>Volumes, in three dimensions</h3>", _split(volumes, _summary_table)] if volumes else []),
-        "<h2>Comparisons</h2><p>Differences of patients' IoU, with 95&nbsp;% bootstrap intervals; Wilcoxon's signed-"
-        "rank test, corrected by Holm over data sets and prompts of a pair of models.</p>",
+        "<h2>Comparisons</h2><p>Differences of patients' IoU, with 95&nbsp;% bootstrap intervals (of all data sets "
+        "together: data sets are resampled, and patients within them); Wilcoxon's signed-rank test, corrected by Holm "
+        "over data sets and prompts of a pair of models.</p>",
         _split(tables.contrasts, _contrast_list),
         "<h2>Number of clicks</h2><p>Objects that never reach the target count as the maximum.</p>"
         + _split(tables.noc, _noc_table)
@@ -109,7 +110,12 @@ def _data(record: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> str
     names = ("cases", "patients", "objects", "cases_without_object", "dropped_objects", "faults")
     head = ["data set", "layout", *(name.replace("_", " ") for name in names), "window"]
     lines = [
-        [d["title"], d["layout"], *(str(d[name]) for name in names), ", ".join(d["windows"])]
+        [
+            d["title"],
+            d["layout"],
+            *("unknown" if d[name] is None else str(d[name]) for name in names),
+            ", ".join(d["windows"]),
+        ]
         for d in record["datasets"]
     ]
     efforts = [
@@ -118,6 +124,7 @@ def _data(record: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> str
         for m, e in record["models"].items()
     ]  # fmt: skip
     told = [f"{m} does not take {', '.join(p)}" for m, p in record["refused"].items() if p]
+    told += [f"{d['title']}: {d['patients_from']}" for d in record["datasets"]]
     told += [f"{d['title']}: {note}" for d in record["datasets"] for note in d["notes"]]
     told += [
         f"{d['title']}: predictions of {d['cases_with_overlap']} cases overlap: {OVERLAP_RULE}"
@@ -148,7 +155,7 @@ def _summary_table(summary: Sequence[Mapping[str, Any]]) -> str:
             f"{metrics[n]['mean']:.3f}" if n in metrics else ""
             for n in ("dice", "hd95_px", "hd95_mm", "nsd_px", "nsd_mm")
         ]
-        counts = [str(iou["n"]), str(iou["n_predictions"]), str(iou["n_empty_predictions"])]
+        counts = [f"{iou['n']} {iou['unit']}s", str(iou["n_predictions"]), str(iou["n_empty_predictions"])]
         lines.append([dataset, describe_prompt(prompt, n_clicks), marked, f"{iou['mean']:.3f}{interval}", *others,
                       *counts])  # fmt: skip
     head = ["data set", "prompt", "model", "IoU [95 %]", "Dice", "HD95 [px]", "HD95 [mm]", "NSD (px)", "NSD (mm)", "n",

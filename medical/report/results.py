@@ -153,14 +153,22 @@ def write_record(config: RunConfig, results: Results, tally: Tally, *, note: str
         "definitions": {
             "hd95": HD95_DEFINITION,
             "nsd": NSD_DEFINITION,
-            "average": "instances, frames, labels, cases, then patients; patients are resampled",
-            "interval": f"{CONFIDENCE:.0%} percentile bootstrap of the mean, {RESAMPLES} resamples",
-            "test": f"Wilcoxon signed-rank on patients' IoU, two-sided, Holm; no claim below n = {MIN_CASES}",
+            "average": "instances, frames, labels, cases, then patients; all data sets together: then data sets, each "
+            "of which counts once",
+            "interval": f"{CONFIDENCE:.0%} percentile bootstrap of the mean, {RESAMPLES} resamples of patients; all "
+            "data sets together: of data sets, and of patients within them",
+            "test": "Wilcoxon signed-rank on patients' IoU (all together: on data sets' means), two-sided, Holm; none "
+            f"below n = {MIN_CASES}, and none where it is not known which cases are of one patient",
             "label_maps": f"values of the data set's own files; {OVERLAP_RULE}",
             "empty": "empty reference: no prompt, not counted; empty prediction: Dice, IoU and NSD 0, HD95 undefined",
         },
         "datasets": [
-            {"title": spec.title, "layout": spec.layout, "label_values": tally.tables[spec.title].values}
+            {
+                "title": spec.title,
+                "layout": spec.layout,
+                "label_values": tally.tables[spec.title].values,
+                "patients_from": tally.groupings[spec.title],
+            }
             | _counts(spec.title, results)
             for spec in config.datasets
         ],
@@ -193,7 +201,7 @@ def _counts(dataset: str, results: Results) -> dict[str, Any]:
     rows = [row for row in results.rows if row.dataset == dataset]
     return {
         "cases": len(cases),
-        "patients": len({case["patient"] for case in cases}),
+        "patients": len({c["patient"] for c in cases}) if all(c["patient"] for c in cases) else None,
         "objects": len({(r.case, r.frame, r.label, r.instance) for r in rows if r.level == "slice"}),
         "cases_without_object": sum(not any(r.case == case["case"] for r in rows) for case in cases),
         "dropped_objects": sum(case["dropped"] for case in cases),

@@ -136,3 +136,12 @@ def test_holm_by_hand() -> None:
 
 def test_number_of_clicks() -> None:
     assert clicks_needed([0.5, 0.86, 0.7], 0.85) == 2 and clicks_needed([0.1] * 9, 0.85) == 9
+
+
+def test_no_p_value_is_nothing() -> None:
+    from medical.metrics.statistics import MIN_P, p_text
+
+    rng = np.random.default_rng(0)
+    found = compare(rng.normal(0.5, 0.01, 40000).tolist(), [0.0] * 40000)
+    assert found.p == MIN_P and p_text(found.p) == "< 1e-300" and p_text(2.5e-11) == "2.5e-11"
+    assert holm([found.p, 0.5])[0] > 0

@@ -40,7 +40,7 @@ def test_a_whole_run_writes_its_report(folder_set: Path, tmp_path: Path, call, c
     pytest.importorskip("cv2")
     out = tmp_path / "out"
     args = Args(data=str(folder_set), models="m,box,grabcut", prompts="modes,clicks", out=str(out), no_surfaces=True,
-                max_clicks=3)  # fmt: skip
+                max_clicks=3, groups="cases")  # fmt: skip
     assert call(args) == 0
     names = {p.name for p in out.iterdir()}
     tables = {"cases.csv", "summary.csv", "compare.csv", "curves.csv", "noc.csv", "timing.csv", "summary.json"}

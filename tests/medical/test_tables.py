@@ -42,7 +42,7 @@ def test_averages_go_from_instances_over_frames_labels_and_cases_to_patients() -
     assert lines["all", "iou"]["n_predictions"] == 6 and ("all", "hd95_mm") not in lines
 
 
-def test_all_data_sets_together_count_each_patient_once() -> None:
+def test_all_data_sets_together_count_each_of_them_once() -> None:
     rows = [
         row(0.2), row(0.6, dataset="other"), row(1.0, dataset="other", patient="patient_0002", case="case_0002"),
         row(0.4, dataset="femur"), row(0.9, dataset="femur", model="sam"),
@@ -52,7 +52,10 @@ def test_all_data_sets_together_count_each_patient_once() -> None:
     lines = {(line["dataset"], line["model"]): line for line in summary_lines(pooled) if line["metric"] == "iou"}
     # x's patient is in two sets: 0.3; those of y: 0.6 and 1.0
     assert lines[ALL_DATASETS, "zim"]["values"] == pytest.approx([0.3, 0.6, 1.0])
-    assert lines[ALL_DATASETS, "zim"]["n"] == 3 and lines["femur", "sam"]["n"] == 1
+    assert lines[ALL_DATASETS, "zim"]["mean"] == pytest.approx((0.3 + 0.8) / 2), "each data set counts once"
+    assert (lines[ALL_DATASETS, "zim"]["n"], lines[ALL_DATASETS, "zim"]["unit"]) == (2, "data set") and lines[
+        "femur", "sam"
+    ]["n"] == 1
 
 
 def test_undefined_figures_never_shrink_n_in_silence() -> None:
