@@ -91,3 +91,25 @@ def test_densities_are_scipys_and_moments_numpys(rng: np.random.Generator) -> No
     expected = np.cov(colours.T, aweights=weight, ddof=0) + 2e-4 * np.eye(3)
     np.testing.assert_allclose(covariances[0], expected, atol=1e-6)
     assert shares.tolist() == [1.0]
+
+
+def flat(matte: np.ndarray) -> np.ndarray:
+    """The default refinement of a matte, without the colours' say."""
+    rgb = np.full((*matte.shape, 3), 128, np.uint8)
+    return refine_by_colour(rgb, matte, how=ColourRefinement(rounds=0))
+
+
+@pytest.mark.parametrize(("side_px", "kept"), [(8, False), (12, True)])
+def test_pieces_below_a_twentieth_of_the_largest_are_dropped(side_px: int, kept: bool) -> None:
+    matte = np.zeros((160, 160), np.float32)
+    matte[20:60, 20:60] = 1  # 1,600 px: the limit is 80
+    matte[110 : 110 + side_px, 110 : 110 + side_px] = 1
+    assert (flat(matte)[114, 114] > 0.5) == kept
+
+
+@pytest.mark.parametrize(("opacity", "stretched"), [(0.96, 1.0), (0.94, 0.984), (0.5, 0.5), (0.14, 0.104), (0.04, 0.0)])
+def test_nearly_opaque_and_nearly_clear_become_so(opacity: float, stretched: float) -> None:
+    matte = np.zeros((160, 160), np.float32)
+    matte[20:140, 20:140] = 0.8  # there is an object, whose middle is judged
+    matte[40:120, 40:120] = opacity
+    assert flat(matte)[80, 80] == pytest.approx(stretched, abs=2e-3)

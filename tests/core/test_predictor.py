@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from zim_plugins.core.predictor import ImagePredictor, Predictor, Zoom
+from zim_plugins.core.load import SMALL_MODEL_ZOOM
+from zim_plugins.core.predictor import ImagePredictor, Predictor, Zoom, zoom_crop
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.transforms import (
     frame_size,
@@ -177,3 +178,19 @@ def test_support_box_is_the_outer_edge() -> None:
     alpha[2, 3:5] = 0.9
     np.testing.assert_array_equal(support_box(alpha, 0.5), [3, 2, 5, 3])
     assert support_box(alpha, 0.95) is None
+
+
+@pytest.mark.parametrize(("zoom", "room"), [(Zoom(), 20), (SMALL_MODEL_ZOOM, 30), (Zoom(margin=0.0), 0)])
+def test_the_crop_leaves_room_of_a_share_of_the_longer_side(zoom: Zoom, room: int) -> None:
+    alpha = np.zeros((400, 500), np.float32)
+    alpha[150:200, 200:300] = 1  # 100 px long
+    crop = zoom_crop(alpha, Prompt.from_point(250, 175), zoom)
+    assert crop == (200 - room, 150 - room, 300 + room, 200 + room)
+
+
+@pytest.mark.parametrize(("opacity", "extent"), [(0.29, 60), (0.31, 50)])
+def test_the_extent_is_what_is_more_opaque_than_three_tenths(opacity: float, extent: int) -> None:
+    alpha = np.zeros((200, 200), np.float32)
+    alpha[50:100, 60:100] = 1
+    alpha[50:100, 50:60] = opacity
+    assert zoom_crop(alpha, Prompt.from_point(80, 80), Zoom(margin=0.0))[0] == extent

@@ -4,6 +4,7 @@ import json
 import tarfile
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import PIL.Image
@@ -60,6 +61,23 @@ def test_mattes_are_the_converters_own(job, convert):
     assert stored > 2 and same > 2
     counts = manifest["counts"]
     assert (counts["mattes"], counts["equal_to_mask"], counts["images"], counts["annotations"]) == (stored, same, 4, 12)
+
+
+@pytest.mark.parametrize(("levels", "null"), [(0, True), (1, True), (2, False), (9, False)])
+def test_null_is_a_matte_within_one_level_of_the_mask(job, levels, null):
+    """The format's promise, just inside and just outside: one pixel is off by that many of 255 levels."""
+
+    def nearly_the_mask(rgb, masks):
+        alphas = [mask.astype(np.float32) for mask in masks]
+        for alpha in alphas:
+            row, column = np.argwhere(alpha > 0)[0]
+            alpha[row, column] = 1 - levels / 255
+        return [SimpleNamespace(alpha=alpha, x=0, y=0) for alpha in alphas]
+
+    convert_shard(job, nearly_the_mask)
+    rows = [row for n, b in members(job.tar).items() if n.endswith(".json") for row in json.loads(b)["annotations"]]
+    assert len(rows) == 12
+    assert all((row["matte"] is None) == null for row in rows)
 
 
 def test_members_of_a_photograph_stand_together(job, convert):

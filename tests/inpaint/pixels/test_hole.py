@@ -44,6 +44,14 @@ def test_specks_apart_from_the_object_are_dropped_but_hair_beside_it_is_kept() -
     assert hole[40, 58]
 
 
+@pytest.mark.parametrize(("piece_px", "kept"), [(19, False), (20, False), (21, True)])
+def test_pieces_above_a_five_hundredth_of_the_largest_are_objects(piece_px: int, kept: bool) -> None:
+    alpha = np.zeros((130, 200), np.float32)
+    alpha[10:110, 10:110] = 1  # 10,000 px
+    alpha[5, 150 : 150 + piece_px] = 1
+    assert matte_hole(alpha)[5, 155] == kept
+
+
 def test_two_objects_of_one_matte_are_both_kept() -> None:
     alpha = np.maximum(disk((60, 120), (30, 30), 15), disk((60, 120), (95, 30), 8))
     hole = matte_hole(alpha)

@@ -128,3 +128,19 @@ def test_all_that_a_hole_was_grown_by_is_filled_for_soft_mattes_too(scene, grow_
     result = recover_fringe(scene.image, scene.alpha, hole, fill)
     grown = hole & (scene.alpha <= 0)
     assert grown.any() and np.array_equal(result[grown], fill[grown])
+
+
+def test_a_fill_is_taken_to_err_by_four_variances_of_the_scene() -> None:
+    """The precision-weighted mean, worked out by hand where each term is known: a chequered scene, a flat object."""
+    deviation, opacity, object_grey = 0.1, 0.5, 0.9
+    rows, columns = np.indices((96, 160))
+    grey = 0.4 + deviation * np.where((rows + columns) % 2, 1, -1)
+    scene = np.repeat(grey[..., None], 3, axis=2).astype(np.float32)
+    alpha = np.zeros((96, 160), np.float32)
+    alpha[:, 80:] = opacity
+    foreground = np.full_like(scene, object_grey)
+    trust = trust_in_unmixing(composite(foreground, alpha, scene), alpha, foreground)
+    of_matte = 0.1**2 * (object_grey - 0.4) ** 2  # an opacity wrong by 0.1
+    of_unmixed = (of_matte + (2 / 255) ** 2) / (1 - opacity) ** 2
+    of_fill = 4 * deviation**2
+    assert trust[48, 82] == pytest.approx(of_fill / (of_fill + of_unmixed), abs=0.01)
