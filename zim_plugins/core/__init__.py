@@ -4,6 +4,12 @@ from zim_plugins.core.automatic import EverythingConfig as EverythingConfig
 from zim_plugins.core.automatic import ObjectMatte as ObjectMatte
 from zim_plugins.core.automatic import matte_everything as matte_everything
 from zim_plugins.core.backends.base import Backend as Backend
+from zim_plugins.core.exchange import CocoImage as CocoImage
+from zim_plugins.core.exchange import coco_annotation as coco_annotation
+from zim_plugins.core.exchange import coco_dataset as coco_dataset
+from zim_plugins.core.exchange import labelme_document as labelme_document
+from zim_plugins.core.exchange import object_record as object_record
+from zim_plugins.core.exchange import to_supervision as to_supervision
 from zim_plugins.core.load import load_predictor as load_predictor
 from zim_plugins.core.load import resolve_device as resolve_device
 from zim_plugins.core.prediction import Prediction as Prediction

@@ -8,12 +8,13 @@ batch at a time, and are kept cropped.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
 from zim_plugins.core.backends.base import is_stretched
+from zim_plugins.core.exchange import coco_annotation
 from zim_plugins.core.predictor import ImagePredictor, Predictor
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.transforms import image_to_frame, logits_to_alphas, support_box, within_picture
@@ -91,6 +92,19 @@ class ObjectMatte:
         x1, y1, x2, y2 = self.box
         alpha[y1:y2, x1:x2] = self.alpha
         return alpha
+
+    def to_coco(
+        self, *, image_id: int = 1, annotation_id: int = 1, category_id: int = 1, polygons: bool = False
+    ) -> dict[str, Any]:
+        """Describe the object as a COCO annotation and result; see `zim_plugins.core.coco_annotation`."""
+        return coco_annotation(
+            self.full(),
+            score=self.score,
+            image_id=image_id,
+            annotation_id=annotation_id,
+            category_id=category_id,
+            polygons=polygons,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,15 @@
 """Prediction: what a model answers."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float32
+
+from zim_plugins.core.exchange import coco_annotation, to_supervision
+
+if TYPE_CHECKING:
+    from supervision import Detections
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,3 +43,28 @@ class Prediction:
     def mask(self, threshold: float = 0.5) -> Bool[np.ndarray, "h w"]:
         """The best candidate, thresholded: True where its opacity exceeds `threshold`."""
         return self.alpha > threshold
+
+    def to_coco(
+        self, *, image_id: int = 1, annotation_id: int = 1, category_id: int = 1, polygons: bool = False
+    ) -> dict[str, Any]:
+        """Describe the best candidate as a COCO annotation and result; see `zim_plugins.core.coco_annotation`.
+
+        >>> Prediction(np.ones((1, 2, 3), np.float32), np.ones(1, np.float32)).to_coco()["bbox"]
+        [0, 0, 3, 2]
+        """
+        return coco_annotation(
+            self.alpha,
+            score=self.score,
+            image_id=image_id,
+            annotation_id=annotation_id,
+            category_id=category_id,
+            polygons=polygons,
+        )
+
+    def to_supervision(self) -> "Detections":
+        """The best candidate as `supervision.Detections` of one object.
+
+        Raises:
+            MissingExtra: supervision is not installed.
+        """
+        return to_supervision([self.alpha], [self.score])

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int
 from zim_plugins.data.faults import DataError
 from zim_plugins.errors import MissingExtra
 from zim_plugins.imaging.image import MAX_PIXELS
+from zim_plugins.imaging.outlines import compress_runs, runs_of
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,13 @@ class Rle:
         if isinstance(counts, list) and all(type(run) is int and run >= 0 for run in counts):
             if sum(counts) != size[0] * size[1]:
                 raise DataError(f"the runs cover {sum(counts)} pixels of {size[0] * size[1]}")
-            return cls((size[0], size[1]), _compress(np.array(counts, dtype=np.int64)))
+            return cls((size[0], size[1]), compress_runs(np.array(counts, dtype=np.int64)))
         raise DataError("a run-length mask's counts are text or a list of runs")
 
     @classmethod
     def from_mask(cls, mask: Bool[np.ndarray, "h w"]) -> "Rle":
         """Encode a mask."""
-        column_major = mask.ravel(order="F")
-        starts = np.flatnonzero(column_major[1:] != column_major[:-1]) + 1
-        bounds = np.r_[[0] * (2 if column_major[0] else 1), starts, column_major.size]
-        return cls((mask.shape[0], mask.shape[1]), _compress(np.diff(bounds)))
+        return cls((mask.shape[0], mask.shape[1]), compress_runs(runs_of(mask)))
 
     @property
     def runs(self) -> Int[np.ndarray, " runs"]:
@@ -134,20 +132,3 @@ def _decompress(text: str) -> Int[np.ndarray, " runs"]:
     for first in (1, 2):
         runs[first::2] = np.cumsum(runs[first::2])
     return runs
-
-
-def _compress(runs: Int[np.ndarray, " runs"]) -> str:
-    deltas = runs.astype(np.int64)
-    deltas[3:] -= runs[1:-2]
-    groups = []
-    unfinished = np.ones(len(deltas), dtype=bool)
-    for _ in range(13):
-        code = deltas & 31
-        deltas = deltas >> 5
-        more = np.where(code & 16, deltas != -1, deltas != 0)
-        groups.append(np.where(unfinished, code + 32 * more + 48, 0))
-        unfinished &= more
-        if not unfinished.any():
-            break
-    characters = np.stack(groups, axis=1).ravel()
-    return characters[characters > 0].astype(np.uint8).tobytes().decode("ascii")

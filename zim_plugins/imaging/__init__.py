@@ -11,6 +11,9 @@ from zim_plugins.imaging.image import Image as Image
 from zim_plugins.imaging.image import read_alpha as read_alpha
 from zim_plugins.imaging.image import read_image as read_image
 from zim_plugins.imaging.image import write_image as write_image
+from zim_plugins.imaging.outlines import mask_box as mask_box
+from zim_plugins.imaging.outlines import mask_to_polygons as mask_to_polygons
+from zim_plugins.imaging.outlines import mask_to_rle as mask_to_rle
 from zim_plugins.imaging.raster import Original as Original
 from zim_plugins.imaging.raster import Raster as Raster
 from zim_plugins.imaging.raster import read_original as read_original
