@@ -184,7 +184,7 @@ def _joined(outline: Float[np.ndarray, "_ 2"], holes: "list[Float[np.ndarray, '_
     from scipy.spatial import KDTree
 
     for hole in holes:
-        distances, nearest = KDTree(outline).query(hole)
+        distances, nearest = map(np.asarray, KDTree(outline).query(hole))
         at_hole = int(np.argmin(distances))
         at = int(nearest[at_hole])
         around = np.concatenate([hole[at_hole:], hole[: at_hole + 1]])
