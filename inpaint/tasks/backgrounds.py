@@ -15,10 +15,28 @@ def parse_background(text: str) -> tuple[int, int, int] | None:
     Raises:
         ValueError: the text is neither a file nor a colour.
     """
-    from PIL import ImageColor
-
     if Path(text).is_file() or text.startswith("sample:"):
         return None
+    try:
+        return as_colour(text)
+    except ValueError:
+        raise ValueError(
+            f'the background {text!r} is neither a file nor a colour, such as "#4080ff", "64,128,255" or "navy"'
+        ) from None
+
+
+def as_colour(text: str) -> tuple[int, int, int]:
+    """Return a colour, RGB in [0, 255], from "#4080ff", "64,128,255" or a name of CSS; no file is looked for.
+
+    Example:
+        >>> as_colour("#4080ff")
+        (64, 128, 255)
+
+    Raises:
+        ValueError: the text is no colour.
+    """
+    from PIL import ImageColor
+
     numbers = text.split(",")
     if len(numbers) == 3 and all(n.strip().isdecimal() and int(n) <= 255 for n in numbers):
         red, green, blue = (int(n) for n in numbers)
@@ -26,9 +44,7 @@ def parse_background(text: str) -> tuple[int, int, int] | None:
     try:
         return ImageColor.getrgb(text)[:3]
     except ValueError:
-        raise ValueError(
-            f'the background {text!r} is neither a file nor a colour, such as "#4080ff", "64,128,255" or "navy"'
-        ) from None
+        raise ValueError(f'the background {text!r} is no colour, such as "#4080ff", "64,128,255" or "navy"') from None
 
 
 @lru_cache(maxsize=1)

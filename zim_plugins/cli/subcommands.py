@@ -15,11 +15,13 @@ from zim_plugins.cli.matte import MatteArgs
 from zim_plugins.cli.models import ModelsArgs
 from zim_plugins.cli.options import parse_command
 from zim_plugins.cli.runtime import CommandArgs, run
+from zim_plugins.cli.serve import ServeArgs
 from zim_plugins.cli.train import TrainArgs
 
 COMMANDS: dict[str, type[CommandArgs]] = {
     "matte": MatteArgs,
     "everything": EverythingArgs,
+    "serve": ServeArgs,
     "evaluate": EvaluateArgs,
     "ablate": AblateArgs,
     "export": ExportArgs,

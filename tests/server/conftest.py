@@ -1,0 +1,70 @@
+"""A server without weights: its predictor answers with soft disks."""
+
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+pytest.importorskip("fastapi", reason="fastapi is not installed: pip install 'zim-plugins[serve]'")
+pytest.importorskip("httpx", reason="httpx, which fastapi's test client asks for, is not installed")
+pytest.importorskip("python_multipart", reason="python-multipart is not installed")
+
+from fastapi.testclient import TestClient
+
+from tests.conftest import FakePredictor
+from zim_plugins.server import ServerSettings, create_app
+
+
+def png(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(array).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def pixels(content: bytes) -> np.ndarray:
+    return np.asarray(PIL.Image.open(io.BytesIO(content)))
+
+
+@pytest.fixture
+def ball() -> np.ndarray:
+    """A red ball on blue: uint8 (80, 120, 3)."""
+    ys, xs = np.mgrid[:80, :120] + 0.5
+    alpha = np.clip((20 - np.hypot(xs - 60, ys - 40)) / 2 + 0.5, 0, 1)[..., None]
+    return (alpha * (220, 30, 20) + (1 - alpha) * (20, 40, 200) + 0.5).astype(np.uint8)
+
+
+@pytest.fixture
+def clients() -> Iterator[Callable[..., Any]]:
+    """Make clients, each a browser with cookies of its own; those of one app share its server."""
+    opened: list[TestClient] = []
+
+    def make(app: Any = None, *, predictor: Any = None, extensions: Any = (), **settings: Any) -> TestClient:
+        if app is None:
+            app = create_app(predictor or FakePredictor(), ServerSettings(**settings), extensions=extensions)
+        client = TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
+        client.__enter__()
+        opened.append(client)
+        return client
+
+    yield make
+    for client in opened:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(clients) -> TestClient:
+    return clients()
+
+
+@pytest.fixture
+def image_id(client, ball) -> str:
+    return add(client, ball)["id"]
+
+
+def add(client: TestClient, array: np.ndarray, name: str = "ball.png") -> dict[str, Any]:
+    answer = client.post("/api/images", files={"image": (name, png(array))})
+    assert answer.status_code == 201, answer.text
+    return answer.json()

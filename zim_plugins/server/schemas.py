@@ -1,0 +1,209 @@
+"""What clients say and are told: the bodies of the REST API."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from zim_plugins.core.prompt import Prompt
+
+MAX_OBJECTS = 64
+MAX_POINTS = 256
+MAX_SCRIBBLES = 32
+MAX_SCRIBBLE_PATH = 4096
+SCRIBBLE_CLICKS = 12
+"""Clicks that one scribble becomes, at most."""
+
+Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]
+Label = Literal[0, 1]
+Position = tuple[Number, Number]
+Click = Annotated[list[Number], Field(min_length=2, max_length=3)]
+Box = tuple[Number, Number, Number, Number]
+
+
+class Body(BaseModel):
+    """Any body: names that it does not have are refused, so that nothing is ignored unsaid."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Scribble(Body):
+    """A stroke over an object, or over what is none of it."""
+
+    path: Annotated[list[Position], Field(min_length=1, max_length=MAX_SCRIBBLE_PATH)]
+    """Positions [px] in drawing order."""
+    label: Label = 1
+    """1 object, 0 background."""
+
+
+class ObjectPrompt(Body):
+    """One object: clicks, scribbles, a box, or several of them, in pixels of the upright image."""
+
+    name: Annotated[str, Field(max_length=200)] = ""
+    """What the object is called in results."""
+    points: Annotated[list[Click], Field(max_length=MAX_POINTS)] = []
+    """Clicks [x, y] or [x, y, label]; label 1 (default) is the object, 0 the background."""
+    scribbles: Annotated[list[Scribble], Field(max_length=MAX_SCRIBBLES)] = []
+    """Strokes, which become clicks along them."""
+    box: Box | None = None
+    """[x1, y1, x2, y2], exclusive at the far edge."""
+
+    @field_validator("points")
+    @classmethod
+    def _check_labels(cls, points: list[list[float]]) -> list[list[float]]:
+        for point in points:
+            if len(point) == 3 and point[2] not in (0, 1):
+                raise ValueError(f"a click's label is 1 (object) or 0 (background), got {point[2]:g}")
+        return points
+
+    def prompt(self) -> Prompt:
+        """Return the prompt.
+
+        Raises:
+            ValueError: nothing is pointed at.
+        """
+        parts = [Prompt.from_points(self.points)] if self.points else []
+        for scribble in self.scribbles:
+            path = np.array(scribble.path, dtype=np.float64)
+            parts.append(Prompt.from_scribble(path, label=scribble.label, max_points=SCRIBBLE_CLICKS))
+        if self.box is not None:
+            parts.append(Prompt.from_box(*self.box))
+        if not parts:
+            raise ValueError("an object needs a click, a scribble or a box")
+        whole = parts[0]
+        for part in parts[1:]:
+            whole = whole.merged(part)
+        return whole
+
+
+class ObjectsBody(Body):
+    """What a task is about."""
+
+    objects: Annotated[list[ObjectPrompt], Field(min_length=1, max_length=MAX_OBJECTS)]
+    """The objects; results hold all of them together."""
+
+    def prompts(self) -> list[Prompt]:
+        """Return one prompt for each object."""
+        return [one.prompt() for one in self.objects]
+
+    def names(self) -> list[str]:
+        """Return a name for each object; those without one are numbered."""
+        return [one.name or f"object {number}" for number, one in enumerate(self.objects, 1)]
+
+
+class MatteBody(ObjectsBody):
+    """Which mattes are wanted, and how."""
+
+    output: Literal["alpha", "cutout", "overlay", "json", "coco", "exr"] = "alpha"
+    """alpha: grey PNG. cutout: RGBA PNG with colours free of the background's. overlay: PNG. json: boxes, scores and a
+    PNG for each object. coco: COCO's JSON, run-length masks of opacity above 0.5. exr: float RGBA, linear,
+    premultiplied."""
+    bits: Literal[8, 16] = 8
+    """Depth of alpha and cutout."""
+    quality: Literal["draft", "preview", "full"] = "full"
+    """draft and preview are answered at the size of the preview, full at the image's own."""
+
+
+class OneShotBody(MatteBody):
+    """An image and its mattes in one request, without a session."""
+
+    image: str
+    """The file in base64."""
+
+
+class ImageInfo(BaseModel):
+    """An image that the server keeps for a session."""
+
+    id: str
+    name: str
+    width: int
+    height: int
+    preview_width: int
+    preview_height: int
+    notes: list[str] = []
+    """What was done to the file's pixels on reading it."""
+    evicted: list[str] = []
+    """Images of this session that were let go to make room: send them again before they are used."""
+
+
+class ObjectMatte(BaseModel):
+    """One object's matte."""
+
+    name: str
+    score: float
+    """The model's own estimate of the matte's quality."""
+    box: tuple[int, int, int, int] | None
+    """Extent of opacity above 0.5, [x1, y1, x2, y2], exclusive at the far edge; none where nothing was found."""
+    area_px: int
+    """Pixels of opacity above 0.5."""
+    matte: str
+    """Grey PNG in base64, at the answer's width and height."""
+
+
+class MatteInfo(BaseModel):
+    """Mattes as JSON."""
+
+    width: int
+    height: int
+    model: str
+    objects: list[ObjectMatte]
+
+
+class Problem(BaseModel):
+    """Why a request failed, in one line."""
+
+    detail: str
+
+
+class Limits(BaseModel):
+    """Bounds of the server."""
+
+    upload_bytes: int
+    pixels: int
+    memory_bytes: int
+    images: int
+    objects: int
+    points: int
+
+
+class ActionField(BaseModel):
+    """One setting of an action, for the page's form."""
+
+    name: str
+    label: str
+    kind: Literal["text", "colour", "choice", "file"]
+    required: bool = False
+    choices: list[str] = []
+    default: str = ""
+
+
+class Action(BaseModel):
+    """Something that an adapter does with an image and its objects: POST objects and fields to `path`."""
+
+    name: str
+    label: str
+    hint: str
+    path: str
+    """With {image_id}."""
+    fields: list[ActionField] = []
+
+
+class Opener(BaseModel):
+    """Kinds of files that an adapter opens as a series of images: POST the files to `path`."""
+
+    label: str
+    suffixes: list[str]
+    path: str
+
+
+class ServerInfo(BaseModel):
+    """What this server is and can do."""
+
+    version: str
+    model: str
+    outputs: list[str]
+    limits: Limits
+    actions: list[Action]
+    openers: list[Opener]
+    unavailable: list[str]
+    """Adapters that could not be loaded, each with the reason."""
