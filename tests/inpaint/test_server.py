@@ -106,6 +106,7 @@ def test_what_a_server_must_not_do_is_refused(client, place, task, body, said):
     assert (answer.status_code, said in answer.json()["detail"]) == (422, True), answer.text
 
 
+@pytest.mark.slow
 def test_fill_without_its_model_says_what_is_missing(client, place, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     answer = client.post(f"{place}/fill", json=CLICK | {"prompt": "a cat", "backend": "sd2"})

@@ -143,6 +143,7 @@ class TestBounds:
         answer = client.post("/api/images", files={"image": ("x.png", script)})
         assert answer.status_code == 422
 
+    @pytest.mark.slow
     def test_memory_over_500_images(self, clients, ball):
         client = clients(memory_bytes=2_000_000)
         store = client.app.state.services.store
