@@ -1,14 +1,46 @@
 """Register of the fillers that are at hand, by name."""
 
 import logging
+from collections.abc import Callable
 from importlib.util import find_spec
 
 from .base import AdjustableInpainter, FillSettings, Inpainter, as_guided, refuse_settings
 
 _log = logging.getLogger(__name__)
 
-LOCAL_NAMES = ("lama", "lama-cleaner", "patchmatch", "cv2")
-"""Fillers without a text, best first."""
+
+def _lama(device: str, settings: FillSettings) -> Inpainter:
+    from .lama import LamaInpainter
+
+    return LamaInpainter(device=device)
+
+
+def _lama_cleaner(device: str, settings: FillSettings) -> Inpainter:
+    from .lama_cleaner import LamaCleanerInpainter
+
+    return LamaCleanerInpainter(device=device)
+
+
+def _patchmatch(device: str, settings: FillSettings) -> Inpainter:
+    from .patchmatch import PatchMatchInpainter
+
+    return PatchMatchInpainter(seed=settings.seed)
+
+
+def _telea(device: str, settings: FillSettings) -> Inpainter:
+    from .opencv import TeleaInpainter
+
+    return TeleaInpainter()
+
+
+_LOCAL: dict[str, Callable[[str, FillSettings], Inpainter]] = {
+    "lama": _lama,
+    "lama-cleaner": _lama_cleaner,
+    "patchmatch": _patchmatch,
+    "cv2": _telea,
+}
+"""Makers of the fillers without a text, best first; each imports what it needs. A filler is added here."""
+LOCAL_NAMES = tuple(_LOCAL)
 
 
 def inpainter_names() -> tuple[str, ...]:
@@ -80,22 +112,8 @@ def _best_at_hand() -> tuple[str, str]:
 
 def _make(name: str, device: str, settings: FillSettings) -> Inpainter:
     """Make the filler of a valid name."""
-    if name == "patchmatch":
-        from .patchmatch import PatchMatchInpainter
-
-        return PatchMatchInpainter(seed=settings.seed)
-    if name == "cv2":
-        from .opencv import TeleaInpainter
-
-        return TeleaInpainter()
-    if name == "lama":
-        from .lama import LamaInpainter
-
-        return LamaInpainter(device=device)
-    if name == "lama-cleaner":
-        from .lama_cleaner import LamaCleanerInpainter
-
-        return LamaCleanerInpainter(device=device)
+    if name in _LOCAL:
+        return _LOCAL[name](device, settings)
     if name.startswith(("http://", "https://")):
         from .server import ServerInpainter
 

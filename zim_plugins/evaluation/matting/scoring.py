@@ -21,7 +21,8 @@ from zim_plugins.imaging.image import read_alpha, write_image
 
 PROFILES = ("zim", "dim", "dim_unknown")
 """zim and dim: whole picture. dim_unknown: the classic errors over the unknown pixels of a trimap."""
-OVERLAPS = ("iou", "boundary_iou")
+OVERLAPS = {"iou": iou, "boundary_iou": boundary_iou}
+"""Scores of the masks above one half, by name. A metric of masks is added here, one of mattes to `MattingErrors`."""
 HIGHER_IS_BETTER = frozenset(OVERLAPS)
 _ERRORS = tuple(field.name for field in dataclasses.fields(MattingErrors))
 _DIGITS = 9
@@ -49,7 +50,7 @@ def score_answer(
         unknown: the unknown pixels of a trimap, for `dim_unknown`.
     """
     mask, target = alpha > 0.5, truth > 0.5
-    scores: dict[str, float] = {"iou": iou(mask, target), "boundary_iou": boundary_iou(mask, target)}
+    scores: dict[str, float] = {name: score(mask, target) for name, score in OVERLAPS.items()}
     for profile in profiles:
         errors = zim_errors(alpha, truth) if profile == "zim" else None
         if errors is None:

@@ -7,7 +7,7 @@ from typing import Any
 from zim_plugins.evaluation.matting.published import published_tables
 from zim_plugins.evaluation.matting.scoring import HIGHER_IS_BETTER, OVERLAPS
 
-UNITS = {
+NAMES = {
     "iou": "IoU",
     "boundary_iou": "boundary IoU",
     "sad": "SAD",
@@ -16,6 +16,7 @@ UNITS = {
     "grad": "Grad",
     "conn": "Conn",
 }
+"""How papers write a score; one that is not here is written as it is called."""
 PROFILE_WORDS = {
     "zim": "SAD and Conn / 1e3; MSE, MAE and Grad (3x3 Sobel, mean) x 1e3",
     "dim": "SAD, Conn and Grad (Gaussian derivative, sum) / 1e3; MSE and MAE unscaled",
@@ -98,7 +99,8 @@ def _blocks(columns: Sequence[str]) -> dict[str, list[str]]:
 def _table(
     entries: Sequence[dict[str, Any]], dataset: dict[str, Any], subset: str, profile: str, columns: Sequence[str]
 ) -> Table:
-    names = [UNITS[c if profile == "overlap" else c.removeprefix(f"{profile}_")] for c in columns]
+    plain = [c if profile == "overlap" else c.removeprefix(f"{profile}_") for c in columns]
+    names = [NAMES.get(c, c.replace("_", " ")) for c in plain]
     arrows = ["↑" if c in HIGHER_IS_BETTER else "↓" for c in columns]
     header = ("Method", "Prompt", *(f"{n} {a}" for n, a in zip(names, arrows, strict=True)), "Objects")
     rows, published = [], []
