@@ -65,8 +65,9 @@ class EvaluateArgs(CommandArgs):
     """Precision of the models."""
     no_zoom: bool = False
     """Leave out the second pass on the object's surroundings, as the paper's numbers do."""
-    refine: Literal["auto", "colour", "none"] = "auto"
-    """Judge mattes anew by the picture's colours; auto does so for small models."""
+    refine: Annotated[str, arg(metavar="HOW")] = "auto"
+    """auto, colour, none, converter[:FILE], vitmatte[:NAME_OR_FOLDER]: improve mattes by the image's colours (auto: for
+    small models), by the label converter, or by ViTMatte on a trimap made of them."""
     no_pictures: bool = False
     """Draw no results."""
 
@@ -102,6 +103,7 @@ def main(args: EvaluateArgs) -> int:
 
 def _jobs(args: EvaluateArgs) -> "dict[str, Job]":
     """What is asked of each model; faults of the arguments are told before anything is done."""
+    from zim_plugins.core.refinement.base import check_refinement
     from zim_plugins.data.faults import DataError
     from zim_plugins.evaluation.matting.run import Job
     from zim_plugins.evaluation.matting.scoring import PROFILES
@@ -123,6 +125,10 @@ def _jobs(args: EvaluateArgs) -> "dict[str, Job]":
         saved = {} if args.prompts_from is None else read_prompts(args.prompts_from)
     except (ValueError, DataError) as error:
         raise Misuse(one_line(error)) from error
+    try:
+        check_refinement(args.refine)
+    except ValueError as error:
+        raise Misuse(f"--refine: {one_line(error)}") from error
     options = ModelOptions(args.device, args.dtype, False if args.no_zoom else None, args.refine)
     common: dict[str, Any] = {
         "options": options,

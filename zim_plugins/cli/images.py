@@ -48,8 +48,9 @@ class ImagesArgs(CommandArgs):
     """Precision of the model."""
     no_zoom: bool = False
     """Leave out the second pass on the object's surroundings, which refines pictures larger than the model's frame."""
-    refine: Literal["auto", "colour", "none"] = "auto"
-    """Judge mattes anew by the picture's colours; auto does so for small models."""
+    refine: Annotated[str, arg(metavar="HOW")] = "auto"
+    """auto, colour, none, converter[:FILE], vitmatte[:NAME_OR_FOLDER]: improve mattes by the image's colours (auto: for
+    small models), by the label converter, or by ViTMatte on a trimap made of them."""
     overwrite: bool = False
     """Write over whatever is there, inputs excepted. Without it, results of the same image are made again and other
     files are an error."""
@@ -213,10 +214,15 @@ class Batch:
         self._identity: dict[str, Any] | None = None
 
     def check_model(self) -> None:
-        """Load a model of the hub at once: that it cannot be had is said before any image is read."""
+        """Load a model of the hub or a refinement at once: that it cannot be had is said before any image is read."""
         from zim_plugins.core.checkpoints.hub import is_hub_name
+        from zim_plugins.core.refinement.base import check_refinement
 
-        if is_hub_name(self.args.model):
+        try:
+            check_refinement(self.args.refine)
+        except ValueError as error:
+            raise Misuse(f"--refine: {one_line(error)}") from error
+        if is_hub_name(self.args.model) or self.args.refine.startswith(("vitmatte", "converter")):
             self._load()
 
     def work_on(self, source: str, name: str) -> Outcome:

@@ -27,7 +27,7 @@ FOUND = 0.3
 
 @dataclass(frozen=True)
 class ColourRefinement:
-    """How much colours may say, and on what scale."""
+    """How much colours may say, and on what scale; a `Refiner`."""
 
     side_px: int = 256
     """Longest side of the crop on which pixels are judged [px]; edges are then found at full size."""
@@ -51,6 +51,17 @@ class ColourRefinement:
     """Pieces smaller than this share of the largest piece are dropped."""
     contrast: float = 1.1
     """Stretch of the result about one half: what is nearly opaque or nearly clear becomes so."""
+
+    @property
+    def wants_uncertainty(self) -> bool:
+        """No: a mask's own 0 and 1 are what it was tuned on."""
+        return False
+
+    def refine(
+        self, image: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"], prompt: Prompt | None = None
+    ) -> Float32[np.ndarray, "h w"]:
+        """Judge a matte again by the image's colours; see `refine_by_colour`."""
+        return refine_by_colour(image, alpha, prompt, self)
 
 
 def refine_by_colour(

@@ -9,8 +9,8 @@ from typing import Literal
 from zim_plugins.core.backends.base import Backend
 from zim_plugins.core.checkpoints.hub import PREFIX, hub_folder, is_hub_name
 from zim_plugins.core.checkpoints.records import AUTO_ORDER, CHECKPOINTS, find, require
-from zim_plugins.core.colour_refinement import ColourRefinement
 from zim_plugins.core.predictor import ImagePredictor, Zoom
+from zim_plugins.core.refinement.base import check_refinement, load_refiner
 from zim_plugins.errors import CheckpointError, MissingExtra
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,8 @@ SMALL_MODEL_ZOOM = Zoom(margin=0.3, min_gain=4 / 3)
 Chosen on COCO objects kept apart."""
 Runtime = Literal["auto", "torch", "onnx"]
 Dtype = Literal["fp32", "bf16", "fp16"]
-Refine = Literal["auto", "colour", "none"]
+Refine = str
+"""Words that `check_refinement` takes."""
 
 
 def load_predictor(
@@ -50,8 +51,10 @@ def load_predictor(
         dtype: what the network computes in.
         zoom: look again at the crop of an object in pictures larger than the model's frame; None: yes for matting
             models, no for SAM, which is a baseline.
-        refine: judge mattes anew by the picture's colours ("colour") or not ("none"); "auto" does for zim_tiny, which
-            gained by it on pictures kept apart for choosing, and for no other model.
+        refine: improve mattes by the image's colours ("colour"), by ViTMatte on a trimap made of them
+            ("vitmatte[:NAME_OR_FOLDER]", extra `models`), by the label converter ("converter[:FILE]"), or not ("none");
+            "auto" takes the colours for zim_tiny, which gained by it on images kept apart for choosing, and nothing for
+            other models.
         compiled: use `torch.compile`; the first calls take minutes, later ones less time.
         graphed: numbers of prompts whose decoding is recorded as a CUDA graph, (1,) for clicks; torch on CUDA only.
         threads: of ONNX Runtime within one operation; None leaves the choice to it.
@@ -61,17 +64,16 @@ def load_predictor(
         ValueError: the name, the device or the combination of options makes no sense.
         MissingExtra: the runtime is not installed.
     """
+    check_refinement(refine)
     name, path, kind = _resolve(name)
     backend = _backend(name, path, kind, runtime, device, dtype, compiled, graphed, threads)
     if zoom is None:
         zoom = backend.activation == "sigmoid"
-    if refine not in ("auto", "colour", "none"):
-        raise ValueError(f"refine is auto, colour or none, got {refine!r}")
-    refined = refine == "colour" or (
-        refine == "auto" and kind == "zim_safetensors" and backend.frame_px < SMALL_FRAME_PX
-    )
+    if refine == "auto":
+        refine = "colour" if kind == "zim_safetensors" and backend.frame_px < SMALL_FRAME_PX else "none"
+    refiner = load_refiner(refine, device="cpu" if refine in ("colour", "none") else resolve_device(device))
     rule = SMALL_MODEL_ZOOM if backend.frame_px < SMALL_FRAME_PX else Zoom()
-    return ImagePredictor(backend, zoom=rule if zoom else None, refinement=ColourRefinement() if refined else None)
+    return ImagePredictor(backend, zoom=rule if zoom else None, refinement=refiner)
 
 
 def resolve_device(device: str) -> str:

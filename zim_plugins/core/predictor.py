@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from zim_plugins.core.backends.base import Backend, encode_image, is_stretched
-from zim_plugins.core.colour_refinement import ColourRefinement, refine_by_colour
 from zim_plugins.core.prediction import Prediction
 from zim_plugins.core.prompt import Prompt
+from zim_plugins.core.refinement.base import Refiner
 from zim_plugins.core.transforms import logits_to_alphas, prompt_to_frame, support_box
 from zim_plugins.errors import UnsupportedPrompt
 
@@ -50,12 +50,10 @@ class ImagePredictor:
     Args:
         backend: the model.
         zoom: how objects are looked at a second time in pictures larger than the model's frame; None never does.
-        refinement: how mattes are refined by the picture's colours at the end; None leaves them as they are.
+        refinement: what improves mattes at the end; None leaves them as they are.
     """
 
-    def __init__(
-        self, backend: Backend, *, zoom: Zoom | None = None, refinement: ColourRefinement | None = None
-    ) -> None:
+    def __init__(self, backend: Backend, *, zoom: Zoom | None = None, refinement: Refiner | None = None) -> None:
         self.backend = backend
         self.zoom = zoom
         self.refinement = refinement
@@ -99,14 +97,15 @@ class ImagePredictor:
             return []
         size = self._checked(prompts)
         assert self._image is not None
-        predictions = self._decode(self._embedding, prompts, size, multimask)
+        soft = not multimask and self.refinement is not None and self.refinement.wants_uncertainty
+        predictions = self._decode(self._embedding, prompts, size, multimask, soft=soft)
         if multimask:
             return predictions
         if self.zoom is not None and max(size) > self.backend.frame_px:
-            predictions = [self._zoomed(p, q, self.zoom) for p, q in zip(prompts, predictions, strict=True)]
+            predictions = [self._zoomed(p, q, self.zoom, soft) for p, q in zip(prompts, predictions, strict=True)]
         if self.refinement is not None:
             predictions = [
-                Prediction(refine_by_colour(self._image, q.alpha, p, self.refinement)[None], q.scores)
+                Prediction(self.refinement.refine(self._image, q.alpha, p)[None], q.scores)
                 for p, q in zip(prompts, predictions, strict=True)
             ]
         return predictions
@@ -142,12 +141,14 @@ class ImagePredictor:
             )
 
     def _decode(
-        self, embedding: Any, prompts: Sequence[Prompt], size: tuple[int, int], multimask: bool
+        self, embedding: Any, prompts: Sequence[Prompt], size: tuple[int, int], multimask: bool, *, soft: bool = False
     ) -> list[Prediction]:
+        """Predictions at the image's size; `soft` gives a hard segmenter's probabilities."""
         backend, stretched = self.backend, is_stretched(self.backend)
+        activation = "sigmoid" if soft else backend.activation
         logits, scores = backend.decode(embedding, self._framed(prompts, size), multimask=multimask)
         return [
-            Prediction(logits_to_alphas(one, size, backend.frame_px, backend.activation, stretched=stretched), score)
+            Prediction(logits_to_alphas(one, size, backend.frame_px, activation, stretched=stretched), score)
             for one, score in zip(logits, scores, strict=True)
         ]
 
@@ -156,7 +157,7 @@ class ImagePredictor:
         stretched = is_stretched(self.backend)
         return [prompt_to_frame(p, size, self.backend.frame_px, stretched=stretched) for p in prompts]
 
-    def _zoomed(self, prompt: Prompt, first: Prediction, zoom: Zoom) -> Prediction:
+    def _zoomed(self, prompt: Prompt, first: Prediction, zoom: Zoom, soft: bool) -> Prediction:
         """Look again at the object's crop, at the model's full resolution; the rest of the picture becomes 0."""
         assert self._image is not None
         height, width = self._image.shape[:2]
@@ -167,7 +168,7 @@ class ImagePredictor:
         piece = np.ascontiguousarray(self._image[y1:y2, x1:x2])
         embedding = encode_image(self.backend, piece)
         inner = self._prompt_in_crop(prompt, first.alpha, crop, zoom)
-        again = self._decode(embedding, [inner], (y2 - y1, x2 - x1), multimask=False)[0]
+        again = self._decode(embedding, [inner], (y2 - y1, x2 - x1), multimask=False, soft=soft)[0]
         alpha = np.zeros((height, width), dtype=np.float32)
         alpha[y1:y2, x1:x2] = again.alpha
         return Prediction(alpha[None], again.scores)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zim_plugins.core.checkpoints.hub import PAGE, PREFIX, hub_folder, is_hub_name
 from zim_plugins.core.checkpoints.records import CHECKPOINTS, find
 from zim_plugins.core.load import Dtype, Refine, load_predictor, resolve_device
 from zim_plugins.core.predictor import Predictor
@@ -27,7 +28,7 @@ class ModelOptions:
     zoom: bool | None = None
     """The second pass on the object's surroundings; None: for matting models. The paper's numbers are without."""
     refine: Refine = "auto"
-    """Judging mattes anew by the picture's colours; auto does so for small models."""
+    """What improves mattes at the end, as `load_predictor` takes it; auto: the image's colours, for small models."""
 
 
 def load_model(spec: str, options: ModelOptions = ModelOptions(), *, worker: int = 0) -> Predictor:
@@ -73,6 +74,9 @@ def describe_model(spec: str) -> dict[str, Any]:
         place = Path(spec.rpartition(":")[0])
         digest = file_sha256(place) if place.is_file() else None
         return {"model": spec, "sha256": digest, "licence": None}
+    if is_hub_name(spec):
+        folder = hub_folder(spec)
+        return {"model": spec, "sha256": _content_hash(folder), "licence": f"see the card on {PAGE}"}
     path = find(spec) if spec in CHECKPOINTS else Path(spec).expanduser()
     if path is None or not path.exists():
         if spec != "auto":
@@ -90,7 +94,7 @@ def model_slug(spec: str) -> str:
 
 def is_outside(spec: str) -> bool:
     """Whether a model is given by the place of a function."""
-    return ":" in spec and spec.rpartition(":")[2].isidentifier()
+    return ":" in spec and not spec.startswith(PREFIX) and spec.rpartition(":")[2].isidentifier()
 
 
 def _outside_factory(spec: str) -> Callable[..., Any]:

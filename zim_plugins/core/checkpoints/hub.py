@@ -51,6 +51,19 @@ def hub_folder(name: str) -> Path:
     return _cached(repo, revision or None) or _fetched(repo, revision or None)
 
 
+def find_hub(name: str) -> Path | None:
+    """Return where a model named by `hf:` lies on this machine, or None; nothing is fetched and nothing raised."""
+    name = name.removeprefix(PREFIX)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    repo, _, revision = name.partition("@")
+    try:
+        return _cached(repo, revision or None)
+    except CheckpointError:
+        return None
+
+
 def _checked(folder: Path) -> Path:
     if not (folder / CONFIG).is_file():
         raise CheckpointError(f"{folder} holds no {CONFIG}: name the folder that save_pretrained wrote")

@@ -4,7 +4,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from zim_plugins.core.checkpoints.hub import is_hub_name
+from zim_plugins.core.checkpoints.hub import find_hub, is_hub_name
 from zim_plugins.core.checkpoints.records import AUTO_ORDER, CHECKPOINTS, find
 
 _BLOCK_BYTES = 1 << 20
@@ -22,8 +22,8 @@ def identify(name: str | Path) -> dict[str, str | None]:
     text = str(name)
     if text == "auto":
         text = next((one for one in AUTO_ORDER if find(one) is not None), "zim_tiny")
-    if text in CHECKPOINTS or is_hub_name(text):  # of the hub, the name holds the revision where one is asked for
-        place, label = find(text) if text in CHECKPOINTS else None, text
+    if text in CHECKPOINTS or is_hub_name(text):
+        place, label = find(text) if text in CHECKPOINTS else find_hub(text), text
     else:
         place = Path(text).expanduser()
         label = place.stem
@@ -32,13 +32,19 @@ def identify(name: str | Path) -> dict[str, str | None]:
 
 @lru_cache(maxsize=8)
 def _digest(place: Path) -> str | None:
-    """Return the digest of a file, or of the ONNX files of a folder."""
+    """Return the digest of a file, or of the weights in a folder."""
     digest = hashlib.sha256()
     try:
-        for path in sorted(place.glob("*.onnx")) if place.is_dir() else [place]:
+        for path in _weights(place) if place.is_dir() else [place]:
             with path.open("rb") as stream:
                 while block := stream.read(_BLOCK_BYTES):
                     digest.update(block)
     except OSError:
         return None
     return digest.hexdigest()
+
+
+def _weights(folder: Path) -> list[Path]:
+    """Return the files of a folder that decide what a model answers: ONNX graphs, or weights with their settings."""
+    kinds = ("*.onnx", "*.safetensors", "pytorch_model*.bin", "config.json", "*processor_config.json")
+    return sorted({path for kind in kinds for path in folder.glob(kind)})

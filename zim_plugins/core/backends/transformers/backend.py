@@ -1,8 +1,6 @@
 """TransformersBackend: a promptable segmenter of transformers behind this project's `Backend`."""
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +10,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from zim_plugins.core.backends.transformers.families import family_of
+from zim_plugins.core.checkpoints.whole_model import load_whole
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.errors import CheckpointError, UnsupportedPrompt
 
@@ -46,7 +45,7 @@ class TransformersBackend:
         self.prompts = self.family.prompts()
         self.supports_clicks_and_box = self.prompts["clicks"] and self.prompts["box"]
         self.supports_alpha = self.prompts["mask"]
-        self.model = _load(self.family.load_class(), folder)
+        self.model = load_whole(self.family.load_class(), folder)
         self.preprocessing = self.family.preprocessing.read(folder)
         self.frame_px = self.preprocessing.frame_px
         self.stretched = self.preprocessing.stretched
@@ -55,7 +54,7 @@ class TransformersBackend:
             raise CheckpointError(
                 f"{folder} is inconsistent: its network takes {encoder_px} px, its preprocessor gives {self.frame_px}"
             )
-        self.model.eval().requires_grad_(False).to(device)
+        self.model.to(device)
         _cast(self.model, dtype)
 
     def encode(self, image: UInt8[np.ndarray, "h w 3"]) -> dict[str, Any]:
@@ -154,48 +153,6 @@ def _repeated(value: Any, count: int) -> Any:
     if isinstance(value, list):
         return [_repeated(one, count) for one in value]
     return value.expand(count, *value.shape[1:])
-
-
-def _load(model_class: Any, folder: Path) -> Any:
-    """The model with every one of its weights.
-
-    Raises:
-        CheckpointError: files are damaged, or weights are missing or of another shape.
-    """
-    from safetensors import SafetensorError
-
-    try:
-        with _quiet_transformers():
-            model, report = model_class.from_pretrained(
-                folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-            )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"{folder} cannot be loaded as {model_class.__name__} ({reason}): fetch it again"
-        ) from error
-    absent = sorted(report["missing_keys"]) + sorted(str(one) for one in report.get("mismatched_keys", ()))
-    if absent:
-        raise CheckpointError(
-            f"{folder} lacks {len(absent)} weights of {model_class.__name__}, first {absent[0]}: fetch it again"
-        )
-    return model
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """No progress bars and no advice while a model loads; what matters is checked and raised."""
-    from transformers.utils import logging as their_logging
-
-    level, bars = their_logging.get_verbosity(), their_logging.is_progress_bar_enabled()
-    their_logging.set_verbosity(logging.CRITICAL)
-    their_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        their_logging.set_verbosity(level)
-        if bars:
-            their_logging.enable_progress_bar()
 
 
 def _cast(model: Any, dtype: torch.dtype) -> None:

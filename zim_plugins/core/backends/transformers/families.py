@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from zim_plugins.core.backends.transformers.preprocessing import Preprocessing
-from zim_plugins.errors import CheckpointError, MissingExtra
+from zim_plugins.core.checkpoints.whole_model import transformers_class
+from zim_plugins.errors import CheckpointError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
@@ -62,18 +63,7 @@ class Family:
         Raises:
             MissingExtra: transformers is absent or too old for it, or a package that it needs is absent.
         """
-        try:
-            import transformers
-
-            if self.also_needs is not None:
-                __import__(self.also_needs)
-            return getattr(transformers, self.model_class)
-        except ImportError as error:
-            raise MissingExtra(
-                f"transformers{f' and {self.also_needs}' if self.also_needs else ''}", "models"
-            ) from error
-        except AttributeError as error:
-            raise MissingExtra(f"a transformers that has {self.model_class}", "models") from error
+        return transformers_class(self.model_class, also_needs=self.also_needs)
 
     def prompts(self) -> dict[str, bool]:
         """Return what may be given to it, read off the signature of its class's `forward`.
