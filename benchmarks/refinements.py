@@ -3,7 +3,7 @@
     python benchmarks/refinements.py DATA [--out FILE.json] [--pictures DIR]
 
 DATA holds `matting/validation/{image,alpha}`. Sources: zim_tiny with a box and with a click (as it ships, but
-for the refinement), GrabCut with the box (a hard mask), and the true matte cut at one half (a perfect segmenter's answer).
+for the refinement), GrabCut with the box (a hard mask), and the true matte cut at one half (what a perfect mask gives).
 The box is the tight box of alpha > 0.5, the click the point of it that lies deepest inside. MAE, MSE and Grad (3x3
 Sobel) are means over the whole image times 1000, averaged over the images.
 """
