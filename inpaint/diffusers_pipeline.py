@@ -29,7 +29,7 @@ TASKS: tuple[Task, ...] = ("remove", "fill", "replace", "cutout")
 
 @dataclass(frozen=True, eq=False)
 class ZimInpaintOutput:
-    """What a call of `ZimInpaintPipeline` answers with; a list holds one entry for each picture."""
+    """Output of `ZimInpaintPipeline`; a list holds one entry per image."""
 
     images: list[PIL.Image.Image] | list[np.ndarray]
     """RGB (RGBA of `cutout`); arrays are float32 (h, w, c) in [0, 1]."""

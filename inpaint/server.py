@@ -43,7 +43,7 @@ MAX_STEPS = 200
 
 
 class TaskBody(ObjectsBody):
-    """What a task is about, and what becomes of its result."""
+    """Object and options of a task."""
 
     keep: bool = False
     """Keep the result as a new image of the session and describe it, instead of returning the file."""

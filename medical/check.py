@@ -19,7 +19,7 @@ SMALL_OBJECT_PX = 100
 
 @dataclass(frozen=True)
 class CaseCheck:
-    """What a case holds, or why it cannot be used."""
+    """Contents of a case, or the reason why it cannot be used."""
 
     where: str
     size: tuple[int, ...] = ()

@@ -40,7 +40,7 @@ def name_places(dataset: str, cases: Sequence[CaseFiles], *, keep_names: bool = 
 
 
 def write_id_map(path: Path, entries: Sequence[tuple[Place, CaseFiles]]) -> None:
-    """Which case is which, for the owner of the data alone (mode 0600)."""
+    """Write which case is which, for the owner of the data alone (mode 0600)."""
     lines = ["dataset\tcase\tpatient\tkey\n"]
     lines += [f"{place.dataset}\t{place.case}\t{place.patient}\t{case.key}\n" for place, case in entries]
     with atomic_write(path, mode=0o600) as out:
@@ -48,7 +48,7 @@ def write_id_map(path: Path, entries: Sequence[tuple[Place, CaseFiles]]) -> None
 
 
 def make_salt() -> bytes:
-    """Of the hashes that take the place of UIDs; made anew for each run and kept nowhere."""
+    """Return a salt for the hashes that replace UIDs; it is new for each run and kept nowhere."""
     return secrets.token_bytes(16)
 
 

@@ -1,4 +1,4 @@
-"""Which cases are of one patient: from PatientID, a data set's own names, or a file of the user's; never guessed."""
+"""Patients of cases: from PatientID, a data set's own names, or a file of the user's; never guessed."""
 
 import csv
 import re
@@ -96,7 +96,7 @@ def grouping_note(cases: Sequence[CaseFiles], layout: Layout, how: str | None, d
 
 
 def _names(groups: dict[str, dict[str, str]], dataset: str) -> bool:
-    """Whether a file of groups speaks of this data set: it names it, or names none at all."""
+    """Return whether a file of groups speaks of this data set: it names it, or names none at all."""
     return dataset in groups or "" in groups or not groups
 
 

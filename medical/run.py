@@ -77,7 +77,7 @@ class RunConfig:
 
 @dataclass
 class Tally:
-    """How a run went."""
+    """Counts of a run."""
 
     done: int = 0
     taken_up: int = 0

@@ -67,7 +67,7 @@ class Sa3dZimModel(Model):
         self.empty_batches = 0
 
     def boxed(self) -> bool:
-        """Whether the grid spans the object's surroundings only."""
+        """Return whether the grid spans the object's surroundings only."""
         return self.config.box == "object" or (self.config.box == "auto" and self.config.loss == "matte")
 
     def estimator(self) -> Estimator:
@@ -151,7 +151,7 @@ class Sa3dZimModel(Model):
 
     @torch.no_grad()
     def is_empty(self) -> bool:
-        """Whether no vertex of the grid is more than half opaque."""
+        """Return whether no vertex of the grid is more than half opaque."""
         channels = self.grid.estimator.channels(self.grid.sums)
         return not bool((self.grid.estimator.opacity(self.grid.estimator.read(channels)[0]) > 0.5).any())
 

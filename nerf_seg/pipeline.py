@@ -26,7 +26,7 @@ from .segmentation.views import View, ViewSource
 
 @dataclass
 class Sa3dZimPipelineConfig(VanillaPipelineConfig):
-    """What to segment, with which model, in which trained NeRF."""
+    """Object to segment, model, and trained NeRF."""
 
     _target: type = field(default_factory=lambda: Sa3dZimPipeline)
     datamanager: Sa3dZimDataManagerConfig = field(default_factory=Sa3dZimDataManagerConfig)

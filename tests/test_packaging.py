@@ -1,5 +1,6 @@
 """What a user installs: the wheel's content, and the rules of the house that no linter knows."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -94,6 +95,16 @@ def broken_rules(path: Path, text: str) -> Iterator[str]:
     inside = path.relative_to(ROOT).parts[0] in PACKAGES
     if inside and re.search(r"^\s*except( Exception)?\s*( as \w+)?:", text, flags=re.MULTILINE):
         yield "an except that catches everything"
+    for first in _first_lines(text) if inside else ():
+        if re.match(r"(Of|What|Whether|Who|How|Which|Where|When|Tell whether|To|In|By|For|From)\b", first):
+            yield f"a docstring that is no statement by itself: {first!r}"
+
+
+def _first_lines(text: str) -> Iterator[str]:
+    """First lines of a module's docstrings."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            yield (ast.get_docstring(node) or "").partition("\n")[0]
 
 
 def test_rules_of_the_house() -> None:
@@ -109,6 +120,8 @@ def test_rules_of_the_house_are_checked_at_their_edges() -> None:
     assert list(broken_rules(path, "x\n" * (MAX_LINES + 1)))
     assert list(broken_rules(path.with_name("utils.py"), ""))
     assert list(broken_rules(path, "try:\n    x\nexcept Exception as error:\n    y\n"))
+    assert list(broken_rules(path, 'def f():\n    """Whether it is."""\n'))
+    assert not list(broken_rules(path, 'def f():\n    """Return whether it is."""\n'))
     assert not list(broken_rules(ROOT / "tests" / "x.py", "try:\n    x\nexcept Exception:\n    y\n"))
 
 

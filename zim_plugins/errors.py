@@ -1,4 +1,4 @@
-"""What can go wrong, one class per remedy."""
+"""Errors, one class per remedy."""
 
 
 class ZimError(Exception):

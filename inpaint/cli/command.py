@@ -1,4 +1,4 @@
-"""What `zim-inpaint` does with its arguments: orders, fillers, results."""
+"""Runs `zim-inpaint`: reads orders, calls fillers, writes results."""
 
 import dataclasses
 import io
@@ -89,7 +89,7 @@ def take_orders(args: TaskArgs) -> tuple[list[str], list[str], Orders]:
 
 
 def make_work(args: TaskArgs, orders: Orders) -> Work:
-    """What is done with each picture, in the process that does it."""
+    """Build the work on each image, in the process that does it."""
     from zim_plugins.core import read_original
 
     loaded: list[Inpainter] = []

@@ -1,1 +1,1 @@
-"""How good a removal is: composites with known truth, and the paper's experiment on COCO."""
+"""Evaluation of removal: composites with known truth, and the paper's experiment on COCO."""

@@ -1,4 +1,4 @@
-"""What all three commands do with their cases: mattes, removals, scores, report."""
+"""Steps that all three commands share: mattes, removals, scores, report."""
 
 import logging
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ def evaluate(args: "Args", cases: "Sequence[Listed]", faults: list[dict[str, str
 
 
 def _plan(args: "Args", networks: "Networks") -> "Plan":
-    """What is done; faults of the arguments are told before anything is."""
+    """Return the plan of a run; faulty arguments are reported before anything runs."""
     from zim_plugins.evaluation.models import describe_model
 
     from ..inpainters.registry import choose_backend

@@ -30,7 +30,7 @@ Half = Literal["choose", "report"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Which cut-out is laid over which background."""
+    """Pairing of one cut-out with one background."""
 
     key: str
     cutout: str
@@ -125,7 +125,7 @@ def _read_rgba(source: str) -> "PIL.Image.Image":
 
 
 def _place(room_px: int, profile: Float32[np.ndarray, " n"], rng: np.random.Generator) -> int:
-    """Where the cut-out begins along one side; a cut-out that is cut off stands at the edge."""
+    """Return where the cut-out begins along one side; a cut-out that is cut off stands at the edge."""
     drawn = int(rng.integers(room_px + 1))
     if profile[-1] > TOUCH:
         return room_px

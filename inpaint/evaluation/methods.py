@@ -1,4 +1,4 @@
-"""From a matte and a filler to a picture without the object: our way, and the ways it is compared with."""
+"""Methods of removal: ours, and those that it is compared with."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Method:
 
 
 class Removed(NamedTuple):
-    """What a method made."""
+    """Result of a method."""
 
     result: Image
     """RGB without the object; outside the hole the image."""
@@ -54,17 +54,17 @@ def dilated(mask: Hole, side_px: int = DILATION_PX) -> Hole:
 
 
 def _remove(image: Image, alpha: Matte, hole: Hole, fill: Image) -> Image:
-    """What ships."""
+    """Remove as `zim-inpaint` does."""
     return np.asarray(remove(image, alpha, filled=fill, unmix=True).image)
 
 
 def _remove_by_fill(image: Image, alpha: Matte, hole: Hole, fill: Image) -> Image:
-    """What ships, with `unmix=False`."""
+    """Remove as `zim-inpaint --no-unmix` does."""
     return np.asarray(remove(image, alpha, filled=fill, unmix=False, grow_px=GROW_PX).image)
 
 
 def _take_grown(image: Image, alpha: Matte, hole: Hole, fill: Image) -> Image:
-    """What ships for mattes that a model made."""
+    """Remove as `zim-inpaint` does with mattes that a model made."""
     return np.asarray(remove(image, alpha, filled=fill, unmix=False, grow_px=predicted_grow_px(alpha)).image)
 
 

@@ -134,7 +134,7 @@ def leftover(
 
 
 def seam(result: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> float | None:
-    """How much more the picture changes across the hole's rim than some pixels outside it; needs no clean picture.
+    """Return how much more the image changes across the hole's rim than some pixels outside it; needs no clean image.
 
     The mean absolute difference of neighbouring pixels (4 neighbours, all channels) of which one is in the hole and one
     is not, divided by that of neighbours on either side of the line `SEAM_AWAY_PX` outside the hole. About 1 where the

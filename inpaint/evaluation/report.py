@@ -139,7 +139,7 @@ def _paired(scored: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _worst(scored: Sequence[Row]) -> list[dict[str, Any]]:
-    """Of each group the cases of lowest PSNR; where no truth is known, those whose seam is most visible."""
+    """Return each group's cases of lowest PSNR; where no truth is known, those whose seam is most visible."""
     worst = []
     for prompt, model in groups(scored):
         found = _of(scored, prompt, model)

@@ -32,7 +32,7 @@ Tick = Callable[[], object]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done with every case."""
+    """Work on every case of a run."""
 
     out: Path
     """Folder of the run."""
@@ -50,7 +50,7 @@ class Plan:
     """What scores with weights are given: they are part of what rows depend on."""
 
     def rows_file(self, matte: str, case: Listed) -> Path:
-        """Where the rows of a case with one matte lie."""
+        """Return the path of the rows of a case with one matte."""
         return self.out / "rows" / model_slug(matte) / f"{_slug(case.key)}.json"
 
     def signature(self, matte: str, case: Listed) -> str:

@@ -34,7 +34,7 @@ Scores = dict[str, float | None]
 
 @dataclass(frozen=True)
 class Networks:
-    """What needs weights; None where they are not there."""
+    """Networks that some scores need; None where their weights are not there."""
 
     lpips: Lpips | None = None
     clip: Clip | None = None

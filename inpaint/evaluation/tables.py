@@ -67,7 +67,7 @@ def build_tables(report: dict[str, Any]) -> list[Table]:
 
 
 def name(model: str) -> str:
-    """What a method is called in words; of a matte its own name."""
+    """Return a method's name in words; a matte keeps its own."""
     return METHODS[model].label if model in METHODS else short_name(model)
 
 

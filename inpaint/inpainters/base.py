@@ -64,7 +64,7 @@ class GuidedInpainter(Inpainter, Protocol):
 
 @dataclass(frozen=True)
 class FillSettings:
-    """How fillers go about it, for those that can be told. None leaves a number to the filler."""
+    """Settings of fillers that take any. None leaves a number to the filler."""
 
     seed: int = 0
     """Of all that is random: the same input and seed give the same fill on the same machine."""

@@ -17,7 +17,7 @@ class Unreachable(Exception):
 
 
 class BadAnswer(Exception):
-    """What listens there broke off, took too long, or said too much."""
+    """The server broke off, took too long, or sent too much."""
 
 
 class RefusedRequest(BadAnswer):

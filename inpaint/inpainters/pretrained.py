@@ -19,7 +19,7 @@ FLUX_FILL = "FluxFillPipeline"
 
 
 def is_diffusion_name(name: str) -> bool:
-    """Whether a name is one of `DIFFUSION_MODELS`, or a folder that holds a diffusers pipeline."""
+    """Return whether a name is one of `DIFFUSION_MODELS`, or a folder that holds a diffusers pipeline."""
     return name in DIFFUSION_MODELS or Path(name, "model_index.json").is_file()
 
 

@@ -115,7 +115,7 @@ class ServerInpainter:
         return paste(image, _decoded(answer, (hole.shape[0], hole.shape[1]), self._url), hole)
 
     def _ask(self) -> tuple[bool, str, bool]:
-        """Whether it is IOPaint, its model's name, and whether that takes a text."""
+        """Return whether the server is IOPaint, its model's name, and whether that takes a text."""
         try:
             known = json.loads(self._request("/api/v1/model", timeout_s=DETECT_TIMEOUT_S, limit=SMALL_ANSWER_BYTES))
             return True, str(known["name"]), bool(known["need_prompt"])

@@ -59,5 +59,5 @@ def matte_hole(
 
 
 def touches_border(hole: Bool[np.ndarray, "h w"]) -> bool:
-    """Tell whether the hole reaches an edge of the picture."""
+    """Return whether the hole reaches an edge of the picture."""
     return bool(hole[0].any() or hole[-1].any() or hole[:, 0].any() or hole[:, -1].any())

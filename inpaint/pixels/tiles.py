@@ -42,7 +42,7 @@ def tiles_over(
 
 
 def inner(window: Window, wide: Window) -> Window:
-    """Where `window` lies within an array cut out by `wide`."""
+    """Return where `window` lies within an array cut out by `wide`."""
     rows, columns = window
     return (
         slice(rows.start - wide[0].start, rows.stop - wide[0].start),

@@ -89,7 +89,7 @@ def recover_fringe(
 
 @dataclass(frozen=True, eq=False)
 class _Whole:
-    """What is known of the whole object and its surroundings, whatever tile is looked at."""
+    """Statistics of the whole object and its surroundings, shared by all tiles."""
 
     scene: Float32[np.ndarray, " 6"]
     """Mean of clear pixels: R, G, B and their squares."""
@@ -214,7 +214,7 @@ def strangeness(
 
 
 def _clear(alpha: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
-    """How good a reference for the scene a pixel is: 1 where alpha is 0, 0 from `CLEAR_ALPHA` on."""
+    """Return how good a reference for the scene a pixel is: 1 where alpha is 0, 0 from `CLEAR_ALPHA` on."""
     return np.clip(1.0 - alpha / np.float32(CLEAR_ALPHA), 0.0, 1.0)
 
 

@@ -94,7 +94,7 @@ def remove(
 
 
 def is_predicted(target: Target) -> bool:
-    """Tell whether a predictor makes some of the target's matte."""
+    """Return whether a predictor makes some of the target's matte."""
     if isinstance(target, Prompt | np.ndarray):
         return isinstance(target, Prompt)
     return any(isinstance(part, Prompt) for part in target)
@@ -103,7 +103,7 @@ def is_predicted(target: Target) -> bool:
 def deserved(
     alpha: Float32[np.ndarray, "h w"], *, predicted: bool, unmix: bool | None, grow_px: int | None
 ) -> tuple[bool, int]:
-    """Whether a matte is un-mixed, and by how much its hole is dilated [px]; see `remove`."""
+    """Return whether a matte is un-mixed, and the dilation of its hole [px]; see `remove`."""
     unmix = not predicted if unmix is None else unmix
     if grow_px is None:
         grow_px = GROW_PX if unmix else predicted_grow_px(alpha) if predicted else FILLED_GROW_PX
@@ -111,7 +111,7 @@ def deserved(
 
 
 def predicted_grow_px(alpha: Float32[np.ndarray, "h w"]) -> int:
-    """By how much the hole of a predicted matte is dilated [px]."""
+    """Return the dilation of a predicted matte's hole [px]."""
     return max(FILLED_GROW_PX, round(PREDICTED_GROW * float(np.count_nonzero(alpha >= CORE_ALPHA)) ** 0.5))
 
 
@@ -153,7 +153,7 @@ def repaint(
 
 
 def warnings_about(alpha: Float32[np.ndarray, "h w"], hole: Bool[np.ndarray, "h w"]) -> tuple[str, ...]:
-    """What makes a fill doubtful, in words."""
+    """Return in words what makes a fill doubtful."""
     found = []
     if alpha.max() < CORE_ALPHA:
         found.append(f"the matte is faint (opacity at most {alpha.max():.2f}): look at it before you trust the result")

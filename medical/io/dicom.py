@@ -43,7 +43,7 @@ class SeriesSpace:
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """What a DICOM series holds."""
+    """Contents of a DICOM series."""
 
     values: Shaped[np.ndarray, "s h w *c"]
     """After the modality's rescaling; RGB in [0, 255] where there is a fourth axis."""
@@ -192,7 +192,7 @@ def _ordered(
 
 
 def _has_decoder(path: Path) -> bool:
-    """Whether a decoder for the file's compression is installed."""
+    """Return whether a decoder for the file's compression is installed."""
     pydicom = import_pydicom()
     try:
         return pydicom.pixels.get_decoder(read_header(path).file_meta.TransferSyntaxUID).is_available

@@ -167,7 +167,7 @@ def write_segmentation(
 
 
 def same_place(one: SeriesSpace, other: SeriesSpace) -> bool:
-    """Whether two series lie at the same place in space."""
+    """Return whether two series lie at the same place in space."""
     return bool(np.abs(one.affine - other.affine).max() <= AFFINE_TOLERANCE)
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a scan, told without saying whose it is."""
+"""Faults of a scan, worded so that they do not say whose it is."""
 
 from zim_plugins.core import ZimError
 

@@ -115,7 +115,7 @@ def check_settled(values: Int32[np.ndarray, "h w"], value: int) -> None:
 
 
 def guess_encoding(values: Int32[np.ndarray, "h w"], *, lossy: bool) -> str:
-    """What a mask of a plain folder holds: "binary" or "map".
+    """Return the encoding of a mask of a plain folder: "binary" or "map".
 
     Raises:
         ScanFault: it may be either; the message names its first values.

@@ -93,7 +93,7 @@ def import_nibabel() -> Any:
 
 
 def is_volume_file(path: Path) -> bool:
-    """Whether the name is that of a volume that `read_volume` takes."""
+    """Return whether the name is that of a volume that `read_volume` takes."""
     return path.name.lower().endswith(NIFTI_SUFFIXES + ITK_SUFFIXES)
 
 
@@ -228,7 +228,7 @@ def write_nifti(
 
 
 def has_shear(affine: Float64[np.ndarray, "4 4"]) -> bool:
-    """Whether the axes of an affine are not at right angles, so that no rotation and voxel size can stand for it."""
+    """Return whether an affine's axes are not at right angles, so that no rotation and voxel size can stand for it."""
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return bool(np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR_TOLERANCE)
 

@@ -23,7 +23,7 @@ _READERS = ("pydicom", "highdicom", "nibabel", "nibabel.global", "tifffile")
 
 @dataclass(frozen=True)
 class ReadingConfig:
-    """How files become scans."""
+    """Options of reading files as scans."""
 
     window: Window = Window()
     axis: str = "axial"

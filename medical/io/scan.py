@@ -15,7 +15,7 @@ MAX_VALUES = 512 * 1024 * 1024
 
 @runtime_checkable
 class Space(Protocol):
-    """How the frames of a stack lie in the file that they came from."""
+    """Place of a stack's frames in the file that they came from."""
 
     def restore(self, stack: Shaped[np.ndarray, "s h w"]) -> Shaped[np.ndarray, "i j k"]:
         """A stack of frames as the file's own array."""
@@ -33,7 +33,7 @@ class Layer:
 
     @property
     def has_instances(self) -> bool:
-        """Whether a label stands for more than one object."""
+        """Return whether a label stands for more than one object."""
         return len(set(self.names.values())) < len(self.names)
 
 
@@ -75,7 +75,7 @@ class Scan:
 
     @property
     def is_volume(self) -> bool:
-        """Whether there is a third dimension to measure in."""
+        """Return whether there is a third dimension to measure in."""
         return self.space is not None
 
     @property
@@ -93,7 +93,7 @@ class Scan:
                     yield Target(frame, layer.names[value], value if numbered else 0, ids == value)
 
     def label_stack(self, label: str) -> Bool[np.ndarray, "s h w"]:
-        """Where a label is, over all frames."""
+        """Return the mask of a label over all frames."""
         stack = np.zeros(self.frames.shape[:3], dtype=bool)
         for layer in self.layers:
             wanted = [value for value, name in layer.names.items() if name == label]

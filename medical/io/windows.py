@@ -17,7 +17,7 @@ HOUNSFIELD_BELOW = -500.0
 
 @dataclass(frozen=True)
 class Window:
-    """What becomes black and what becomes white; `kind` "auto" and "none" decide by the values."""
+    """Values shown as black and as white; `kind` "auto" and "none" decide by the data."""
 
     kind: str = "auto"
     level: float = 0.0

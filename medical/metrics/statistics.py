@@ -19,7 +19,7 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class Summary:
-    """Of one figure per case."""
+    """Summary of one figure per case."""
 
     n: int
     """Cases that count."""
@@ -34,7 +34,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of two models on the same cases."""
+    """Comparison of two models on the same cases."""
 
     n: int
     """Pairs."""

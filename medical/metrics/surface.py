@@ -17,7 +17,7 @@ NSD_DEFINITION = "share of edge pixels of both masks within the tolerance, unwei
 
 @dataclass(frozen=True)
 class SurfaceAgreement:
-    """How far two surfaces lie apart."""
+    """Distances between two surfaces, summarised."""
 
     hd95: float
     """In the unit of the spacing; NaN where a mask is empty."""
@@ -27,7 +27,7 @@ class SurfaceAgreement:
 
 @dataclass(frozen=True, eq=False)
 class SurfaceDistances:
-    """How far each edge pixel of one mask lies from the other mask's edge, in the unit of the spacing."""
+    """Distance of each edge pixel of one mask from the other mask's edge, in the unit of the spacing."""
 
     there: Float[np.ndarray, " p"]
     """From the prediction to the reference."""
@@ -35,7 +35,7 @@ class SurfaceDistances:
     """From the reference to the prediction."""
 
     def scaled(self, factor: float) -> "SurfaceDistances":
-        """In another unit."""
+        """Return the same distances in another unit."""
         return SurfaceDistances(self.there * factor, self.back * factor)
 
     def agreement(self, tolerance: float) -> SurfaceAgreement:

@@ -41,7 +41,7 @@ class Clicker(Protocol):
     def next_click(
         self, reference: Bool[np.ndarray, "h w"], prediction: Bool[np.ndarray, "h w"], clicks: Sequence[Click]
     ) -> Click | None:
-        """Where to click now; None where nothing is wrong."""
+        """Return the next click; None where nothing is wrong."""
         ...
 
 

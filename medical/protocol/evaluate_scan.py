@@ -47,7 +47,7 @@ class TrialConfig:
 
 @dataclass(frozen=True)
 class Place:
-    """Which scan this is, in names that may be shown."""
+    """Identity of a scan, in names that may be shown."""
 
     dataset: str
     patient: str
@@ -61,7 +61,7 @@ Keep = Callable[[int, str, int, str, Float32[np.ndarray, "h w"]], None]
 
 @dataclass
 class Outcome:
-    """What a trial brought."""
+    """Results of a trial."""
 
     rows: list[Row] = field(default_factory=list)
     prompts: list[PromptRecord] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What is compared: promptable models, and two baselines that need no learning."""
+"""Models that are compared: promptable ones, and baselines that need no learning."""
 
 import time
 from collections import OrderedDict
@@ -36,7 +36,7 @@ class Answer:
 
 @dataclass
 class Effort:
-    """What a model did."""
+    """Counts of a model's work."""
 
     encodings: int = 0
     """Runs of the image encoder."""

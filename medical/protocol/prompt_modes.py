@@ -139,7 +139,7 @@ class PromptRecord:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What it is found by."""
+        """Return the key that a prompt is found by."""
         return self.dataset, self.case, self.frame, self.label, self.instance, self.prompt, self.model
 
 

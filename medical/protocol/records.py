@@ -59,7 +59,7 @@ COLUMNS = tuple(_KINDS)
 
 @dataclass(frozen=True)
 class Measure:
-    """What is measured besides overlap."""
+    """Measurements besides overlap."""
 
     surfaces: bool = True
     """HD95 and NSD."""

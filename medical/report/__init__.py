@@ -1,1 +1,1 @@
-"""From records to tables, figures and one HTML page."""
+"""Tables, figures and one HTML page, made from records."""

@@ -1,4 +1,4 @@
-"""From rows to one figure per patient, and from those to tables.
+"""One figure per patient from rows, and tables from those.
 
 Order of averaging: instances of a label on a frame, then frames, then labels, then the cases of a patient. Patients are
 what is resampled and tested: slices of one patient are not independent. Where nobody says which cases are of one
@@ -43,7 +43,7 @@ _SOURCE = "\x1f"
 
 @dataclass(frozen=True)
 class Setting:
-    """What a line of the summary is about."""
+    """Subject of one line of the summary."""
 
     dataset: str
     level: str
@@ -94,7 +94,7 @@ class Contrast:
 
 
 def _is(p: float) -> str:
-    """How a sentence says a p-value."""
+    """Return a p-value as a sentence says it."""
     text = p_text(p)
     return text if text.startswith("<") else f"= {text or 'n/a'}"
 
@@ -137,7 +137,7 @@ def by_setting(rows: Iterable[Row]) -> dict[Setting, list[Row]]:
 
 
 def patients_known(rows: Iterable[Row]) -> bool:
-    """Whether every row says whose it is."""
+    """Return whether every row says whose it is."""
     return all(row.patient for row in rows)
 
 

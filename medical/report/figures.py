@@ -159,7 +159,7 @@ def _by_clicks(curves: Sequence[Line], models: Sequence[str]) -> "Figure":
 
 
 def _prompts(lines: Sequence[Line]) -> list[str]:
-    """In the order in which they are explained."""
+    """Return the prompts in the order in which they are explained."""
     known = list(MEANINGS)
     found = dict.fromkeys(line["prompt"] for line in lines)
     return sorted(found, key=lambda prompt: known.index(prompt) if prompt in known else len(known))

@@ -79,7 +79,7 @@ def write_report(
 
 
 def _split(lines: Sequence[Any], show: Callable[[Sequence[Any]], str]) -> str:
-    """What is said of all data sets together, then, to be unfolded, of each; one data set is shown as it is."""
+    """Return the section of all data sets together, then one for each, folded; one data set is shown as it is."""
     pooled, each = [], []
     for line in lines:
         dataset = line["dataset"] if isinstance(line, Mapping) else line.dataset

@@ -46,7 +46,7 @@ PACKAGES = (
 
 @dataclass
 class Results:
-    """What all parts of a run say."""
+    """Results of all parts of a run."""
 
     rows: list[Row] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
@@ -57,16 +57,16 @@ class Results:
 
     @property
     def models(self) -> list[str]:
-        """In the order of the run."""
+        """Return the models in the order of the run."""
         return list(dict.fromkeys(row.model for row in self.rows))
 
     @property
     def datasets(self) -> list[str]:
-        """In the order of the run."""
+        """Return the data sets in the order of the run."""
         return list(dict.fromkeys(row.dataset for row in self.rows))
 
     def efforts(self) -> dict[str, dict[str, float]]:
-        """What each model did in all."""
+        """Return each model's work in all."""
         total: dict[str, dict[str, float]] = {}
         for case in self.cases:
             for model, effort in case["efforts"].items():
@@ -100,7 +100,7 @@ def headline_prompt(prompts: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Tables:
-    """What the report shows, a line each as in the files of these names."""
+    """Tables of the report, one line each as in the files of these names."""
 
     summary: list[dict[str, Any]]
     contrasts: list[Contrast]
@@ -184,7 +184,7 @@ def write_record(config: RunConfig, results: Results, tally: Tally, *, note: str
 
 
 def versions() -> dict[str, str]:
-    """Of Python, this project and the packages that figures may depend on."""
+    """Return the versions of Python, this project and the packages that figures may depend on."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}

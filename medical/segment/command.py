@@ -245,7 +245,7 @@ def _load(args: SegmentArgs) -> "PromptedModel":
 
 
 def _provenance(args: SegmentArgs, name: str) -> dict[str, Any]:
-    """What made the labels: checkpoint, version, and the options that were given."""
+    """Return what made the labels: checkpoint, version, and the options that were given."""
     from zim_plugins import __version__
     from zim_plugins.core import CheckpointError
     from zim_plugins.evaluation.models import describe_model

@@ -57,7 +57,7 @@ class Marks:
 
 @dataclass(eq=False)
 class SlicePrompts:
-    """What points at a structure on one frame, in continuous pixels of the frame (x to the right, y down)."""
+    """Prompts of a structure on one frame, in continuous pixels of the frame (x to the right, y down)."""
 
     points: list[tuple[float, float, int]] = field(default_factory=list)
     box: tuple[float, float, float, float] | None = None
@@ -65,7 +65,7 @@ class SlicePrompts:
 
     @property
     def names_an_object(self) -> bool:
-        """Whether a box, a mask or a click inside is there; background clicks alone correct what is known already."""
+        """Return whether there is a box, a mask or a click inside; background clicks alone correct what is known."""
         return self.box is not None or self.mask is not None or any(label for *_, label in self.points)
 
     def prompt(self, box: tuple[float, float, float, float] | None = None) -> Prompt:
@@ -248,7 +248,7 @@ def resolve_marks(marks: Sequence[Marks], scan: Scan, values: dict[str, int]) ->
 
 
 class _Placer:
-    """From a scan's own coordinates to frames."""
+    """Converter of a scan's own coordinates to frames."""
 
     def __init__(self, scan: Scan, units: Units) -> None:
         self.space, self.units = scan.space, units

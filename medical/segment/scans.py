@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SegmentConfig:
-    """How marks become labels."""
+    """Options of turning marks into labels."""
 
     reach: int | None = None
     """Slices that a prompt reaches beyond its own, both ways; None until the structure ends, 0 for none."""

@@ -1,1 +1,1 @@
-"""What a finished run leaves: images, point cloud, mesh, video."""
+"""Results of a finished run: images, point cloud, mesh, video."""

@@ -25,7 +25,7 @@ class EmptyObject(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class ViewSurface:
-    """What a view tells about the surface: r rays in one order."""
+    """Surface points that one view sees: r rays in one order."""
 
     ends: Float32[np.ndarray, "r 3"]
     """Where each ray ends on the object, in the world: see `MaskGrid.object_ends`."""

@@ -1,4 +1,4 @@
-"""What a finished run leaves in its folder, beside the checkpoint that ns-eval, ns-render and ns-export read."""
+"""Results of a finished run, beside the checkpoint that ns-eval, ns-render and ns-export read."""
 
 import json
 import time
@@ -133,7 +133,7 @@ class RunOutputs:
             CONSOLE.log(f"point cloud or mesh left out: {empty}")
 
     def surfaces(self) -> Iterator[ViewSurface]:
-        """What each training view tells about the object's surface."""
+        """Return the object's surface as each training view sees it."""
         pipeline = self.pipeline
         for index in range(len(pipeline.source.names)):
             view = pipeline.source.view(index)

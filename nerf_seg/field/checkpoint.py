@@ -146,7 +146,7 @@ def load_nerf(model: "NerfactoModel", nerf: TrainedNerf) -> None:
 
 
 def _implementation(state: dict[str, Tensor]) -> Literal["tcnn", "torch"]:
-    """Tell by the names of the weights: tiny-cuda-nn keeps each network in one vector called `params`."""
+    """Return the implementation, known by the weights' names: tiny-cuda-nn keeps a network in one vector, `params`."""
     return "tcnn" if any(key.endswith(".params") for key in state) else "torch"
 
 

@@ -21,7 +21,7 @@ AUTO_MAX_SIDE_PX = 1600
 
 @dataclass(frozen=True, eq=False)
 class PosesBounds:
-    """What a `poses_bounds.npy` says; lengths are in the units of the reconstruction."""
+    """Contents of a `poses_bounds.npy`; lengths are in the units of the reconstruction."""
 
     c2w: Float[np.ndarray, "n 3 4"]
     """Camera to world; the columns are right, up, backwards (OpenGL) and the centre."""

@@ -74,7 +74,7 @@ def density_and_colour(nerf: "NerfactoModel", samples: "RaySamples") -> tuple[Te
 
 
 def share_function(grid: MaskGrid, keep: Kept) -> Callable[[Tensor], Tensor]:
-    """Which share of the density at world positions (..., 3) belongs to the object, or to the rest."""
+    """Return the share of the density at world positions (..., 3) that belongs to the object, or to the rest."""
 
     def share(positions: Tensor) -> Tensor:
         opacity = grid.query(grid.domain.to_unit(positions))[0]

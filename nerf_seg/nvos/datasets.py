@@ -1,4 +1,4 @@
-"""Which object to segment in which scene, from what prompt, and where its truth lies: NVOS, SPIn-NeRF, LERF-Mask."""
+"""Tasks of NVOS, SPIn-NeRF and LERF-Mask: scene, object, prompt, and the place of the truth."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -20,7 +20,7 @@ DEFINITIONS = {
 
 @dataclass(frozen=True)
 class Scores:
-    """Of one task, in [0, 1]; higher is better. See `DEFINITIONS`."""
+    """Scores of one task, in [0, 1]; higher is better. See `DEFINITIONS`."""
 
     iou: float
     accuracy: float

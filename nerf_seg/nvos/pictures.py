@@ -1,4 +1,4 @@
-"""What a row's numbers look like: prompt, matte, truth and errors side by side."""
+"""Images behind a row's numbers: prompt, matte, truth and errors side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What others report on NVOS; never mixed with our measurements unmarked.
+"""Published scores on NVOS; never mixed with our measurements unmarked.
 
 None of these numbers was checked against the paper that prints it: all were read in other people's notes on it
 ("second-hand"), and protocols differ from paper to paper.

@@ -40,7 +40,7 @@ Row = dict[str, Any]
 
 @runtime_checkable
 class OpenScene(Protocol):
-    """What is asked of `nerf_seg.field.scene.Scene`."""
+    """Methods of `nerf_seg.field.scene.Scene` that a run needs."""
 
     @property
     def source(self) -> ViewSource:
@@ -63,7 +63,7 @@ class OpenScene(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked for; a row is done again when any of it, its labels or its NeRF have changed."""
+    """Work of a run; a row is done again when any of it, its labels or its NeRF have changed."""
 
     tasks: tuple[Task, ...]
     models: dict[str, str | None]
@@ -198,7 +198,7 @@ def _finished(path: Path, digest: str) -> Row | None:
 
 
 def _digest(plan: Plan, task: Task, model: str, config: Path) -> str:
-    """Of all that scores depend on beside the seed; the NeRF's checkpoints by name, size and time."""
+    """Return a digest of all that scores depend on beside the seed; checkpoints count by name, size and time."""
     options = [asdict(plan.segmenter), plan.model_options, plan.models[model], task.reference]
     digest = hashlib.sha256(json.dumps(options).encode())
     for path in (*task.files(), config):

@@ -1,4 +1,4 @@
-"""Where things lie: the NeRF of a capture, and which of its views a label means."""
+"""Lookup of the NeRF of a capture, and of the view that a label means."""
 
 import json
 import re
@@ -69,7 +69,7 @@ def find_capture(places: Sequence[Path], name: str) -> Path | None:
 
 
 def match_view(label: str, names: Sequence[str], capture: Path | None) -> str:
-    """Which of the NeRF's pictures a label means.
+    """Return the NeRF's image that a label means.
 
     The same name; or one that is part of the other, as SA3D matches; or the picture of the same place in the order of
     file names, where a capture's down-scaled pictures are called image000, image001 and so on.
@@ -122,5 +122,5 @@ def _file_of(label: str, capture: Path) -> str:
 
 
 def _is_word_of(word: str, text: str) -> bool:
-    """Whether a name stands in another, not as part of a longer number."""
+    """Return whether a name stands in another, not as part of a longer number."""
     return re.search(rf"(?<![0-9]){re.escape(word)}(?![0-9])", text) is not None

@@ -1,1 +1,1 @@
-"""What a run adds around nerfstudio's own classes: the viewer's panel, the NeRF a run starts from."""
+"""Additions to nerfstudio's own classes: the viewer's panel, the NeRF that a run starts from."""

@@ -40,7 +40,7 @@ def adopt(pipeline: "Sa3dZimPipelineConfig", nerf: TrainedNerf) -> None:
 
 
 def data_path(datamanager: Any) -> Path | None:
-    """Where a data manager's configuration says that the capture lies; None where nothing was said."""
+    """Return the capture's place by a data manager's configuration; None where it says nothing."""
     if datamanager.data is not None:
         return datamanager.data
     parser = datamanager.dataparser

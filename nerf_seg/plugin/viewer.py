@@ -120,7 +120,7 @@ def surface_point(pipeline: "Sa3dZimPipeline", click: ViewerClick) -> Tensor:
 
 
 def project(camera: Cameras, point: Tensor) -> tuple[float, float] | None:
-    """Where a pinhole camera sees a place of the world, x right and y down [px]; None outside its picture."""
+    """Return where a pinhole camera sees a place of the world, x right and y down [px]; None outside its image."""
     c2w = camera.camera_to_worlds[0].cpu()
     local = c2w[:3, :3].T @ (point - c2w[:3, 3])
     if local[2] >= 0:

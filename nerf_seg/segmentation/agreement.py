@@ -1,4 +1,4 @@
-"""How well a matte and the grid's rendering agree, and when a view is rejected.
+"""Agreement of a matte with the grid's rendering, and the rule by which a view is rejected.
 
 SA3D counts pixels that are equal and not zero over pixels that are not zero. A sigmoid is never exactly 0 or 1, so that
 a matte compared with its own binarisation gets 0.02 there; the measures here take opacities as they are.

@@ -1,4 +1,4 @@
-"""How mattes of views become values of the grid: `matte` (bounded, order-free) and `sa3d` (as the paper).
+"""Estimators that turn mattes of views into values of the grid: `matte` (bounded, order-free), `sa3d` (as the paper).
 
 Both keep two sums per vertex v. A ray r with matte A(r) adds to them through each of its samples, with the rendering
 weight w of the sample and its trilinear weight b at the vertex:
@@ -25,7 +25,7 @@ UNOBSERVED_BELOW = 1e-3
 
 @runtime_checkable
 class Estimator(Protocol):
-    """What is added to a grid's two sums, and how they are read."""
+    """Rule for what is added to a grid's two sums, and how they are read."""
 
     @property
     def leak(self) -> float:
@@ -33,7 +33,7 @@ class Estimator(Protocol):
         ...
 
     def ray_values(self, alpha: Float[Tensor, " r"], weight: float) -> Float[Tensor, "r 2"]:
-        """What each ray adds to the two sums for each unit of w b."""
+        """Return what each ray adds to the two sums for each unit of w b."""
         ...
 
     def fold(self, sums: Float[Tensor, "x y z 2"], step: Float[Tensor, "x y z 2"]) -> None:

@@ -130,7 +130,7 @@ class MaskGrid(nn.Module):
         return self.look(samples).alpha
 
     def object_ends(self, samples: ViewSamples) -> Float[Tensor, "r 3"]:
-        """Where each ray ends on the object, in the world: the mean place of its samples, weighted by w V.
+        """Return where each ray ends on the object, in the world: the mean place of its samples, weighted by w V.
 
         Unlike a point at the expected depth it does not hang between the object's rim and what lies behind it. Rays
         that meet no object end at the origin.

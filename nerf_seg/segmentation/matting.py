@@ -1,4 +1,4 @@
-"""How a view becomes a matte: any predictor, an oracle where the truth is known, and the 3D gate for output views."""
+"""Mattes of views: by any predictor, by an oracle where the truth is known; and the 3D gate for output views."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -143,7 +143,7 @@ class OraclePredictor:
 
 
 def _points_at(alpha: Float32[np.ndarray, "h w"], prompt: Prompt) -> bool:
-    """Whether the prompt means the object: by its positive clicks, or else by its box; a coarse matte alone does."""
+    """Return whether the prompt means the object: by positive clicks, or else by its box; a coarse matte alone does."""
     height, width = alpha.shape
     if prompt.points is not None and prompt.labels is not None and (prompt.labels == 1).any():
         x, y = np.minimum(prompt.points[prompt.labels == 1], [width - 1, height - 1]).astype(int).T

@@ -1,4 +1,4 @@
-"""What the user points at, in one named view: clicks, a box, scribbles, or a matte."""
+"""The user's prompt in one named view: clicks, a box, scribbles, or a matte."""
 
 import difflib
 import json
@@ -88,7 +88,7 @@ class ReferencePrompt:
         return whole
 
     def _unit_px(self, size: tuple[int, int]) -> np.ndarray:
-        """What coordinates are multiplied with, XY: (1, 1), or the view's width and height."""
+        """Return what coordinates are multiplied with, XY: (1, 1), or the view's width and height."""
         numbers = [c for x, y, _ in self.points for c in (x, y)] + list(self.box or ())
         shares = bool(numbers) and max(numbers) <= 1
         return np.array([size[1], size[0]] if shares else [1, 1], dtype=np.float64)

@@ -26,7 +26,7 @@ from .views import View, ViewSource
 
 @dataclass(frozen=True)
 class SegmenterConfig:
-    """How an object is carried from the reference view into 3D."""
+    """Options of carrying an object from the reference view into 3D."""
 
     estimator: Literal["matte", "sa3d"] = "matte"
     """matte: bounded and order-free; sa3d: the paper's linear loss."""
@@ -60,7 +60,7 @@ class SegmenterConfig:
 
 @dataclass(frozen=True)
 class VisitRecord:
-    """What happened to one view in one pass; all of it goes into the report."""
+    """Record of one view in one pass; all of it goes into the report."""
 
     view: str
     pass_index: int
@@ -124,7 +124,7 @@ class Segmenter:
 
     @property
     def complete(self) -> bool:
-        """Whether all visits are made and the grid is refined, if it is to be."""
+        """Return whether all visits are made and the grid is refined, if it is to be."""
         to_refine = self.config.estimator == "matte" and self.config.sweeps > 0
         return self.done == len(self.order) and not (to_refine and self.residuals is None)
 

@@ -1,1 +1,1 @@
-"""How fast this project is on this machine, beside its public peers and beside what the machine can do."""
+"""Speed of this project on this machine, compared with its public peers and with the machine's limits."""

@@ -1,4 +1,4 @@
-"""What is measured, case by case; each case runs in a process of its own and yields rows."""
+"""Measurements, case by case; each case runs in a process of its own and yields rows."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ SAM_OFFSET = 0.2310586
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """How cases are run."""
+    """Settings of all cases."""
 
     device: str = "cpu"
     compiled: bool = False
@@ -234,7 +234,7 @@ def _decode_rows(
 
 
 def _decoder_row(name: str, zim: Zim, settings: BenchSettings) -> Row:
-    """What the hierarchical pixel decoder and the attention mask cost beside SAM's decoder."""
+    """Measure what the hierarchical pixel decoder and the attention mask cost beside SAM's decoder."""
     sam = Zim(replace(zim.config, pixel_decoder="sam", masked_attention="none")).eval().to(settings.device, zim.dtype)
     sam.prompt_encoder.float()  # as the backend has it
     frame = torch.randn(1, 3, SIDE, SIDE, device=settings.device, dtype=zim.dtype)

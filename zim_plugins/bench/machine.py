@@ -1,4 +1,4 @@
-"""What the machine does of large matrix products and copies, and how much memory a call takes."""
+"""Speed of large matrix products and copies on this machine, and the memory that a call takes."""
 
 import resource
 import sys

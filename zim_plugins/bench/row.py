@@ -17,7 +17,7 @@ Call = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Floor:
-    """What a call must do at least."""
+    """Least work that a call must do."""
 
     flops: float
     """Operations that the formula of this project's network needs."""
@@ -27,7 +27,7 @@ class Floor:
 
 @dataclass(frozen=True)
 class Row:
-    """What is timed together."""
+    """Calls that are timed together."""
 
     name: str
     calls: Mapping[str, Call | str]

@@ -150,7 +150,7 @@ def _tell(summary: "Summary", units: str) -> None:
 
 
 def _tell_faults(manifest: dict[str, Any]) -> bool:
-    """Tell what was passed over of a folder; whether there was anything."""
+    """Report what was passed over of a folder; return whether there was anything."""
     for fault in manifest["faults"][:SHOWN_FAULTS]:
         logger.warning("%s", fault)
     kinds = manifest["counts"]["faults"]

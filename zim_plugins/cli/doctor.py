@@ -83,7 +83,7 @@ def extra_names() -> list[str]:
 
 
 def needs(extra: str = "") -> list[Need]:
-    """What the core, or one extra, requires on this Python and platform; extras named by extras are followed."""
+    """Return what the core, or one extra, requires on this Python and platform; extras of extras are followed."""
     found = {requirement.name: requirement for requirement in _requirements(extra, set())}
     return [_need(requirement) for requirement in found.values()]
 
@@ -127,7 +127,7 @@ def _extra(name: str, found: list[Need]) -> dict[str, object]:
 
 
 def _devices() -> dict[str, object]:
-    """What torch and onnxruntime can compute on; the reason where one of them does not load."""
+    """Return what torch and onnxruntime can compute on; the reason where one of them does not load."""
     devices: dict[str, object] = {}
     try:
         import torch
@@ -164,7 +164,7 @@ def _remedies(core: list[Need]) -> list[str]:
 
 
 def _has_both(first: str, second: str) -> bool:
-    """Whether two distributions that write the same folder are installed."""
+    """Return whether two distributions that write the same folder are installed."""
     return all(_need(Requirement(name)).installed is not None for name in (first, second))
 
 

@@ -102,7 +102,7 @@ def main(args: EvaluateArgs) -> int:
 
 
 def _jobs(args: EvaluateArgs) -> "dict[str, Job]":
-    """What is asked of each model; faults of the arguments are told before anything is done."""
+    """Return the work of each model; faulty arguments are reported before anything runs."""
     from zim_plugins.core.refinement.base import check_refinement
     from zim_plugins.data.faults import DataError
     from zim_plugins.evaluation.matting.run import Job

@@ -69,7 +69,7 @@ class ImagesArgs(CommandArgs):
 
 @dataclass(frozen=True)
 class Work:
-    """What one command does with an image."""
+    """Work of one command on an image."""
 
     files: Callable[[str], dict[str, Path]]
     """The results of a name, as `output_names` gives it, by kind; empty where nothing is written to files."""
@@ -327,7 +327,7 @@ class Batch:
         return predictor
 
     def _checkpoint(self, name: str) -> str:
-        """Where the weights lie that `load_predictor` took."""
+        """Return the path of the weights that `load_predictor` took."""
         from zim_plugins.core.checkpoints.records import CHECKPOINTS, find
 
         return str(find(name)) if name in CHECKPOINTS else self.args.model

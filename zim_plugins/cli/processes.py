@@ -57,7 +57,7 @@ def run_in_processes(
 
 
 class _Worker:
-    """What a worker process keeps from picture to picture."""
+    """State that a worker process keeps from image to image."""
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch

@@ -1,4 +1,4 @@
-"""What a batch says while it runs and at its end: lines or a bar on standard error, records on standard output."""
+"""Progress and summary of a batch: lines or a bar on standard error, records on standard output."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an image."""
+    """Fate of one image."""
 
     record: dict[str, object]
     """Its JSON record."""

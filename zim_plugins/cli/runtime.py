@@ -1,4 +1,4 @@
-"""What every command does alike: logs to stderr, faults as one line, exit codes."""
+"""Behaviour that all commands share: logs to stderr, faults as one line, exit codes."""
 
 import logging
 import os

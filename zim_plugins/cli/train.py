@@ -142,7 +142,7 @@ def _check(args: TrainArgs) -> None:
 
 
 def _task(args: TrainArgs, recipe: "Recipe", data: Path) -> "Task":
-    """What is trained, on the data of that folder."""
+    """Return the training task on the data of a folder."""
     from zim_plugins.label_converter.task import ConverterSettings
     from zim_plugins.training.samples.library import load_library
     from zim_plugins.training.samples.shards import load_shards
@@ -174,7 +174,7 @@ def _task(args: TrainArgs, recipe: "Recipe", data: Path) -> "Task":
 
 
 def _options(args: TrainArgs, recipe: "Recipe", processes: "Processes", device: str) -> dict[str, Any]:
-    """Of the trainer."""
+    """Return the trainer's options."""
     import torch
 
     return {

@@ -34,7 +34,7 @@ FAINT = 1 / 255
 
 @dataclass(frozen=True)
 class EverythingConfig:
-    """How densely to ask and how severely to choose."""
+    """Density of the prompts and severity of the choice."""
 
     points_per_side: int = 32
     """The grid holds its square of clicks."""
@@ -109,7 +109,7 @@ class ObjectMatte:
 
 @dataclass(frozen=True, eq=False)
 class _Candidate:
-    """What is remembered of an answer between ranking and rendering."""
+    """Answer that is remembered between ranking and rendering."""
 
     point: tuple[float, float]
     """As a share of width and height."""

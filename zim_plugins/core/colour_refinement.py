@@ -27,7 +27,7 @@ FOUND = 0.3
 
 @dataclass(frozen=True)
 class ColourRefinement:
-    """How much colours may say, and on what scale; a `Refiner`."""
+    """Weight and scale of the colours' say."""
 
     side_px: int = 256
     """Longest side of the crop on which pixels are judged [px]; edges are then found at full size."""

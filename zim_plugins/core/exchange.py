@@ -217,7 +217,7 @@ def to_supervision(
 
 
 def _mask(alpha: Float32[np.ndarray, "h w"], threshold: float) -> Bool[np.ndarray, "h w"]:
-    """Where the opacity exceeds the threshold."""
+    """Return where the opacity exceeds the threshold."""
     if not 0 <= threshold < 1:
         raise ValueError(f"threshold lies in [0, 1), got {threshold}")
     return alpha > threshold

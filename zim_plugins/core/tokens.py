@@ -1,4 +1,4 @@
-"""How a prompt reaches a model: coordinates and labels, in SAM's convention."""
+"""Prompts as a model gets them: coordinates and labels, in SAM's convention."""
 
 import numpy as np
 from jaxtyping import Float32, Int

@@ -1,4 +1,4 @@
-"""What is wrong with a folder of data, told before a run starts."""
+"""Check of a folder of data, before a run starts."""
 
 import hashlib
 from collections import Counter
@@ -15,7 +15,7 @@ from zim_plugins.errors import ImageError
 
 @dataclass
 class Findings:
-    """What a check saw."""
+    """Findings of a check."""
 
     dataset: str
     root: Path
@@ -26,7 +26,7 @@ class Findings:
     faults: FaultLog = field(default_factory=FaultLog)
 
     def to_json(self) -> dict[str, Any]:
-        """For machines."""
+        """Return the findings as JSON values."""
         return {
             "dataset": self.dataset,
             "root": str(self.root),

@@ -34,7 +34,7 @@ Report = Callable[[Fault], None]
 
 
 def log_fault(fault: Fault) -> None:
-    """Tell the log: the reporter where nobody else listens."""
+    """Log a fault: the reporter where nobody else listens."""
     logger.warning("%s", fault)
 
 

@@ -44,7 +44,7 @@ class MattedImage:
 
 @dataclass(frozen=True, eq=False)
 class OpenShard:
-    """Where the photographs and mattes of one shard lie."""
+    """Places of the photographs and mattes of one shard."""
 
     path: Path
     keys: tuple[str, ...]

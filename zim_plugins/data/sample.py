@@ -52,7 +52,7 @@ class Sample:
 
     @property
     def kind(self) -> Literal["matte", "mask", "background"]:
-        """What is known of the object; `background` where there is none."""
+        """Return what is known of the object; `background` where there is none."""
         if self.alpha is not None:
             return "matte"
         return "background" if self.mask is None else "mask"

@@ -1,4 +1,4 @@
-"""Who is scored: checkpoints by name, GrabCut, and anybody's predictor by `FILE.py:FACTORY` or `MODULE:FACTORY`."""
+"""Models that are scored: checkpoints, GrabCut, anybody's predictor by `FILE.py:FACTORY` or `MODULE:FACTORY`."""
 
 import hashlib
 import importlib
@@ -21,7 +21,7 @@ GRABCUT = "grabcut"
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """How checkpoints are run; outside predictors see to themselves."""
+    """Options of running checkpoints; outside predictors see to themselves."""
 
     device: str = "auto"
     dtype: Dtype = "fp32"
@@ -61,7 +61,7 @@ def load_model(spec: str, options: ModelOptions = ModelOptions(), *, worker: int
 
 
 def describe_model(spec: str) -> dict[str, Any]:
-    """Where a model comes from: name, and the checkpoint's hash and licence where it has any.
+    """Return where a model comes from: name, and the checkpoint's hash and licence where it has any.
 
     Raises:
         CheckpointError: the checkpoint is not on this machine.
@@ -93,7 +93,7 @@ def model_slug(spec: str) -> str:
 
 
 def is_outside(spec: str) -> bool:
-    """Whether a model is given by the place of a function."""
+    """Return whether a model is given by the place of a function."""
     return ":" in spec and not spec.startswith(PREFIX) and spec.rpartition(":")[2].isidentifier()
 
 

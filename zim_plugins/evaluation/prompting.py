@@ -29,7 +29,7 @@ SavedPrompts = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class PromptPlan:
-    """Which prompts each object is given."""
+    """Prompts that each object is given."""
 
     kinds: tuple[str, ...] = ("point", "box")
     """Of `KINDS`."""

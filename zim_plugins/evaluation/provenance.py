@@ -1,4 +1,4 @@
-"""How a number came about: commit, date, machine and versions."""
+"""Provenance of a number: commit, date, machine and versions."""
 
 import os
 import platform

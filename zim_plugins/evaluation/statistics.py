@@ -1,4 +1,4 @@
-"""How sure a mean is, and whether two models differ; over pictures, since objects of one are not independent."""
+"""Intervals of means and tests of differences; over images, since objects of one are not independent."""
 
 from collections.abc import Hashable, Sequence
 

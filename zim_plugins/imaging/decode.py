@@ -52,7 +52,7 @@ class ByteStream(Protocol):
 
 @dataclass(frozen=True)
 class Metadata:
-    """What travels with the pixels."""
+    """Metadata that travel with the pixels."""
 
     icc_profile: bytes | None = None
     exif: bytes | None = None
@@ -209,7 +209,7 @@ def _decode_exr(stream: _Stream, path: Path | None, name: str, max_pixels: int) 
 
 
 def _is_signed(picture: PIL.Image.Image) -> bool:
-    """Tell whether a TIFF holds signed integers, which Pillow reads as unsigned where they have 16 bits."""
+    """Return whether a TIFF holds signed integers, which Pillow reads as unsigned where they have 16 bits."""
     tags = getattr(picture, "tag_v2", {})
     return 2 in tuple(tags.get(_SAMPLE_FORMAT, ()))
 
@@ -235,7 +235,7 @@ def _low_bytes(
 
 
 def _has_deep_planes(picture: PIL.Image.Image) -> bool:
-    """Tell whether a TIFF keeps 16-bit channels one after the other."""
+    """Return whether a TIFF keeps 16-bit channels one after the other."""
     tags = getattr(picture, "tag_v2", {})
     return tags.get(_PLANAR_CONFIGURATION) == _PLANES and 16 in tags.get(_BITS_PER_SAMPLE, ())
 

@@ -184,7 +184,7 @@ def _bands(size: tuple[int, int]) -> list[slice]:
 
 
 def _nearest(wanted: slice, side: int, source_side: int) -> Int64[np.ndarray, " n"]:
-    """Where a side of `side` pixels reads from one of `source_side`: the pixel that holds its own's first corner."""
+    """Return where a side of `side` pixels reads from one of `source_side`: the pixel that holds its first corner."""
     return np.arange(wanted.start, wanted.stop, dtype=np.int64) * source_side // side
 
 

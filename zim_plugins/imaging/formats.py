@@ -49,7 +49,7 @@ class Plugin:
 
     @property
     def is_here(self) -> bool:
-        """Whether the package is installed."""
+        """Return whether the package is installed."""
         return importlib.util.find_spec(self.module) is not None
 
 
@@ -79,7 +79,7 @@ _EXR_MAGIC, _JXL_MAGICS = b"\x76\x2f\x31\x01", (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 
 
 def is_image(path: str | Path) -> bool:
-    """Tell whether a file's name is that of an image which is read here.
+    """Return whether a file's name is that of an image which is read here.
 
     >>> is_image("IMG_0001.HEIC"), is_image("notes.txt")
     (True, False)

@@ -60,7 +60,7 @@ class GuidedFilter:
 
 
 def _inverse(matrices: Float[np.ndarray, "h w 3 3"]) -> Float[np.ndarray, "h w 3 3"]:
-    """Of symmetric matrices, by their cofactors: many times as fast as a general solver for each pixel."""
+    """Invert symmetric matrices by their cofactors: many times as fast as a general solver for each pixel."""
     (a, b, c), (_, d, e), (*_, f) = np.moveaxis(matrices, (-2, -1), (0, 1))
     upper = d * f - e * e, c * e - b * f, b * e - c * d
     determinant = a * upper[0] + b * upper[1] + c * upper[2]

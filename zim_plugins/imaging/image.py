@@ -78,7 +78,7 @@ def read_image(
 
 
 def name_of(source: str | Path | ByteStream) -> str:
-    """What messages call a source."""
+    """Return what messages call a source."""
     return str(source) if isinstance(source, str | Path) else STDIN
 
 
@@ -117,7 +117,7 @@ def full_depth(decoded: Decoded) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarr
 
 
 def _is_shallow(decoded: Decoded) -> bool:
-    """Tell whether 16-bit colours may be 12 bits or fewer in 16."""
+    """Return whether 16-bit colours may be 12 bits or fewer in 16."""
     if decoded.low_bytes is None or isinstance(decoded.pixels, np.ndarray):
         return False
     return highest_colour(decoded.pixels) <= SHALLOW_TOP_BYTE
@@ -227,7 +227,7 @@ def encode_png(array: UInt8[np.ndarray, "h w *c"] | Float32[np.ndarray, "h w *c"
 
 
 def has_alpha(picture: PIL.Image.Image) -> bool:
-    """Tell whether pixels have an opacity, of their own or by their palette's."""
+    """Return whether pixels have an opacity, of their own or by their palette's."""
     return picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
 
 

@@ -39,7 +39,7 @@ class Overwrites(ImageError):
 
 @dataclass(frozen=True)
 class Source:
-    """What a result is made from."""
+    """Input that a result is made from."""
 
     path: str
     """Absolute, or `-`, or `sample:NAME`."""
@@ -67,11 +67,11 @@ class Source:
         return cls(os.path.abspath(file), size, digest, page)
 
     def is_same_place(self, other: "Source") -> bool:
-        """Tell whether both lie in one place, whatever they hold; standard input is a place of its own each time."""
+        """Return whether both lie in one place, whatever they hold; standard input is a place of its own each time."""
         return self.path != STDIN and (self.path, self.page) == (other.path, other.page)
 
     def is_same_content(self, other: "Source") -> bool:
-        """Tell whether both hold the same."""
+        """Return whether both hold the same."""
         return (self.size_bytes, self.sha256, self.page) == (other.size_bytes, other.sha256, other.page)
 
 

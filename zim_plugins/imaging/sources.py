@@ -1,4 +1,4 @@
-"""Where images come from: files, folders, globs, pages, samples, standard input; and what results are called.
+"""Sources of images: files, folders, globs, pages, samples, standard input; and the names of results.
 
 A page of a file is written `scan.tif[2]`; pages and frames are counted from 0. A file whose own name ends that way
 comes first.
@@ -326,7 +326,7 @@ def output_stems(sources: Sequence[str | Path]) -> list[str]:
 
 
 def sample_path(name: str) -> Path:
-    """Where the photograph `sample:NAME` lies: in this package, or in scikit-image's.
+    """Return the path of the photograph `sample:NAME`: in this package, or in scikit-image's.
 
     Raises:
         ImageError: no such sample.

@@ -1,4 +1,4 @@
-"""What the numbers of an image file mean: which value is black and which is white."""
+"""Meaning of an image file's numbers: which value is black and which is white."""
 
 import numpy as np
 from jaxtyping import Float32, Shaped

@@ -26,7 +26,7 @@ TINY_WORK_PX = 256
 
 @runtime_checkable
 class MatteNetwork(Protocol):
-    """What a converter runs: standardised pictures and masks to mattes of the same size."""
+    """Network that a converter runs: standardised images and masks to mattes of the same size."""
 
     def matte(self, image: Float[Tensor, "b 3 h w"], mask: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         """Mattes in [0, 1]."""
@@ -35,7 +35,7 @@ class MatteNetwork(Protocol):
 
 @dataclass(frozen=True)
 class ConvertSettings:
-    """How masks are cropped, batched and tiled."""
+    """Cropping, batching and tiling of masks."""
 
     frames_px: tuple[int, ...] = (256, 512, 1024)
     """Sides of the network's input, ascending, multiples of 32; a crop takes the first that holds it."""
@@ -55,7 +55,7 @@ class ConvertSettings:
 
     @classmethod
     def for_network(cls, network: ConverterNetwork) -> "ConvertSettings":
-        """What suits a network: those on the small backbone see large crops reduced."""
+        """Return settings that suit a network: those on the small backbone see large crops reduced."""
         tiny = isinstance(network.config.backbone, TinyBackboneConfig)
         return cls(work_px=TINY_WORK_PX if tiny else None)
 
@@ -260,7 +260,7 @@ class MatteConverter:
 
 
 def _starts(low: int, high: int, length: int, side: int, overlap: int) -> list[int]:
-    """Where views of `side` begin to cover [low, high) of a picture `length` long, evenly spread."""
+    """Return where views of `side` begin to cover [low, high) of an image `length` long, evenly spread."""
     room = high - low - side
     if room <= 0:
         return [max(0, min(low + room // 2, length - side))]

@@ -74,7 +74,7 @@ def standardised(rgb: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "3 h w"
 
 
 def uncertain(alpha: Float[Tensor, "b 1 h w"], width_px: int) -> Bool[Tensor, "b 1 h w"]:
-    """Where a matte is neither 0 nor 1 at 8 bits, spread by a square of `width_px`, made odd."""
+    """Return where a matte is neither 0 nor 1 at 8 bits, spread by a square of `width_px`, made odd."""
     return _spread(((alpha >= 1 / 255) & (alpha <= 254 / 255)).to(alpha.dtype), width_px) > 0
 
 
@@ -164,7 +164,7 @@ class DecoderStage(nn.Module):
         self.blocks = nn.Sequential(*(DecoderBlock(outputs) for _ in range(depth)))
 
     def forward(self, x: Float[Tensor, "b c h w"], shortcut: Float[Tensor, "b d s t"]) -> Float[Tensor, "b d s t"]:
-        """To the size and channels of the shortcut."""
+        """Enlarge to the size and channels of the shortcut."""
         wide = upsample(self.reduce(x), (shortcut.shape[-2], shortcut.shape[-1]))
         return self.blocks(F.relu(wide + shortcut))
 

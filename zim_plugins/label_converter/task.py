@@ -28,7 +28,7 @@ CHECK_BATCH = 8
 
 @dataclass(frozen=True)
 class ConverterSettings:
-    """What to train, on which samples, judged how."""
+    """Network, samples and judgement of a training."""
 
     config: ConverterConfig
     sampling: ConverterSampling = ConverterSampling()

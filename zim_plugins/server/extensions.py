@@ -22,7 +22,7 @@ _FAULTS = (ZimError, ImportError, AttributeError, TypeError, ValueError, Runtime
 
 @dataclass(frozen=True, eq=False)
 class Extension:
-    """What an adapter adds to the server."""
+    """Routes that an adapter adds to the server."""
 
     name: str
     router: APIRouter

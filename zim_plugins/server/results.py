@@ -116,7 +116,7 @@ def as_coco(file_name: str, names: Sequence[str], alphas: Sequence[Alpha], score
 
 
 def has_exr() -> bool:
-    """Tell whether EXR files can be written here."""
+    """Return whether EXR files can be written here."""
     return importlib.util.find_spec("OpenEXR") is not None
 
 

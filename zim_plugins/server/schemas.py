@@ -1,4 +1,4 @@
-"""What clients say and are told: the bodies of the REST API."""
+"""Bodies of the REST API's requests and responses."""
 
 from typing import Annotated, Literal
 
@@ -77,7 +77,7 @@ class ObjectPrompt(Body):
 
 
 class ObjectsBody(Body):
-    """What a task is about."""
+    """Objects of a task."""
 
     objects: Annotated[list[ObjectPrompt], Field(min_length=1, max_length=MAX_OBJECTS)]
     """The objects; results hold all of them together."""
@@ -92,7 +92,7 @@ class ObjectsBody(Body):
 
 
 class MatteBody(ObjectsBody):
-    """Which mattes are wanted, and how."""
+    """Mattes that are wanted, and their form."""
 
     output: Literal["alpha", "cutout", "overlay", "json", "coco", "exr"] = "alpha"
     """alpha: grey PNG. cutout: RGBA PNG with colours free of the background's. overlay: PNG. json: boxes, scores and a
@@ -197,7 +197,7 @@ class Opener(BaseModel):
 
 
 class ServerInfo(BaseModel):
-    """What this server is and can do."""
+    """Name, limits and abilities of this server."""
 
     version: str
     model: str

@@ -1,4 +1,4 @@
-"""Who may ask, and how much: checked before any route sees a request."""
+"""Access and its limits, checked before any route sees a request."""
 
 import asyncio
 import base64
@@ -120,7 +120,7 @@ class Guard:
         )
 
     def is_own_host(self, header: str) -> bool:
-        """Tell whether a Host header names this server; a rebound DNS name does not."""
+        """Return whether a Host header names this server; a rebound DNS name does not."""
         try:
             name = urlsplit(f"//{header}").hostname or ""
         except ValueError:

@@ -1,4 +1,4 @@
-"""What routes stand on, the server's own and those of adapters: images, mattes, work off the event loop."""
+"""Services below the routes, the server's own and those of adapters: images, mattes, work off the event loop."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -7,7 +7,7 @@ MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """What one server allows.
+    """Limits of one server.
 
     Example:
         >>> ServerSettings(token="a secret").token

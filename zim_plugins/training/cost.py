@@ -1,4 +1,4 @@
-"""What a run will cost: hours, memory and money, from the seconds that its first steps took."""
+"""Cost of a run: hours, memory and money, from the seconds that its first steps took."""
 
 import statistics
 import sys
@@ -16,7 +16,7 @@ TIMED_STEPS = 5
 
 @dataclass(frozen=True)
 class Cost:
-    """What is left of a run."""
+    """Cost of the rest of a run."""
 
     hours: float
     memory_gb: float
@@ -30,7 +30,7 @@ class Cost:
 
     @property
     def price(self) -> float | None:
-        """Of all processes together, in the hourly price's currency."""
+        """Return the price of all processes together, in the hourly price's currency."""
         return None if self.hourly_price is None else self.hours * self.processes * self.hourly_price
 
     def describe(self) -> str:

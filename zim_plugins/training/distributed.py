@@ -53,12 +53,12 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes the files."""
+        """Return whether this process writes the files."""
         return self.share.rank == 0
 
     @property
     def sharded(self) -> bool:
-        """Whether each process holds a part of the weights only."""
+        """Return whether each process holds a part of the weights only."""
         return self.share.world > 1 and self.parallel == "fsdp"
 
     def prepared(self, model: nn.Module) -> nn.Module:

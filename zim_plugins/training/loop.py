@@ -137,7 +137,7 @@ class Trainer:
                 start = time.perf_counter()
 
     def cost(self, times: StepTimes, measured: str, tflop_a_step: float | None = None) -> Cost:
-        """What the rest of the run costs, by the seconds of the steps so far."""
+        """Return the cost of the rest of the run, by the seconds of the steps so far."""
         return Cost(
             hours_left(self.recipe, self.step, times.medians()),
             peak_memory_gb(self.device),

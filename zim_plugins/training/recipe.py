@@ -15,7 +15,7 @@ from zim_plugins.training.distributed import WHOLE, Share
 
 @runtime_checkable
 class Task(Protocol):
-    """What the loop needs to know of a model, its data and its loss."""
+    """Model, data and loss as the training loop needs them."""
 
     def identity(self) -> dict[str, Any]:
         """JSON values that tell one architecture from another; a checkpoint resumes its own only."""

@@ -45,7 +45,7 @@ class BatchSource(Protocol):
 
 @dataclass(frozen=True)
 class ZimSettings:
-    """What to train, on which scenes, asked how, judged how."""
+    """Network, scenes, prompts and judgement of a training."""
 
     config: ZimConfig | LiteConfig
     loss: LossWeights = LossWeights()

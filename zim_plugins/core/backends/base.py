@@ -12,7 +12,7 @@ from zim_plugins.core.transforms import image_to_frame
 
 @runtime_checkable
 class Backend(Protocol):
-    """What `ImagePredictor` needs of a model. It knows no picture but the one resized into its frame."""
+    """Model as `ImagePredictor` needs it. It knows no image but the one resized into its frame."""
 
     name: str
     """Checkpoint name, for records and messages."""

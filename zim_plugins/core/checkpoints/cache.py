@@ -24,7 +24,7 @@ OFFLINE_VARIABLES = ("ZIM_PLUGINS_OFFLINE", "HF_HUB_OFFLINE")
 
 
 def is_offline() -> bool:
-    """Whether the environment forbids the network (ZIM_PLUGINS_OFFLINE or HF_HUB_OFFLINE is 1, true, yes or on)."""
+    """Return whether ZIM_PLUGINS_OFFLINE or HF_HUB_OFFLINE (1, true, yes or on) forbids the network."""
     return any(os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on") for name in OFFLINE_VARIABLES)
 
 

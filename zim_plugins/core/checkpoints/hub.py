@@ -136,7 +136,7 @@ def _fetched(repo: str, revision: str | None) -> Path:
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
-    """What the hub's HTTP library raises where no connection comes about; older releases stand on OSError."""
+    """Return what the hub's HTTP library raises where no connection comes about; older releases stand on OSError."""
     from huggingface_hub import utils
 
     library = getattr(utils, "httpx", None)

@@ -1,4 +1,4 @@
-"""Which weights a name stands for on this machine, for records of results."""
+"""Identity of the weights that a name stands for on this machine, for records of results."""
 
 import hashlib
 from functools import lru_cache

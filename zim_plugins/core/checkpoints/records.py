@@ -40,7 +40,7 @@ class CheckpointFile:
 
     @property
     def is_pinned(self) -> bool:
-        """Whether the whole sha256 is known, not just its beginning and the exact size."""
+        """Return whether the whole sha256 is known, not just its beginning and the exact size."""
         return len(self.sha256) == SHA256_DIGITS
 
     def check(self, path: Path) -> None:
@@ -75,12 +75,12 @@ class Checkpoint:
 
     @property
     def is_shipped(self) -> bool:
-        """Whether it comes inside this package."""
+        """Return whether it comes inside this package."""
         return not self.files
 
     @property
     def size_bytes(self) -> int:
-        """What fetching it brings."""
+        """Return the size of what is fetched."""
         return sum(file.size_bytes for file in self.files)
 
     @property
@@ -186,7 +186,7 @@ def checkpoint(name: str) -> Checkpoint:
 
 
 def cache_folder() -> Path:
-    """Where checkpoints are kept: ZIM_PLUGINS_HOME, else `zim-plugins` in the platform's cache folder."""
+    """Return the folder of checkpoints: ZIM_PLUGINS_HOME, else `zim-plugins` in the platform's cache folder."""
     home = os.environ.get("ZIM_PLUGINS_HOME")
     if home:
         return Path(home).expanduser()
@@ -200,7 +200,7 @@ def cache_folder() -> Path:
 
 
 def find(name: str) -> Path | None:
-    """Where a checkpoint lies on this machine, or None where it is missing or incomplete.
+    """Return the path of a checkpoint on this machine, or None where it is missing or incomplete.
 
     Looked for in `cache_folder()`, in Hugging Face's cache and in torch's, by name and exact size; nothing is
     fetched, and digests are left to `verify`.
@@ -219,12 +219,12 @@ def find(name: str) -> Path | None:
 
 
 def is_present(name: str) -> bool:
-    """Whether `find` finds it."""
+    """Return whether `find` finds it."""
     return find(name) is not None
 
 
 def require(name: str) -> Path:
-    """What `find` finds, or the reason why not.
+    """Return what `find` finds, or raise with the reason why not.
 
     Raises:
         CheckpointError: it is missing or damaged; the message holds the command that brings it.

@@ -68,7 +68,7 @@ class Attention(nn.Module):
 def prompt_attention_mask(
     coords: Float[Tensor, "b n 2"], labels: Int[Tensor, "b n"], grid: int, frame_px: int
 ) -> Float[Tensor, "b g g"]:
-    """Where the tokens may look: 1 in the box, weighted by the nearest foreground click's Gaussian, 0 outside the box.
+    """Return where tokens may look: 1 in the box, weighted by the nearest foreground click's Gaussian, 0 outside it.
 
     Args:
         coords: XY in frame pixels, clicks and box corners together.

@@ -13,7 +13,7 @@ MANY_ROWS = 256
 
 
 def in_cache(x: Tensor) -> bool:
-    """Whether to work for a CPU's cache: on a CPU, without gradients, not while a graph is being made."""
+    """Return whether to work for a CPU's cache: on a CPU, without gradients, not while a graph is being made."""
     tracing = torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export()
     return x.device.type == "cpu" and not (torch.is_grad_enabled() or tracing)
 

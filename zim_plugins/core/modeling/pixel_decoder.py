@@ -44,7 +44,7 @@ class DetailStem(nn.Module):
 
 
 class HierarchicalPixelDecoder(nn.Module):
-    """From stride 16 to stride 2: bilinear doubling, concatenation with details, 3x3 convolution, three times.
+    """Decoder from stride 16 to stride 2: bilinear doubling, concatenation with details, 3x3 convolution, three times.
 
     `prompt_channels` features of the drawn prompts are concatenated at stride 4 in a model that has them. A convolution
     of a concatenation is the sum of the convolutions of its parts: what the details add is the same for every prompt
@@ -71,7 +71,7 @@ class HierarchicalPixelDecoder(nn.Module):
         )
 
     def project(self, details: Sequence[Float[Tensor, "_ _ _ _"]]) -> list[Float[Tensor, "_ _ _ _"]]:
-        """What the details, strides 2, 4 and 8, add to the convolutions at strides 8, 4 and 2."""
+        """Return what the details, strides 2, 4 and 8, add to the convolutions at strides 8, 4 and 2."""
         return [self._convolve(step, 1, detail) for step, detail in enumerate(reversed(details))]
 
     def forward(

@@ -103,7 +103,7 @@ class Zim(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the weights are stored in."""
+        """Return the dtype of the weights."""
         return self.mask_decoder.iou_token.weight.dtype
 
     def normalise(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 f f"]:

@@ -1,4 +1,4 @@
-"""What an encoder hands to a decoder: one encoded image, ready for any number of prompts."""
+"""One encoded image, as an encoder hands it to a decoder, ready for any number of prompts."""
 
 from typing import NamedTuple
 

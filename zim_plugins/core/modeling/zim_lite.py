@@ -223,7 +223,7 @@ class ZimLite(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the weights are stored in."""
+        """Return the dtype of the weights."""
         return self.inject.weight.dtype
 
     def normalise(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 f f"]:

@@ -1,1 +1,1 @@
-"""What may come after a model: its matte judged again by colours, by ViTMatte, or by the label converter."""
+"""Refinement of a model's matte: by colours, by ViTMatte, or by the label converter."""

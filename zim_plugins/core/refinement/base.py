@@ -24,7 +24,7 @@ class Refiner(Protocol):
 
     @property
     def wants_uncertainty(self) -> bool:
-        """Whether a hard segmenter should hand over the sigmoid of its logits in place of 0 and 1."""
+        """Return whether a hard segmenter should hand over the sigmoid of its logits in place of 0 and 1."""
         ...
 
     def refine(

@@ -14,7 +14,7 @@ BACKGROUND, UNKNOWN, FOREGROUND = 0, 128, 255
 
 @dataclass(frozen=True)
 class TrimapRule:
-    """How much of a matte is taken for sure."""
+    """Rule for how much of a matte is taken for sure."""
 
     unsure: float = 0.05
     """Opacities from this to one less it are not believed."""

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Summary:
-    """What a run did."""
+    """Counts of a run."""
 
     shards: Counter[str] = field(default_factory=Counter)
     """Units `converted`, `done before`, `elsewhere` (held by another run) and `failed`."""

@@ -66,26 +66,26 @@ class PictureJob:
 
     @property
     def folder(self) -> Path:
-        """Where the results of this split go."""
+        """Return the folder of this split's results."""
         return self.out / self.part
 
     @property
     def record(self) -> Path:
-        """What says that the picture is done."""
+        """Return the path of the file that says that the image is done."""
         return self.folder / "done" / f"{self.image.stem}.json"
 
     @property
     def copy(self) -> Path:
-        """Where the picture is copied to."""
+        """Return the path that the image is copied to."""
         return self.folder / "images" / self.image.name
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What records and manifest say of how mattes were made."""
+        """Return what records and manifest say of how mattes were made."""
         return {"selection": asdict(self.selection), "copy_images": self.copy_images, "png_compression": 6}
 
     def matte(self, sample: Sample) -> Path:
-        """Where a mask's matte goes."""
+        """Return the path of a mask's matte."""
         return self.folder / "mattes" / f"{matte_name(sample)}.png"
 
     def masks_sha256(self) -> str:
@@ -98,7 +98,7 @@ class PictureJob:
         return self.image.stat().st_size
 
     def is_done(self) -> bool:
-        """Whether all mattes of this picture are there, and nothing was wrong with it: else it is tried again.
+        """Return whether all mattes of this picture are there, and nothing was wrong with it: else it is tried again.
 
         Raises:
             DataError: results are there that were made in another way: they are not overwritten.

@@ -29,7 +29,7 @@ class Job(Protocol):
         ...
 
     def is_done(self) -> bool:
-        """Whether the result is there, and made in this way.
+        """Return whether the result is there, and made in this way.
 
         Raises:
             DataError: a result is there that was made in another way.

@@ -64,7 +64,7 @@ def _drain(ticks: "multiprocessing.Queue[tuple[int, int, int]]", tick: Tick) -> 
 
 @dataclass
 class _Worker:
-    """What a worker process keeps from unit to unit."""
+    """State that a worker process keeps from unit to unit."""
 
     convert: Convert
     tick: Tick

@@ -60,7 +60,7 @@ Tick = Callable[[int, int, int], None]
 
 @dataclass(frozen=True)
 class Selection:
-    """Which annotations are converted."""
+    """Rule for which annotations are converted."""
 
     min_area_px: int = 0
     """Smallest mask [px]."""
@@ -129,17 +129,17 @@ class ShardJob:
 
     @property
     def tar(self) -> Path:
-        """Where the mattes go."""
+        """Return the path of the mattes."""
         return self.out / f"{self.name}.tar"
 
     @property
     def manifest(self) -> Path:
-        """What says that the shard is done."""
+        """Return the path of the file that says that the shard is done."""
         return self.out / f"{self.name}.done.json"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the manifest records of how the shard was made."""
+        """Return what the manifest records of how the shard was made."""
         return {"selection": asdict(self.selection), "copy_images": self.copy_images, "png_compression": 6}
 
     def input_bytes(self) -> int:
@@ -171,7 +171,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def is_done(job: ShardJob) -> bool:
-    """Whether a shard's result is there, whole, and made from this input in this way.
+    """Return whether a shard's result is there, whole, and made from this input in this way.
 
     Raises:
         DataError: a result is there that was made in another way: it is not overwritten.
@@ -326,7 +326,7 @@ def tight_crop(matte: Matte, size: tuple[int, ...]) -> tuple[UInt8[np.ndarray, "
 
 
 def _equals(alpha: UInt8[np.ndarray, "h w"], x: int, y: int, mask: Bool[np.ndarray, "_ _"], area: int) -> bool:
-    """Whether a cropped matte equals the mask to within 1/255 everywhere."""
+    """Return whether a cropped matte equals the mask to within 1/255 everywhere."""
     inside = mask[y : y + alpha.shape[0], x : x + alpha.shape[1]]
     if int(inside.sum()) != area:
         return False

@@ -90,7 +90,7 @@ def _mask(segmentation: Any, image: dict[str, Any]) -> Rle:
 
 
 def _name(image: dict[str, Any], split: str) -> str:
-    """Where a picture lies in COCO's own folders: train2017/000000000009.jpg."""
+    """Return an image's path in COCO's own folders: train2017/000000000009.jpg."""
     name = image.get("file_name") or "/".join(str(image.get("coco_url", "")).split("/")[-2:])
     return name if "/" in name else f"{split}2017/{name}"
 

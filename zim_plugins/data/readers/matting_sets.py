@@ -1,4 +1,4 @@
-"""Where the public matting sets keep their pictures: each layout declared once, as its authors publish it."""
+"""Layouts of the public matting sets: each declared once, as its authors publish it."""
 
 from zim_plugins.data.readers.paired import PairedLayout, Pairs
 

@@ -79,7 +79,7 @@ def pictures(folder: Path) -> dict[str, Path]:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file's name is a picture's."""
+    """Return whether a file's name is a picture's."""
     return path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "." and path.is_file()
 
 

@@ -130,7 +130,7 @@ Member = tuple[Path, tuple[int, int] | None]
 
 
 def scan_shard(shard: Path, report: Report) -> dict[str, Member]:
-    """Where the pictures and JSON files of a shard lie, by base name; damaged stretches of a tar are reported."""
+    """Return where the images and JSON files of a shard lie, by base name; damaged stretches of a tar are reported."""
     return _scan_tar(shard, report) if shard.is_file() else {p.name: (p, None) for p in shard_files(shard)}
 
 

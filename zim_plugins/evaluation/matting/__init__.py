@@ -1,1 +1,1 @@
-"""What `zim evaluate` scores, and how: matting sets, the run, the scores of an object."""
+"""Scoring of `zim evaluate`: matting sets, the run, the scores of an object."""

@@ -1,4 +1,4 @@
-"""What is scored: the pictures of a matting set with all their objects, read by `zim_plugins.data`."""
+"""Images of a matting set with all their objects, read by `zim_plugins.data`."""
 
 import hashlib
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What the ZIM paper (arXiv 2411.00626) prints in its Tables 1 and 2; never mixed with our measurements unmarked."""
+"""Tables 1 and 2 of the ZIM paper (arXiv 2411.00626); never mixed with our measurements unmarked."""
 
 from dataclasses import dataclass
 

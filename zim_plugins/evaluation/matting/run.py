@@ -38,7 +38,7 @@ Tick = Callable[[], object]
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked of one model; the same for all its worker processes."""
+    """Work of one model; the same for all its worker processes."""
 
     model: str
     """Its name in the results."""
@@ -58,11 +58,11 @@ class Job:
     """Threads that score."""
 
     def rows_file(self, picture: Picture) -> Path:
-        """Where the rows of a picture lie."""
+        """Return the path of an image's rows."""
         return self.out / "rows" / model_slug(self.model) / f"{picture.slug}.json"
 
     def result_picture(self, picture: Picture, number: int, kind: str) -> Path:
-        """Where the picture of one result lies."""
+        """Return the path of one result's image."""
         return self.out / "pictures" / model_slug(self.model) / f"{picture.slug}-{number}-{kind}.jpg"
 
     def signature(self, picture: Picture) -> str:
@@ -77,7 +77,7 @@ class Job:
 
 @dataclass
 class Clock:
-    """Where the time of a run went."""
+    """Time that a run spent, by stage."""
 
     pictures: int = 0
     model_s: float = 0.0

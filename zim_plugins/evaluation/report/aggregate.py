@@ -66,7 +66,7 @@ def build_report(
 
 
 def describe_run(settings: dict[str, Any], models: Sequence[dict[str, Any]], dataset: dict[str, Any]) -> dict[str, Any]:
-    """How the numbers came about: settings, checkpoints, data, commit, machine and versions."""
+    """Return how the numbers came about: settings, checkpoints, data, commit, machine and versions."""
     import scipy
     import torch
 
@@ -110,7 +110,7 @@ def write_rows(path: Path, rows: Sequence[Row], profiles: Sequence[str]) -> None
 
 
 def _failure_row(fault: Fault) -> dict[str, str]:
-    """What the reader passed over, as a row like the others."""
+    """Return what the reader passed over, as a row like the others."""
     row = {"picture": fault.where, "object": "", "model": "", "prompt": ""}
     return row | {"kind": fault.kind, "message": fault.message}
 
@@ -164,7 +164,7 @@ def _paired(scored: Sequence[Row], columns: Sequence[str]) -> list[dict[str, Any
 
 
 def _worst(scored: Sequence[Row], columns: Sequence[str]) -> list[dict[str, Any]]:
-    """For each model and prompt, the objects with the highest error by the first profile's MSE, else the lowest IoU."""
+    """Return, for each model and prompt, the objects of highest MSE by the first profile, else of lowest IoU."""
     by = next((c for c in columns if c.endswith("_mse")), "iou")
     sign = 1 if by in HIGHER_IS_BETTER else -1
     worst = []

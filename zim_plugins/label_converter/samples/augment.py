@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32
 
 @dataclass(frozen=True)
 class CutOut:
-    """How a rectangle is taken out of label and matte; the paper gives the probability alone."""
+    """Rule for taking a rectangle out of label and matte; the paper gives the probability alone."""
 
     probability: float = 0.5
     size_share: tuple[float, float] = (0.1, 0.6)

@@ -21,7 +21,7 @@ from zim_plugins.training.samples.library import Library
 
 @dataclass(frozen=True)
 class ConverterSampling:
-    """What the converter is shown; the two switches are the paper's ablation."""
+    """Samples that the converter is shown; the two switches are the paper's ablation."""
 
     sga: bool = True
     """Cut the same rectangle out of label and matte now and then."""

@@ -51,7 +51,7 @@ class Cutout:
 
 @dataclass(frozen=True)
 class Library:
-    """What scenes are made of."""
+    """Material that scenes are made of."""
 
     photos: list[Photo] = field(default_factory=list)
     cutouts: list[Cutout] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Library:
 
 
 def held_out(name: str, one_in: int) -> bool:
-    """Whether a file belongs to the part kept for choosing; decided by its name alone."""
+    """Return whether a file belongs to the part kept for choosing; its name alone decides."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % one_in == 0
 
 

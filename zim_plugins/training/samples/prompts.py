@@ -11,7 +11,7 @@ from zim_plugins.core.prompt import Prompt
 
 @dataclass(frozen=True)
 class PromptSampling:
-    """How often and how roughly each kind of prompt is drawn.
+    """Frequency and roughness of each kind of prompt.
 
     Box jitter follows the paper (up to 10 % of the box's size); how it mixes clicks and boxes is not published, so
     the shares are this project's.

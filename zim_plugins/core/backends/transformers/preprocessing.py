@@ -21,7 +21,7 @@ SWITCHES = ("do_resize", "do_rescale", "do_normalize", "do_convert_rgb")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a family's images are resized, scaled and normalised."""
+    """Resizing, scaling and normalisation of a family's images."""
 
     frame_px: int
     """Side of the square frame [px]."""
