@@ -362,12 +362,7 @@ def main() -> None:
     began = time.perf_counter()
     bench = Bench(args.device, args.quick, args.budget_s)
     where = torch.cuda.get_device_name() if args.device.startswith("cuda") else platform.machine()
-    base = {
-        "commit": source_commit() or "unknown",
-        "device": where,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
+    base = {"commit": source_commit(), "device": where, "torch": torch.__version__, "python": platform.python_version()}
     signal.signal(signal.SIGALRM, interrupt)
     failed = 0
     with (args.out / "gpu_day.jsonl").open("a") as file:
