@@ -54,9 +54,9 @@ class Sa3dZimPipelineConfig(VanillaPipelineConfig):
     prompt_file: Path | None = None
     """The same as JSON: view, points, labels, box."""
     text: str | None = None
-    """Name of the object; the first box that Grounding DINO finds for it is the prompt. Needs --pipeline.text-model."""
-    text_model: Path | None = None
-    """Folder with a Grounding DINO of transformers; nothing is downloaded."""
+    """Name of the object; the best box that a detector of transformers finds for it is the prompt (extra `models`)."""
+    text_model: str | None = None
+    """Grounding DINO, OWLv2 or SAM 3: folder, or name on the Hugging Face hub; a small Grounding DINO by default."""
     matter: str = "auto"
     """Model for the mattes: a name or path as in `zim matte --model`, or oracle:DIR for mattes from a folder."""
     num_prompts: int = 10

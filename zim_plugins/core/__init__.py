@@ -21,6 +21,9 @@ from zim_plugins.core.prompt_text import PromptText as PromptText
 from zim_plugins.core.prompt_text import parse_objects as parse_objects
 from zim_plugins.core.prompt_text import parse_prompt as parse_prompt
 from zim_plugins.core.sam_compat import SamStylePredictor as SamStylePredictor
+from zim_plugins.core.text_boxes import TextBox as TextBox
+from zim_plugins.core.text_boxes import TextDetector as TextDetector
+from zim_plugins.core.text_boxes import load_text_detector as load_text_detector
 from zim_plugins.errors import CheckpointError as CheckpointError
 from zim_plugins.errors import ImageError as ImageError
 from zim_plugins.errors import MissingExtra as MissingExtra

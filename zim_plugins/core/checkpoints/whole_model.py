@@ -1,5 +1,6 @@
 """A model of transformers from a folder on this machine, with every one of its weights or not at all."""
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,18 @@ def transformers_class(name: str, *, extra: str = "models", also_needs: str | No
         raise MissingExtra(f"transformers{f' and {also_needs}' if also_needs else ''}", extra) from error
     except AttributeError as error:
         raise MissingExtra(f"a transformers that has {name}", extra) from error
+
+
+def model_type_of(folder: Path) -> str:
+    """Return the `model_type` of a model's configuration, "model of no kind" where it has none.
+
+    Raises:
+        CheckpointError: the configuration is missing or damaged.
+    """
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type") or "model of no kind"
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} is missing or damaged: fetch the model again") from error
 
 
 def load_whole(model_class: Any, folder: Path) -> Any:

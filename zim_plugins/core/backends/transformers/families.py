@@ -1,14 +1,13 @@
 """The families that one backend serves, and where they differ: class, frame, and what their encoders give."""
 
 import inspect
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zim_plugins.core.backends.transformers.preprocessing import Preprocessing
-from zim_plugins.core.checkpoints.whole_model import transformers_class
+from zim_plugins.core.checkpoints.whole_model import model_type_of, transformers_class
 from zim_plugins.errors import CheckpointError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -102,14 +101,9 @@ def family_of(folder: Path) -> Family:
     Raises:
         CheckpointError: the configuration is missing, damaged, or of another kind of model.
     """
-    try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{folder / 'config.json'} is missing or damaged: fetch the model again") from error
+    kind = model_type_of(folder)
     for family in FAMILIES:
         if kind in family.model_types:
             return family
     known = ", ".join(f"{family.title} ({family.model_types[0]})" for family in FAMILIES)
-    raise CheckpointError(
-        f"{folder} holds a {kind or 'model of no kind'}, which takes no clicks here; served are {known}"
-    )
+    raise CheckpointError(f"{folder} holds a {kind}, which takes no clicks here; served are {known}")
