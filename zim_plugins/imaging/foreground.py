@@ -43,7 +43,7 @@ def estimate_foreground(image: Float32[np.ndarray, "h w 3"], alpha: Float32[np.n
 
     Germer, Uelwer, Conrad, Harmeling, "Fast Multi-Level Foreground Estimation" (2020), arXiv 2006.14970: from the
     coarsest level of a pyramid to the finest, each pixel's F and B minimise, with the neighbours j held fixed,
-    (alpha F + (1 - alpha) B - I)^2 + sum_j (eps + omega |alpha - alpha_j|) ((F - F_j)^2 + (B - B_j)^2).
+    (alpha F + (1 - alpha) B - I)^2 + sum_j (eps + omega abs(alpha - alpha_j)) ((F - F_j)^2 + (B - B_j)^2).
     Where the paper visits pixels in reading order, here all black squares of a chessboard are solved at once, then
     all white ones: the same Gauss-Seidel iteration in an order that vectorises.
 
