@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .io.dicom import has_preamble
 from .io.errors import ScanFault
 from .io.layouts import LAYOUTS, Encoding, Layout
 from .io.pairing import CaseFiles, Problem, find_cases
@@ -88,4 +89,4 @@ def _letters(text: str) -> str:
 
 
 def _holds_dicom(root: Path) -> bool:
-    return any(True for _ in root.rglob("*.dcm"))
+    return any(path.is_file() and (path.suffix == ".dcm" or has_preamble(path)) for path in root.rglob("*"))

@@ -73,6 +73,9 @@ class Args(CommandArgs):
     """A prompt on each slice, or on one, from which its neighbours follow."""
     slices: Annotated[str, arg(metavar="WHICH")] = "all"
     """Of the slices that show an object: all, max-area, middle or every:N."""
+    irregular: Literal["refuse", "keep", "resample"] = "refuse"
+    """DICOM series that are tilted, lack slices, or have several distances or pixel sizes: keep takes the slices as
+    they are, without distances between them, resample interpolates on a regular grid of right angles."""
     labels: Literal["auto", "binary", "inverted", "map", "instances"] = "auto"
     """What the masks of a plain folder hold."""
     min_area: Annotated[int, arg(metavar="PX")] = 0
@@ -247,6 +250,7 @@ def parse_config(args: Args) -> "RunConfig":
         window=parse_window(args.window),
         axis=args.axis,
         volume=args.volume,
+        irregular=args.irregular,
         spacing_mm=_parse_spacing(args.spacing),
         max_pixels=int(args.max_pixels),
         max_values=int(args.max_values),

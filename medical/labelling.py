@@ -12,6 +12,7 @@ from .io.errors import ScanFault
 from .io.images import LOSSY, MAX_LABELS, MAX_PIXELS, read_values
 from .io.nifti import is_volume_file, read_volume, whole_numbers
 from .io.pairing import CaseFiles, MaskFile
+from .io.rtstruct import structure_names
 from .io.scan import MAX_VALUES
 
 logger = logging.getLogger(__name__)
@@ -179,13 +180,18 @@ def _table(cases: Sequence[CaseFiles]) -> LabelTable:
 
 def _nameless(file: MaskFile) -> MaskFile:
     """Files that claim the same are one; segmentation objects each have a table of their own."""
-    return file if file.encoding == "dicom-seg" else replace(file, path=type(file.path)("."))
+    return file if file.encoding in ("dicom-seg", "rtstruct") else replace(file, path=type(file.path)("."))
 
 
 def _claims(file: MaskFile) -> list[tuple[str, int | None]]:
     if file.encoding == "dicom-seg":
         try:
             return [(label, number) for number, label in segment_table(file.path).items()]
+        except ScanFault:
+            return []
+    if file.encoding == "rtstruct":
+        try:
+            return [(name, None) for name in structure_names(file.path).values()]
         except ScanFault:
             return []
     if file.encoding == "map":

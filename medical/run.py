@@ -18,11 +18,11 @@ from zim_plugins.imaging import write_text
 
 from .deidentify import inside, make_salt, name_places, safe_name, write_id_map
 from .grouping import GROUPS_REMEDY, group_cases, grouping_note
-from .io.dicom import SeriesSpace
 from .io.errors import ScanFault
 from .io.layouts import Encoding, find_layout
 from .io.nifti import FileSpace, write_nifti
 from .io.pairing import CaseFiles, find_cases
+from .io.placement import SeriesSpace
 from .io.reading import ReadingConfig, read_scan
 from .io.scan import Scan, only_label
 from .labelling import OVERLAP_RULE, LabelTable, label_map, settle_labels
@@ -273,12 +273,13 @@ class _Work:
             write_text(folder / f"{stem}.json", json.dumps(beside, indent=1, ensure_ascii=False) + "\n")
             if claimed_twice:
                 overlaps[stem] = claimed_twice
-            if self.config.dicom_seg and isinstance(space, SeriesSpace) and any(mask.any() for _, mask in masks):
+            is_found = any(mask.any() for _, mask in masks)
+            if self.config.dicom_seg and is_found and isinstance(space, SeriesSpace) and not space.is_resampled:
                 from .io.dicom_seg import write_segmentation
 
                 write_segmentation(
                     folder / f"{stem}.dcm", masks, space, model=model, case_id=place.case, salt=self.salt,
-                    keep_patient=self.config.keep_patient,
+                    kept="patient" if self.config.keep_patient else "nothing",
                 )  # fmt: skip
         return overlaps
 

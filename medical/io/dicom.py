@@ -1,44 +1,46 @@
-"""DICOM: a series, a multi-frame object or a single picture as values in order, with their place in the patient."""
+"""DICOM: a series, a multi-frame object or a single image as values in order, with their place in the patient."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Shaped
 
-from zim_plugins.core import MissingExtra
-
+from .dicom_pixels import functional_group, read_header, read_pixels
 from .errors import ScanFault
+from .placement import MAX_TURN, Irregular, Planes, SeriesSpace, place_frames, regular_space, resample_frames
 from .scan import MAX_VALUES
 
 if TYPE_CHECKING:
     import pydicom
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
-SEG_CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
-GAP_TOLERANCE = 0.01
-"""Share by which the distance of neighbouring slices may vary before it is told."""
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+SEG_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""Segmentation and Label Map Segmentation Storage."""
+RTSTRUCT_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
+DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+_OF_OTHER_KINDS = (".nii", ".gz", ".mha", ".mhd", ".nrrd", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif",
+                   ".json", ".csv", ".tsv", ".txt", ".md", ".xml", ".html", ".zip", ".py", ".xlsx", ".pdf")  # fmt: skip
+"""Names that are not looked into."""
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+_TELL_APART = ("AcquisitionNumber", "TemporalPositionIdentifier", "EchoNumbers", "EchoTime", "TriggerTime",
+               "DiffusionBValue", "ImageType", "ConvolutionKernel", "AcquisitionTime", "ContentTime")  # fmt: skip
+"""Elements by which slices at one place usually differ."""
 
 
 @dataclass(frozen=True, eq=False)
-class SeriesSpace:
-    """The frames of a DICOM series, ordered along their normal."""
+class Frame:
+    """One frame of a file, and where it lies."""
 
-    affine: Float64[np.ndarray, "4 4"]
-    """From (column, row, frame) indices to RAS+ [mm]."""
-    paths: tuple[Path, ...]
-    """The files in the order of the frames; one where a file holds all of them."""
-
-    def restore(self, stack: Shaped[np.ndarray, "s h w"]) -> Shaped[np.ndarray, "i j k"]:
-        """A stack of frames as NIfTI holds it: (column, row, frame)."""
-        return np.ascontiguousarray(stack.transpose(2, 1, 0))
-
-    def to_stack(self, voxels: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
-        """Places (frame, row, column) in the stack of voxel indices (column, row, frame)."""
-        return voxels[:, ::-1].copy()
+    path: Path
+    header: "pydicom.Dataset"
+    index: int = 0
+    """In its file."""
+    origin: tuple[float, ...] | None = None
+    turn: tuple[float, ...] | None = None
+    pixel_mm: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,34 +58,38 @@ class Series:
     windows: tuple[float, float] | None
     """(level, width) that the file proposes."""
     instance_uids: tuple[str, ...]
-    """Of the files, in order; for matching labels, never written."""
+    """Of the frames' files, in order; for matching labels, never written."""
+    frame_numbers: tuple[int, ...]
+    """Of the frames in their files, from 1."""
     notes: tuple[str, ...]
+    planes: Planes | None = None
+    """Where the files' own frames lie, whatever `values` were interpolated to."""
+    frame_of_reference: str = ""
+    size: tuple[int, int] = (0, 0)
+    """Rows and columns of the files' own frames."""
+
+    def fit_labels(self, labels: Shaped[np.ndarray, "n h w"]) -> Shaped[np.ndarray, "s rows columns"]:
+        """Labels on the files' own frames as labels on `values`: the same, or the nearest ones where interpolated."""
+        if self.space is None or not self.space.is_resampled or self.planes is None:
+            return labels
+        return resample_frames(labels.astype(np.uint16), self.planes, self.space, nearest=True).astype(labels.dtype)
 
 
-def import_pydicom() -> Any:
-    """The pydicom module; MissingExtra names the remedy where it is absent."""
-    try:
-        import pydicom
-        import pydicom.errors
-        import pydicom.pixels
-    except ImportError as error:
-        raise MissingExtra("pydicom", "medical") from error
-    return pydicom
+@dataclass(eq=False)
+class Grouped:
+    """DICOM files by what they are."""
 
-
-def read_header(path: Path) -> "pydicom.Dataset":
-    """A file's elements but the pixels.
-
-    Raises:
-        ScanFault: no DICOM, or damaged; the fault's text quotes no element.
-    """
-    pydicom = import_pydicom()
-    try:
-        return pydicom.dcmread(path, stop_before_pixels=True)
-    except pydicom.errors.InvalidDicomError:
-        raise ScanFault("not-dicom", "no DICOM file (its preamble is missing)") from None
-    except (OSError, EOFError, ValueError, AttributeError, KeyError, TypeError, NotImplementedError) as error:
-        raise ScanFault("damaged", f"the DICOM header cannot be read ({type(error).__name__})") from None
+    series: dict[str, list[Path]] = field(default_factory=dict)
+    """Images by series UID."""
+    segmentations: list[Path] = field(default_factory=list)
+    structure_sets: list[Path] = field(default_factory=list)
+    others: list[tuple[Path, str]] = field(default_factory=list)
+    """Objects without pixels, and what they are."""
+    faults: list[tuple[Path, ScanFault]] = field(default_factory=list)
+    instances: dict[str, str] = field(default_factory=dict)
+    """Series of each image's instance."""
+    references: dict[str, set[str]] = field(default_factory=dict)
+    """Series by frame of reference."""
 
 
 def patient_of(path: Path) -> str | None:
@@ -93,54 +99,94 @@ def patient_of(path: Path) -> str | None:
     return f"{str(header.get('IssuerOfPatientID') or '').strip()}\x1f{number}" if number else None
 
 
-def read_series(paths: Sequence[Path], *, max_values: int = MAX_VALUES) -> Series:
+def read_series(paths: Sequence[Path], *, max_values: int = MAX_VALUES, irregular: Irregular = "refuse") -> Series:
     """Read the files of one series, ordered by their place in the patient, never by name.
 
+    Args:
+        paths: single slices, or one multi-frame object.
+        max_values: refuse larger series from their headers.
+        irregular: what becomes of series that are tilted, lack slices, or have several distances or pixel sizes: see
+            `place_frames`; "resample" interpolates on a regular grid of right angles.
+
     Raises:
-        ScanFault: damaged or truncated, of several series or orientations, two slices at one place, or too large.
+        ScanFault: damaged or truncated, of several series or orientations, two slices at one place, irregular where
+            that is to be refused, or too large.
     """
     notes: list[str] = []
     headers = _without_copies([(path, read_header(path)) for path in paths], notes)
     _check_one_series([header for _, header in headers])
-    ordered, gap_mm = _ordered(headers, notes)
-    first = ordered[0][1]
-    frames = sum(int(header.get("NumberOfFrames") or 1) for _, header in ordered)
-    values = frames * int(first.get("Rows") or 0) * int(first.get("Columns") or 0)
-    values *= int(first.get("SamplesPerPixel") or 1)
+    frames = [frame for path, header in headers for frame in _frames(path, header)]
+    first = frames[0].header
+    rows, columns = int(first.get("Rows") or 0), int(first.get("Columns") or 0)
+    values = len(frames) * rows * columns * int(first.get("SamplesPerPixel") or 1)
     if values > max_values:
         raise ScanFault("limit", f"the series holds {values:.3g} values, more than {max_values:g}")
-    stack = np.concatenate([_pixels(path) for path, _ in ordered])
-    spacing = _spacing(first, gap_mm, notes)
+    frames, planes = _in_order(frames, notes)
+    stack = _stacked(frames)
+    space, spacing = None, _spacing(frames[0], notes)
+    if planes is not None:
+        space, spacing = _placed(frames, planes, irregular, (rows, columns), notes)
+        if space.is_resampled:
+            stack = resample_frames(stack, planes, space)
     if "YES" in str(first.get("BurnedInAnnotation", "")).upper():
         notes.append("the file says that text is burned into its pixels: look before you publish overlays")
     return Series(
         values=stack,
         spacing_mm=spacing,
-        space=_space(ordered, spacing, len(stack)),
+        space=space,
         is_ct=str(first.get("Modality", "")) == "CT",
         is_inverted=str(first.get("PhotometricInterpretation", "")) == "MONOCHROME1",
         windows=_proposed_window(first),
-        instance_uids=tuple(str(header.get("SOPInstanceUID", "")) for _, header in ordered),
+        instance_uids=tuple(str(frame.header.get("SOPInstanceUID", "")) for frame in frames),
+        frame_numbers=tuple(frame.index + 1 for frame in frames),
         notes=tuple(notes),
+        planes=planes,
+        frame_of_reference=str(first.get("FrameOfReferenceUID", "")),
+        size=(rows, columns),
     )
 
 
-def group_series(paths: Sequence[Path]) -> tuple[dict[str, list[Path]], list[Path], list[tuple[Path, ScanFault]]]:
-    """Files by series UID, segmentation objects, and files that cannot be read."""
-    series: dict[str, list[Path]] = {}
-    segmentations: list[Path] = []
-    faults: list[tuple[Path, ScanFault]] = []
+def find_dicom(paths: Sequence[Path]) -> list[Path]:
+    """Return the files that are DICOM by their first bytes, whatever they are called, and those that are named so."""
+    return [path for path in paths if path.name.lower().endswith(SUFFIXES) or has_preamble(path)]
+
+
+def has_preamble(path: Path) -> bool:
+    """Return whether a file begins as DICOM files do; names of other kinds of files are not looked into."""
+    if path.suffix.lower() in _OF_OTHER_KINDS:
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def group_series(paths: Sequence[Path]) -> Grouped:
+    """Sort files into series, segmentations, structure sets, other objects, and what cannot be read."""
+    grouped = Grouped()
     for path in paths:
         try:
             header = read_header(path)
         except ScanFault as fault:
-            faults.append((path, fault))
+            grouped.faults.append((path, fault))
             continue
-        if str(header.get("SOPClassUID", "")) == SEG_CLASS or header.get("Modality") == "SEG":
-            segmentations.append(path)
+        kind = str(header.get("SOPClassUID", "") or header.file_meta.get("MediaStorageSOPClassUID", ""))
+        modality = str(header.get("Modality", ""))
+        if kind == DIRECTORY_CLASS:
+            continue
+        if kind in SEG_CLASSES or modality == "SEG":
+            grouped.segmentations.append(path)
+        elif kind == RTSTRUCT_CLASS or modality == "RTSTRUCT":
+            grouped.structure_sets.append(path)
+        elif not header.get("Rows") or not header.get("Columns"):
+            grouped.others.append((path, modality or "of no modality"))
         else:
-            series.setdefault(str(header.get("SeriesInstanceUID", "")), []).append(path)
-    return series, segmentations, faults
+            series = str(header.get("SeriesInstanceUID", ""))
+            grouped.series.setdefault(series, []).append(path)
+            grouped.instances[str(header.get("SOPInstanceUID", ""))] = series
+            grouped.references.setdefault(str(header.get("FrameOfReferenceUID", "")), set()).add(series)
+    return grouped
 
 
 def _without_copies(
@@ -165,113 +211,142 @@ def _check_one_series(headers: "list[pydicom.Dataset]") -> None:
             raise ScanFault("series", f"the files are of {len(found)} {what}: keep one series to a folder")
 
 
-def _ordered(
-    headers: "list[tuple[Path, pydicom.Dataset]]", notes: list[str]
-) -> "tuple[list[tuple[Path, pydicom.Dataset]], float | None]":
-    """Files along their slices' normal, and the distance of neighbours [mm] where they say where they lie."""
-    placed = [h.get("ImagePositionPatient") is not None and h.get("ImageOrientationPatient") is not None
-              for _, h in headers]  # fmt: skip
-    if len(headers) == 1:
-        return headers, None
-    if not all(placed):
-        notes.append("the slices do not say where they lie: ordered by their instance number")
-        return sorted(headers, key=lambda item: int(item[1].get("InstanceNumber") or 0)), None
-    turn = np.array([[float(v) for v in h.ImageOrientationPatient] for _, h in headers])
-    if np.abs(turn - turn[0]).max() > 1e-3:
-        raise ScanFault("orientation", "the slices are turned against one another: they are no volume")
-    normal = np.cross(turn[0][:3], turn[0][3:])
-    depth = np.array([float(normal @ [float(v) for v in h.ImagePositionPatient]) for _, h in headers])
-    order = np.argsort(depth, kind="stable")
-    gaps = np.diff(depth[order])
-    if (gaps < 1e-4).any():
-        raise ScanFault("duplicate", "two slices lie at one place: several acquisitions are mixed")
-    typical = float(np.median(gaps))
-    if (np.abs(gaps - typical) > GAP_TOLERANCE * typical).any():
-        notes.append(f"slices are {gaps.min():g} to {gaps.max():g} mm apart: some may be missing")
-    return [headers[i] for i in order], typical
-
-
-def _has_decoder(path: Path) -> bool:
-    """Return whether a decoder for the file's compression is installed."""
-    pydicom = import_pydicom()
-    try:
-        return pydicom.pixels.get_decoder(read_header(path).file_meta.TransferSyntaxUID).is_available
-    except (NotImplementedError, AttributeError):  # a compression that pydicom does not know, or none that is named
-        return False
-
-
-def _pixels(path: Path) -> np.ndarray:
-    """One file's frames (s, h, w[, 3]), after its modality's rescaling."""
-    pydicom = import_pydicom()
-    try:
-        dataset = pydicom.dcmread(path)
-        array = pydicom.pixels.pixel_array(dataset)
-        is_colour = int(dataset.get("SamplesPerPixel") or 1) == 3
-        if not is_colour:
-            array = pydicom.pixels.apply_modality_lut(array, dataset)
-    except (OSError, EOFError, ValueError, AttributeError, KeyError, TypeError, IndexError) as error:
-        raise ScanFault(
-            "truncated", f"the pixels cannot be read ({type(error).__name__}): cut off or damaged"
-        ) from None
-    except (NotImplementedError, RuntimeError) as error:
-        if _has_decoder(path):  # it failed on these bytes
-            raise ScanFault("truncated", "the compressed pixels cannot be decoded: cut off or damaged") from None
-        raise ScanFault(
-            "compression", f"no decoder for this compression is installed ({type(error).__name__}): "
-            "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg",
-        ) from None  # fmt: skip
-    planes = 3 if is_colour else 2
-    if array.ndim == planes:
-        array = array[None]
-    if array.ndim != planes + 1 or 0 in array.shape:
-        raise ScanFault("size", f"pixels of {array.ndim} dimensions are no pictures")
-    if is_colour:
-        bits = int(dataset.get("BitsStored") or 8)
-        return (
-            array.astype(np.uint8) if bits <= 8 else (array.astype(np.float32) / (2**bits - 1) * 255).astype(np.uint8)
+def _frames(path: Path, header: "pydicom.Dataset") -> Iterator[Frame]:
+    """A file's frames; those of multi-frame objects each with a place of its own."""
+    count = int(header.get("NumberOfFrames") or 1)
+    has_groups = "SharedFunctionalGroupsSequence" in header or "PerFrameFunctionalGroupsSequence" in header
+    for index in range(count):
+        places: list[pydicom.Dataset | None] = [header if count == 1 else None] * 3
+        if has_groups:
+            names = ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
+            places = [functional_group(header, index, name) for name in names]
+        origin, turn, pixel = (
+            None if place is None or place.get(tag) is None else tuple(float(v) for v in place[tag].value)
+            for place, tag in zip(
+                places, ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"), strict=True
+            )
         )
-    return array.astype(np.float32)
+        if pixel is None and not has_groups and header.get("PixelSpacing") is not None:
+            pixel = tuple(float(v) for v in header.PixelSpacing)
+        if pixel is not None and not (len(pixel) == 2 and min(pixel) > 0):
+            raise ScanFault("spacing", "the pixel spacing is 0 or negative: repair the file first")
+        yield Frame(path, header, index, origin, turn, None if pixel is None else (pixel[0], pixel[1]))
 
 
-def _spacing(header: "pydicom.Dataset", gap_mm: float | None, notes: list[str]) -> tuple[float, float, float] | None:
-    """(frame, row, column) [mm]; DICOM's PixelSpacing is (row, column)."""
-    holder = header
-    pixel = header.get("PixelSpacing")
-    if pixel is None and header.get("SharedFunctionalGroupsSequence"):
-        measures = header.SharedFunctionalGroupsSequence[0].get("PixelMeasuresSequence")
-        if measures:
-            holder, pixel = measures[0], measures[0].get("PixelSpacing")
+def _in_order(frames: list[Frame], notes: list[str]) -> tuple[list[Frame], Planes | None]:
+    """Frames along their normal, and where they lie; by instance number and None where they do not say."""
+    if not all(f.origin is not None and f.turn is not None and f.pixel_mm is not None for f in frames):
+        if len(frames) > 1:
+            placed = sum(f.origin is not None and f.turn is not None for f in frames)
+            lack = f"{len(frames) - placed} of {len(frames)} slices" if placed else "the slices"
+            notes.append(f"{lack} do not say where they lie: ordered by their instance number")
+        return sorted(frames, key=lambda f: (int(f.header.get("InstanceNumber") or 0), f.index)), None
+    turns = np.array([frame.turn for frame in frames], dtype=np.float64)
+    off = np.abs(turns - turns[0]).max(axis=1)
+    if (off > MAX_TURN).any():
+        angle = max(_angle(turns[0], turn) for turn in turns)
+        raise ScanFault(
+            "orientation", f"{int((off > MAX_TURN).sum())} of {len(frames)} slices are turned against the first, "
+            f"by up to {angle:.3g} degrees: keep one orientation to a folder",
+        )  # fmt: skip
+    origins = np.array([frame.origin for frame in frames], dtype=np.float64)
+    planes = Planes(origins, turns[0], np.array([frame.pixel_mm for frame in frames], dtype=np.float64))
+    order = np.argsort(planes.depths, kind="stable")
+    at_one_place = np.flatnonzero(np.diff(planes.depths[order]) < 1e-4)
+    if len(at_one_place):
+        pairs = [(frames[order[i]], frames[order[i + 1]]) for i in at_one_place]
+        raise ScanFault("duplicate", _said_of_doubles(pairs))
+    return [frames[i] for i in order], Planes(origins[order], turns[0], planes.pixels_mm[order])
+
+
+def _said_of_doubles(pairs: list[tuple[Frame, Frame]]) -> str:
+    """Return what is seen of slices at one place: how many, and the elements they differ in; never a value."""
+    differ = [
+        tag for tag in _TELL_APART
+        if any(str(one.header.get(tag, "")) != str(other.header.get(tag, "")) for one, other in pairs)
+    ]  # fmt: skip
+    where = f", which differ in {', '.join(differ[:4])}" if differ else ""
+    inside = " of one file" if all(one.path == other.path for one, other in pairs) else ""
+    count = "two slices lie" if len(pairs) == 1 else f"{len(pairs)} pairs of slices{inside} lie"
+    return f"{count} at one place{where}: keep one of each in the folder"
+
+
+def _angle(one: np.ndarray, other: np.ndarray) -> float:
+    """Between two orientations' normals, or their rows where that is more [degrees]."""
+    pairs = ((np.cross(one[:3], one[3:]), np.cross(other[:3], other[3:])), (one[:3], other[:3]))
+    return max(float(np.degrees(np.arccos(np.clip(a @ b, -1, 1)))) for a, b in pairs)
+
+
+def _placed(
+    frames: list[Frame], planes: Planes, irregular: Irregular, size: tuple[int, int], notes: list[str]
+) -> tuple[SeriesSpace, tuple[float, float, float]]:
+    """The space of frames, and the distance of neighbours [mm]."""
+    paths = tuple(dict.fromkeys(frame.path for frame in frames))
+    thickness = _thickness(frames[0])
+    if irregular == "resample" and len(frames) > 1:
+        try:
+            space, spacing, _ = place_frames(planes, paths, "refuse")
+        except ScanFault:
+            space, said = regular_space(planes, paths, size)
+            notes.append(said)
+            row, column = (float(v) for v in space.planes.pixels_mm[0])
+            return space, (float(np.linalg.norm(space.affine[:3, 2])), row, column)
+        return space, spacing
+    space, spacing, told = place_frames(planes, paths, irregular)
+    if len(paths) == 1 and len(frames) > 1:
+        space = replace(space, frame_numbers=tuple(frame.index for frame in frames))
+    notes += told
+    if len(frames) == 1 and thickness:
+        affine = space.affine.copy()
+        affine[:3, 2] *= thickness
+        return replace(space, affine=affine), (thickness, *spacing[1:])
+    stated = _stated_distance(frames[0])
+    if stated is not None and abs(stated - spacing[0]) > 0.01 * spacing[0] and len(frames) > 1:
+        notes.append(f"headers say {stated:g} mm between slices, positions {spacing[0]:.4g} mm: positions are taken")
+    return space, spacing
+
+
+def _stacked(frames: list[Frame]) -> np.ndarray:
+    """Values of frames in their order; every file is read once."""
+    if len(frames) == len({frame.path for frame in frames}):
+        return np.concatenate([read_pixels(frame.path)[:1] for frame in frames])
+    read = {path: read_pixels(path) for path in dict.fromkeys(frame.path for frame in frames)}
+    try:
+        return np.stack([read[frame.path][frame.index] for frame in frames])
+    except IndexError:
+        raise ScanFault("truncated", "a file holds fewer frames than its header says") from None
+
+
+def _measures(frame: Frame) -> "pydicom.Dataset":
+    return functional_group(frame.header, frame.index, "PixelMeasuresSequence") or frame.header
+
+
+def _thickness(frame: Frame) -> float:
+    return abs(float(_measures(frame).get("SliceThickness") or 0))
+
+
+def _stated_distance(frame: Frame) -> float | None:
+    stated = _measures(frame).get("SpacingBetweenSlices")
+    return None if stated is None else abs(float(stated))
+
+
+def _spacing(frame: Frame, notes: list[str]) -> tuple[float, float, float] | None:
+    """(frame, row, column) [mm] where positions are not known; DICOM's PixelSpacing is (row, column)."""
+    pixel = frame.pixel_mm
     if pixel is None:
-        pixel = header.get("ImagerPixelSpacing")
-        if pixel is None:
+        detector = frame.header.get("ImagerPixelSpacing")
+        if detector is None:
             return None
         notes.append("spacing is that of the detector (ImagerPixelSpacing): magnification is not taken out")
-    row, column = (float(v) for v in pixel)
-    between = gap_mm or float(holder.get("SpacingBetweenSlices") or holder.get("SliceThickness") or 1.0)
-    if not (row > 0 and column > 0 and between > 0):
+        pixel = float(detector[0]), float(detector[1])
+    if min(pixel) <= 0:
         raise ScanFault("spacing", "the pixel spacing is 0 or negative: repair the file first")
-    return between, row, column
-
-
-def _space(
-    ordered: "list[tuple[Path, pydicom.Dataset]]", spacing: tuple[float, float, float] | None, frames: int
-) -> SeriesSpace | None:
-    first = ordered[0][1]
-    if spacing is None or first.get("ImagePositionPatient") is None or first.get("ImageOrientationPatient") is None:
-        return None
-    if frames != len(ordered):  # frames of one file may lie anywhere
-        return None
-    turn = np.array([float(v) for v in first.ImageOrientationPatient])
-    affine = np.eye(4)
-    affine[:3, 0] = turn[:3] * spacing[2]
-    affine[:3, 1] = turn[3:] * spacing[1]
-    affine[:3, 2] = np.cross(turn[:3], turn[3:]) * spacing[0]
-    affine[:3, 3] = [float(v) for v in first.ImagePositionPatient]
-    return SeriesSpace(LPS_TO_RAS @ affine, tuple(path for path, _ in ordered))
+    return _stated_distance(frame) or _thickness(frame) or 1.0, *pixel
 
 
 def _proposed_window(header: "pydicom.Dataset") -> tuple[float, float] | None:
-    level, width = header.get("WindowCenter"), header.get("WindowWidth")
+    holder = functional_group(header, 0, "FrameVOILUTSequence") or header
+    level, width = holder.get("WindowCenter"), holder.get("WindowWidth")
     if level is None or width is None:
         return None
     first_level, first_width = (float(np.atleast_1d(np.asarray(v, dtype=np.float64))[0]) for v in (level, width))

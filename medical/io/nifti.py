@@ -66,6 +66,18 @@ class FileSpace:
             placed[:, int(target)] = voxels[:, axis] if direction > 0 else self.shape[axis] - 1 - voxels[:, axis]
         return placed
 
+    def locate(self, places_mm: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
+        """Places (frame, row, column) in the stack of places in RAS+ [mm]."""
+        homogeneous = np.c_[places_mm, np.ones(len(places_mm))]
+        return self.to_stack((homogeneous @ np.linalg.inv(self.affine).T)[:, :3])
+
+    def numbers(self) -> list[int]:
+        """Return the file's number of each frame: its index along the axis that was made frames."""
+        moved = self.to_stack(np.vstack([np.zeros(3), np.eye(3)]))[:, 0]
+        axis = int(np.abs(moved[1:] - moved[0]).argmax())
+        count = self.shape[axis]
+        return list(range(count)) if moved[1 + axis] > moved[0] else list(range(count - 1, -1, -1))
+
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance of neighbours along (frame, row, column) [mm]."""

@@ -1,9 +1,10 @@
 """Opening: one scan without labels, whatever it is: a volume file, a DICOM series or a plain image."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .dicom import group_series
+from .dicom import find_dicom, group_series
 from .errors import ScanFault
 from .nifti import ITK_SUFFIXES, NIFTI_SUFFIXES, is_volume_file
 from .pairing import CaseFiles
@@ -57,8 +58,12 @@ def open_scan(path: Path, config: ReadingConfig = _AS_EVER, *, series: int | Non
         ScanFault: it cannot be read, or a folder holds no series or several and `series` does not say which.
     """
     if path.is_dir():
-        files = dicom_files(path, series)
-        return OpenedScan(read_dicom_images(files, config), path, files, "dicom")
+        files, notes = dicom_files(path, series)
+        try:
+            scan = read_dicom_images(files, config)
+        except ScanFault as fault:
+            raise ScanFault(fault.reason, "; ".join((str(fault), *notes))) from None
+        return OpenedScan(replace(scan, notes=(*notes, *scan.notes)), path, files, "dicom")
     if not path.is_file():
         raise ScanFault("missing", "there is no such file or folder")
     if is_volume_file(path):
@@ -68,19 +73,23 @@ def open_scan(path: Path, config: ReadingConfig = _AS_EVER, *, series: int | Non
     return OpenedScan(read_dicom_images((path,), config), path, (path,), "dicom")
 
 
-def dicom_files(folder: Path, number: int | None = None) -> tuple[Path, ...]:
-    """Return the files of the one DICOM series in a folder and below it.
+def dicom_files(folder: Path, number: int | None = None) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Return the files of the one DICOM series in a folder and below it, and what is left out.
 
     Raises:
         ScanFault: there is none, or there are several and `number` (from 1) does not say which.
     """
-    found, _, _ = group_series(sorted(p for p in folder.rglob("*") if p.is_file() and p.name[0] != "."))
-    listed = sorted(found.values(), key=lambda files: files[0].as_posix())
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name[0] != ".")
+    grouped = group_series(find_dicom(paths))
+    listed = sorted(grouped.series.values(), key=lambda files: files[0].as_posix())
+    faults = Counter(str(fault) for _, fault in grouped.faults)
+    notes = tuple(f"{n} {'file is' if n == 1 else 'files are'} left out: {said}" for said, n in faults.items())
     if not listed:
-        raise ScanFault("empty", "the folder holds no DICOM image (a folder of other scans needs --table)")
+        seen = "; ".join(("", *notes)) or f" among {len(paths)} files"
+        raise ScanFault("empty", f"the folder holds no DICOM image{seen} (a folder of other scans needs --table)")
     if number is None and len(listed) > 1:
         sizes = ", ".join(f"{i}: {len(files)} files" for i, files in enumerate(listed, start=1))
         raise ScanFault("series", f"the folder holds {len(listed)} series ({sizes}): say which with --series N")
     if number is not None and not 1 <= number <= len(listed):
         raise ScanFault("series", f"there is no series {number}: the folder holds 1..{len(listed)}")
-    return tuple(listed[(number or 1) - 1])
+    return tuple(listed[(number or 1) - 1]), notes

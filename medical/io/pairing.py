@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .dicom import SUFFIXES as DICOM_SUFFIXES
-from .dicom import group_series, patient_of, read_header
-from .dicom_seg import source_instances
+from .association import source_instances, source_series
+from .dicom import Grouped, find_dicom, group_series, patient_of
 from .errors import ScanFault
 from .layouts import Encoding, Layout, MaskRule
+from .nifti import is_volume_file
 
 MAX_FILES = 500_000
 _HIDDEN = re.compile(r"^(?:\.|__MACOSX$|Thumbs\.db$|desktop\.ini$|ClinicalReadings$)")
+_LABEL_ENDING = re.compile(r"[-_.](?:seg|mask|labels?|gt)$", re.IGNORECASE)
 MAX_JSON_BYTES = 64 * 1024 * 1024
 
 
@@ -215,25 +216,73 @@ def _sidecar_mm(image: Path) -> tuple[float, float] | None:
 
 
 def _find_dicom(root: Path, files: list[str]) -> tuple[list[CaseFiles], list[Problem]]:
-    """A case for each series that a segmentation refers to."""
-    paths = [root / name for name in files if name.lower().endswith(DICOM_SUFFIXES) or "." not in Path(name).name]
-    series, segmentations, faults = group_series(paths)
-    problems = [Problem(path.relative_to(root).as_posix(), str(fault)) for path, fault in faults]
-    instance_of = {str(read_header(p).get("SOPInstanceUID", "")): uid for uid, ps in series.items() for p in ps}
+    """A case for each series that a segmentation, a structure set or a volume of labels belongs to."""
+    grouped = group_series(find_dicom([root / name for name in files]))
+    problems = [Problem(_below(root, path), str(fault)) for path, fault in grouped.faults]
+    problems += [Problem(_below(root, path), f"holds no image ({what})") for path, what in grouped.others]
     masks: dict[str, list[MaskFile]] = {}
-    for path in segmentations:
-        meant = {instance_of[uid] for uid in source_instances(path) if uid in instance_of}
-        if not meant:
-            problems.append(Problem(path.relative_to(root).as_posix(), "is a segmentation without its series"))
-        for uid in meant:
-            masks.setdefault(uid, []).append(MaskFile(path, "dicom-seg", "object"))
+    for encoding, paths in (("dicom-seg", grouped.segmentations), ("rtstruct", grouped.structure_sets)):
+        for path in paths:
+            what = "a segmentation" if encoding == "dicom-seg" else "a structure set"
+            meant, why = _series_meant(path, grouped)
+            if not meant:
+                problems.append(Problem(_below(root, path), f"is {what} without its series: {why}"))
+            for uid in meant:
+                masks.setdefault(uid, []).append(MaskFile(path, encoding, "object"))
+    for name in files:
+        if is_volume_file(Path(name)):
+            meant, why = _series_beside(root, root / name, grouped)
+            if not meant:
+                problems.append(Problem(name, f"is a volume without its series: {why}"))
+            for uid in meant:
+                masks.setdefault(uid, []).append(MaskFile(root / name, "auto", "object"))
     cases = []
-    for number, (uid, members) in enumerate(sorted(series.items()), start=1):
+    for number, (uid, members) in enumerate(sorted(grouped.series.items()), start=1):
         if uid in masks:
             patient = patient_of(members[0])
             cases.append(CaseFiles(f"series_{number:04d}", patient, tuple(members), tuple(masks[uid]), series_uid=uid))
         else:
             more = f" of {len(members)} files" if len(members) > 1 else ""
-            where = members[0].relative_to(root).as_posix()
-            problems.append(Problem(where, f"no segmentation refers to its series{more}"))
+            problems.append(Problem(_below(root, members[0]), f"no segmentation refers to its series{more}"))
     return cases, problems
+
+
+def _below(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _series_meant(path: Path, grouped: Grouped) -> tuple[list[str], str]:
+    """Series that a segmentation or structure set refers to, by instance, by series, or by their common space."""
+    meant = {grouped.instances[uid] for uid in source_instances(path) if uid in grouped.instances}
+    named, reference = source_series(path)
+    meant = meant or named & set(grouped.series)
+    if meant:
+        return sorted(meant), ""
+    sharing = grouped.references.get(reference, set()) if reference else set()
+    if len(sharing) == 1:
+        return sorted(sharing), ""
+    if sharing:
+        return [], f"it names none, and {len(sharing)} series share its frame of reference"
+    if named:
+        return [], f"it names {len(named)} series that {'is' if len(named) == 1 else 'are'} not in this folder"
+    return [], "it names none, and no series has its frame of reference" if reference else "it names none"
+
+
+def _series_beside(root: Path, path: Path, grouped: Grouped) -> tuple[list[str], str]:
+    """The series whose folder bears a volume's name, or the only one beside or below it."""
+    folders = {uid: _common_folder(members) for uid, members in grouped.series.items()}
+    stem = _LABEL_ENDING.sub("", re.sub(r"\.(?:nii|nii\.gz|mha|mhd|nrrd)$", "", path.name, flags=re.IGNORECASE))
+    same = [uid for uid, folder in folders.items() if stem in folder.relative_to(root).parts]
+    if len(same) == 1:
+        return same, ""
+    for parent in path.parents:
+        below = [uid for uid, folder in folders.items() if folder.is_relative_to(parent)]
+        if len(below) == 1:
+            return below, ""
+        if below or parent == root:
+            break
+    return [], f"the folder holds {len(folders)} series: call it by its series' folder"
+
+
+def _common_folder(members: list[Path]) -> Path:
+    return Path(os.path.commonpath([path.parent for path in members]))

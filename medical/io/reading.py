@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from .dicom import read_series
-from .dicom_seg import read_segmentation
+from .dicom import SUFFIXES as DICOM_SUFFIXES
+from .dicom import Series, has_preamble, read_series
+from .dicom_seg import MAX_OFF_PX, read_segmentation
 from .errors import ScanFault
 from .images import LOSSY, MAX_PIXELS, above_threshold, check_settled, guess_encoding, read_picture, read_values
-from .nifti import check_same_space, file_space, is_volume_file, read_volume, stored_geometry, whole_numbers
+from .nifti import check_same_space, file_space, has_shear, is_volume_file, read_volume, stored_geometry, whole_numbers
 from .pairing import CaseFiles, MaskFile
+from .placement import LPS_TO_RAS, Irregular, find_irregular
+from .rtstruct import read_structures
 from .scan import MAX_VALUES, Layer, Scan, merge_masks
 from .windows import Window, to_grey
 
@@ -32,6 +35,8 @@ class ReadingConfig:
     """Which one of a file of four dimensions."""
     spacing_mm: tuple[float, float] | None = None
     """(row, column) of pictures whose files do not say."""
+    irregular: Irregular = "refuse"
+    """What becomes of DICOM series that are tilted, lack slices, or have several distances or pixel sizes."""
     max_pixels: int = MAX_PIXELS
     max_values: int = MAX_VALUES
 
@@ -43,7 +48,7 @@ def read_scan(case: CaseFiles, config: ReadingConfig = ReadingConfig()) -> Scan:
         ScanFault: its text names no file and quotes no tag.
     """
     with quiet_readers():
-        if case.masks and case.masks[0].encoding == "dicom-seg":
+        if _is_dicom(case):
             return _read_dicom(case, config)
         if is_volume_file(case.images[0]):
             return _read_volume_case(case, config)
@@ -74,6 +79,13 @@ def quiet_readers() -> Iterator[None]:
     finally:
         for one, was in zip(loggers, before, strict=True):
             one.disabled = was
+
+
+def _is_dicom(case: CaseFiles) -> bool:
+    """Return whether the images are DICOM, by what refers to them, their names or their first bytes."""
+    if any(file.encoding in ("dicom-seg", "rtstruct") for file in case.masks):
+        return True
+    return case.images[0].name.lower().endswith(DICOM_SUFFIXES) or has_preamble(case.images[0])
 
 
 def _read_picture_case(case: CaseFiles, config: ReadingConfig) -> Scan:
@@ -171,12 +183,15 @@ def _read_volume_case(case: CaseFiles, config: ReadingConfig) -> Scan:
             merged.append((file.label, numbers > 0 if encoding != "inverted" else numbers == 0))
     layers += _without_overlap(merged)
     stack = space.stack(grey)
-    return Scan(_as_rgb(stack), tuple(layers), space.spacing_mm, space, notes, used)
+    if has_shear(affine):
+        notes = (*notes, "the voxels' axes are not at right angles: no distances are taken between slices")
+    return Scan(_as_rgb(stack), tuple(layers), space.spacing_mm, space, notes, used, is_regular=not has_shear(affine))
 
 
 def _read_dicom(case: CaseFiles, config: ReadingConfig) -> Scan:
-    series = read_series(case.images, max_values=config.max_values)
-    masks = [pair for file in case.masks for pair in read_segmentation(file.path, series)]
+    series = read_series(case.images, max_values=config.max_values, irregular=config.irregular)
+    notes = list(series.notes)
+    merged, layers = _read_dicom_labels(case.masks, series, notes, config)
     window = config.window
     if series.values.ndim == 4:
         frames, used = series.values, dict[str, object](kind="none")
@@ -185,8 +200,68 @@ def _read_dicom(case: CaseFiles, config: ReadingConfig) -> Scan:
             window = Window("file", *series.windows)
         grey, used = to_grey(series.values, window, is_ct=series.is_ct if window.kind == "auto" else None)
         frames = _as_rgb(255 - grey if series.is_inverted else grey)
-    layers = tuple(_without_overlap(masks))
-    return Scan(np.ascontiguousarray(frames), layers, series.spacing_mm, series.space, series.notes, used)
+    layers += _without_overlap([(label, series.fit_labels(mask)) for label, mask in merged])
+    is_regular = series.space is None or not find_irregular(series.space.planes).reason
+    if not is_regular:
+        notes.append("no distances are taken between slices")
+    return Scan(
+        np.ascontiguousarray(frames), tuple(layers), series.spacing_mm, series.space, tuple(notes), used,
+        is_regular=is_regular,
+    )  # fmt: skip
+
+
+def _read_dicom_labels(
+    files: tuple[MaskFile, ...], series: Series, notes: list[str], config: ReadingConfig
+) -> tuple[list[tuple[str, np.ndarray]], list[Layer]]:
+    """Masks by label, and label maps, on the series' own frames; one label comes from one file."""
+    merged: list[tuple[str, np.ndarray]] = []
+    layers: list[Layer] = []
+    of: dict[str, int] = {}
+    for number, file in enumerate(files):
+        if file.encoding == "dicom-seg":
+            found = read_segmentation(file.path, series, notes)
+        elif file.encoding == "rtstruct":
+            found = read_structures(file.path, series, notes)
+        else:
+            values = _volume_on_series(file, series, config)
+            if file.encoding in ("map", "instances") or (file.encoding == "auto" and values.max(initial=0) > 1):
+                layer = _layer(values.astype(np.int64), file, instances=file.encoding == "instances")
+                layers.append(Layer(series.fit_labels(layer.ids), layer.names))
+                found = [(name, np.zeros(0, dtype=bool)) for name in layer.names.values()]
+            else:
+                found = [(file.label, values > 0 if file.encoding != "inverted" else values == 0)]
+        for label in dict.fromkeys(label for label, _ in found):
+            if of.setdefault(label, number) != number:
+                raise ScanFault(
+                    "segmentation", f"{len(files)} files hold labels of this series, and more than one of them the "
+                    "same label: keep one of them in the folder",
+                )  # fmt: skip
+        merged += [(label, mask) for label, mask in found if mask.ndim == 3]
+    if len(files) > 1:
+        notes.append(f"labels of {len(files)} files are taken together; none is in two of them")
+    return merged, layers
+
+
+def _volume_on_series(file: MaskFile, series: Series, config: ReadingConfig) -> np.ndarray:
+    """A volume's labels on a series' own frames: voxel by voxel, never between two."""
+    planes = series.planes
+    if planes is None:
+        raise ScanFault("affine", "the series does not say where it lies: a volume of labels cannot be laid on it")
+    labels, affine, _ = read_volume(file.path, max_values=config.max_values)
+    labels = whole_numbers(np.asarray(labels))
+    rows, columns = np.mgrid[: series.size[0], : series.size[1]]
+    pixels = np.stack([columns.ravel(), rows.ravel(), np.zeros(rows.size), np.ones(rows.size)])
+    found = np.zeros((len(planes.origins), *series.size), dtype=labels.dtype)
+    for frame in range(len(found)):
+        places = (np.linalg.inv(affine) @ LPS_TO_RAS @ planes.frame_affine(frame) @ pixels)[:3]
+        nearest = np.rint(places).astype(int)
+        off = float(np.abs(places - nearest).max())
+        outside = ((nearest < 0) | (nearest >= np.array(labels.shape)[:, None])).any()
+        if off > MAX_OFF_PX or outside:
+            how = "reach beyond the labels" if outside else f"lie up to {off:.2g} voxels between the labels'"
+            raise ScanFault("affine", f"the series' pixels {how}: resample the labels to the series first")
+        found[frame] = labels[tuple(nearest)].reshape(series.size)
+    return found
 
 
 def _as_rgb(stack: np.ndarray) -> np.ndarray:

@@ -63,6 +63,8 @@ class Scan:
     """What was done to the values that a reader of the results should know."""
     intensity: dict[str, object] = field(default_factory=dict)
     """The window that made the greys: kind, low, high."""
+    is_regular: bool = True
+    """Whether frames lie at right angles and evenly, so that `spacing_mm` gives distances in three dimensions."""
 
     def __post_init__(self) -> None:
         for layer in self.layers:

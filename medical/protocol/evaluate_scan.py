@@ -306,7 +306,8 @@ class Trial:
                 continue  # predicted on some of the frames only
             reference = self.scan.label_stack(label)
             predicted = stacked(frames, reference.shape)
-            figures = measure(predicted, reference, self.scan.spacing_mm, self.config.measure)
+            how = self.config.measure if self.scan.is_regular else replace(self.config.measure, surfaces=False)
+            figures = measure(predicted, reference, self.scan.spacing_mm, how)
             n_clicks = self.config.max_clicks if prompt == CLICKS else int(prompt[:5] in ("mode1", "mode2"))
             self._row("volume", -1, label, 0, prompt, n_clicks, SINGLE, figures)
 

@@ -62,12 +62,15 @@ class SegmentArgs(CommandArgs):
     """Which one of a file of four dimensions."""
     series: Annotated[int | None, arg(metavar="N")] = None
     """Which one of a folder with several DICOM series, from 1."""
+    irregular: Literal["refuse", "keep", "resample"] = "keep"
+    """DICOM slices that are tilted, missing, or of several distances or pixel sizes: keep leaves each at its place
+    (missing ones empty) where one grid can hold them, resample interpolates on a grid of right angles."""
     reach: Annotated[int | None, arg(metavar="N")] = None
     """Follow a prompt so many slices at most; 0 segments the prompted slices only."""
     keep_masks: bool = False
     """Slices of --mask stand as they are; else the model is shown them and answers."""
     allow_phi_output: bool = False
-    """Let DICOM results carry the patient's name, id and dates."""
+    """Let DICOM results carry the patient's name, id and dates; they name the scan's UIDs without it."""
     model: Annotated[str, arg(metavar="NAME")] = "auto"
     """Checkpoint by name (see `zim models`) or path, or FILE.py:FUNCTION that makes a predictor."""
     runtime: Literal["auto", "torch", "onnx"] = "auto"
@@ -202,7 +205,9 @@ def _segment_one(
     from .scans import SegmentConfig, describe, place_structures, segment
 
     try:
-        reading = ReadingConfig(window=parse_window(args.window), axis=args.axis, volume=args.volume)
+        reading = ReadingConfig(
+            window=parse_window(args.window), axis=args.axis, volume=args.volume, irregular=args.irregular
+        )
     except ValueError as error:
         raise Misuse(one_line(error)) from error
     opened = open_scan(path, reading, series=args.series)
@@ -223,7 +228,9 @@ def _segment_one(
         "model": model.name, **_provenance(args, model.name), "axis": getattr(opened.scan.space, "axis", None),
         "prompts": marks_to_json(kept), **describe(result, opened),
     }  # fmt: skip
-    write_outputs(files, opened, result, record, model=model.name, keep_patient=args.allow_phi_output)
+    write_outputs(
+        files, opened, result, record, model=model.name, kept="patient" if args.allow_phi_output else "references"
+    )
     for note in result.notes[len(opened.scan.notes) :]:
         logger.info("%s: %s", path, note)
     return {"scan": str(path), **record, "files": {kind: str(file) for kind, file in files.items()}}, model
@@ -254,5 +261,7 @@ def _provenance(args: SegmentArgs, name: str) -> dict[str, Any]:
         digest = describe_model(args.model if args.model != "auto" else name)["sha256"]
     except CheckpointError:  # a predictor of somebody else's
         digest = None
-    options = {key: getattr(args, key) for key in ("window", "axis", "reach", "keep_masks", "no_zoom", "refine")}
+    options = {
+        key: getattr(args, key) for key in ("window", "axis", "irregular", "reach", "keep_masks", "no_zoom", "refine")
+    }
     return {"sha256": digest, "version": __version__, "options": options}

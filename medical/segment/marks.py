@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float64
 
 from zim_plugins.core import Prompt
 
+from ..io.nifti import FileSpace
+from ..io.placement import SeriesSpace
 from ..io.scan import Scan
 
 Units = Literal["voxel", "ras", "lps"]
@@ -228,12 +230,9 @@ def place_marks(marks: Sequence[Marks], scan: Scan) -> list[StructurePrompts]:
 
 def slice_numbers(scan: Scan) -> list[int]:
     """Return what the file calls each frame: its index along the axis that the scan is cut along."""
-    placer = _Placer(scan, "voxel")
-    count, axis = len(scan.frames), placer._cut_axis()
-    voxels = np.zeros((count, 3))
-    voxels[:, axis] = np.arange(count)
-    frames = [round(placer._to_stack(one)[0]) for one in voxels]
-    return [frames.index(frame) for frame in range(count)]
+    if isinstance(scan.space, FileSpace | SeriesSpace):
+        return scan.space.numbers()
+    return list(range(len(scan.frames)))
 
 
 def resolve_marks(marks: Sequence[Marks], scan: Scan, values: dict[str, int]) -> list[Marks]:
@@ -251,9 +250,10 @@ class _Placer:
     """Converter of a scan's own coordinates to frames."""
 
     def __init__(self, scan: Scan, units: Units) -> None:
-        self.space, self.units = scan.space, units
+        self.space = scan.space if isinstance(scan.space, FileSpace | SeriesSpace) else None
+        self.units = units
         self.size = tuple(int(side) for side in scan.frames.shape[:3])
-        if units != "voxel" and not hasattr(self.space, "affine"):
+        if units != "voxel" and self.space is None:
             raise ValueError("the scan does not say where it lies: give marks in voxels")
 
     def understood(self, click: Click) -> Click:
@@ -270,7 +270,10 @@ class _Placer:
 
     def click(self, click: Click) -> tuple[int, float, float]:
         """Frame, and continuous x and y on it [px]."""
-        place = self._to_stack(self._whole(click.at, click.slice_index))
+        at = self._whole(click.at, click.slice_index)
+        if isinstance(self.space, SeriesSpace) and self.units == "voxel" and round(at[2]) not in self.space.grid:
+            raise ValueError(f"the click {_said(click.at)} lies outside the series' slices, or on one that is missing")
+        place = self._to_stack(at)
         frame = round(place[0])
         on_it = (place[1:] >= -0.5).all() and (place[1:] <= np.array(self.size[1:]) - 0.5).all()
         if not (0 <= frame < self.size[0] and on_it):
@@ -326,22 +329,21 @@ class _Placer:
 
     def _cut_axis(self) -> int:
         """The scan's own axis along which it is cut into frames."""
-        if self.space is None or not hasattr(self.space, "to_stack"):
+        if not isinstance(self.space, FileSpace):
             return 2
-        moved = self.space.to_stack(np.vstack([np.zeros(3), np.eye(3)]))  # type: ignore[attr-defined]
+        moved = self.space.to_stack(np.vstack([np.zeros(3), np.eye(3)]))
         return int(np.abs(moved[1:, 0] - moved[0, 0]).argmax())
 
     def _to_stack(self, at: Float64[np.ndarray, " 3"]) -> Float64[np.ndarray, " 3"]:
         """(frame, row, column), whole numbers at the centres."""
-        if self.units != "voxel":
-            ras = at if self.units == "ras" else at * [-1, -1, 1]
-            at = (np.linalg.inv(self.space.affine) @ [*ras, 1.0])[:3]  # type: ignore[union-attr]
-        if self.space is None or not hasattr(self.space, "to_stack"):
+        if self.space is None:
             return at[::-1].copy()
-        return self.space.to_stack(at[None])[0]  # type: ignore[attr-defined]
+        if self.units == "voxel":
+            return self.space.to_stack(at[None])[0]
+        return self.space.locate((at if self.units == "ras" else at * [-1, -1, 1])[None])[0]
 
     def _extent(self) -> str:
-        shape = getattr(self.space, "shape", None) or self.size[::-1]
+        shape = self.space.shape if isinstance(self.space, FileSpace) else self.size[::-1]
         return f"it has {' x '.join(str(n) for n in (shape if self.size[0] > 1 else self.size[:0:-1]))} voxels"
 
 

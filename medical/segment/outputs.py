@@ -12,10 +12,12 @@ import PIL.Image
 
 from zim_plugins.core import ImageError, write_image
 
-from ..io.dicom import SeriesSpace
+from ..deidentify import make_salt
+from ..io.association import Kept
 from ..io.errors import ScanFault
 from ..io.nifti import FileSpace, write_nifti
 from ..io.opening import OpenedScan
+from ..io.placement import SeriesSpace
 from ..labelling import OVERLAP_RULE
 from .overlays import draw_sheet
 from .scans import Segmented
@@ -35,8 +37,11 @@ def choose_formats(asked: Sequence[str], opened: OpenedScan) -> tuple[str, ...]:
     if unknown := [name for name in asked if name not in FORMATS]:
         raise ValueError(f"formats are {', '.join(FORMATS)}, got {', '.join(unknown)}")
     possible = OF_KIND[opened.kind]
-    if opened.kind == "dicom" and not isinstance(opened.scan.space, SeriesSpace):
+    space = opened.scan.space
+    if opened.kind == "dicom" and not isinstance(space, SeriesSpace):
         possible = ("png",) if len(opened.scan.frames) == 1 else ()
+    elif isinstance(space, SeriesSpace) and space.is_resampled:
+        possible = ("nifti", "rtstruct")  # a segmentation object lies on the files' own slices
     if not possible:
         raise ValueError("the slices do not say where they lie: no format can hold their labels in place")
     if impossible := [name for name in asked if name not in possible]:
@@ -63,7 +68,7 @@ def check_free(files: dict[str, Path], opened: OpenedScan, *, overwrite: bool) -
 
 def write_outputs(
     files: dict[str, Path], opened: OpenedScan, result: Segmented, record: dict[str, Any], *,
-    model: str, keep_patient: bool = False,
+    model: str, kept: Kept = "references",
 ) -> None:  # fmt: skip
     """Write all files of a scan's results under other names, and rename them when all are complete.
 
@@ -73,7 +78,7 @@ def write_outputs(
         result: its structures.
         record: goes into the JSON file, with the table of values.
         model: what made the masks.
-        keep_patient: let DICOM carry the patient's name, id and dates.
+        kept: what of the scan DICOM results name.
 
     Raises:
         ImageError: the disk refuses.
@@ -87,7 +92,7 @@ def write_outputs(
         raise ImageError(f"cannot write into {folder}: {error.strerror or error}") from error
     try:
         for kind, path in files.items():
-            _write(kind, staging / path.name, opened, result, record, model, keep_patient)
+            _write(kind, staging / path.name, opened, result, record, model, kept)
         for path in files.values():
             os.replace(staging / path.name, path)
     except OSError as error:
@@ -98,7 +103,7 @@ def write_outputs(
 
 def _write(
     kind: str, path: Path, opened: OpenedScan, result: Segmented, record: dict[str, Any], model: str,
-    keep_patient: bool,
+    kept: Kept,
 ) -> None:  # fmt: skip
     space = opened.scan.space
     if kind == "record":
@@ -112,19 +117,15 @@ def _write(
         stored = space.stored if isinstance(space, FileSpace) else None
         write_nifti(path, space.restore(result.labels), space.affine, stored)
     elif isinstance(space, SeriesSpace):
-        _write_dicom(kind, path, space, result, model, keep_patient)
+        _write_dicom(kind, path, space, result, model, kept)
     else:
         raise ScanFault("format", f"this scan cannot be written as {kind}")
 
 
-def _write_dicom(kind: str, path: Path, space: SeriesSpace, result: Segmented, model: str, keep_patient: bool) -> None:
-    from ..deidentify import make_salt
+def _write_dicom(kind: str, path: Path, space: SeriesSpace, result: Segmented, model: str, kept: Kept) -> None:
     from ..io.dicom_seg import write_segmentation
+    from ..io.rtstruct import write_structures
 
     masks = [(one.name, result.mask(one.name)) for one, _ in result.structures]
-    if kind == "dicom-seg":
-        write_segmentation(
-            path, masks, space, model=model, case_id="segmented", salt=make_salt(), keep_patient=keep_patient
-        )
-    else:
-        raise ScanFault("format", f"{kind} is not written yet")
+    write = write_segmentation if kind == "dicom-seg" else write_structures
+    write(path, masks, space, model=model, case_id="", salt=make_salt(), kept=kept)

@@ -13,6 +13,7 @@ from ..io.errors import ScanFault
 from ..io.images import read_values
 from ..io.nifti import FileSpace, check_same_space, is_volume_file, read_volume, whole_numbers
 from ..io.opening import OpenedScan
+from ..io.placement import SeriesSpace
 from ..labelling import LabelTable, label_map
 from ..protocol.models import PromptedModel
 from .following import Followed, Follower
@@ -137,8 +138,8 @@ def _read_mask(path: Path, opened: OpenedScan) -> Integer[np.ndarray, "s h w"]:
 
 def describe(result: Segmented, opened: OpenedScan) -> dict[str, Any]:
     """Figures of a segmentation, ready for JSON: per structure its value, slices, voxels and volume."""
-    spacing = opened.scan.spacing_mm
-    voxel_mm3 = float(np.prod(spacing)) if spacing is not None and opened.scan.is_volume else None
+    space = opened.scan.space
+    voxel_mm3 = abs(float(np.linalg.det(space.affine[:3, :3]))) if isinstance(space, FileSpace | SeriesSpace) else None
     structures = []
     for one, found in result.structures:
         voxels = int(np.count_nonzero(result.labels == one.value))

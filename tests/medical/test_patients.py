@@ -58,7 +58,7 @@ def hospital(medical_data: Path, tmp_path: Path) -> Path:
     mask = np.zeros((1, 128, 128), bool)
     mask[0, 40:60, 50:90] = True
     write_segmentation(root / "second_seg.dcm", [("liver", mask)], space, model="somebody", case_id="x", salt=b"s",
-                       keep_patient=True)  # fmt: skip
+                       kept="patient")  # fmt: skip
     path.write_bytes(path.read_bytes()[:-9000])
     return root
 
