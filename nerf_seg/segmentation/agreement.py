@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from .mask_grid import Rendering
+from .rendering import Rendering
 
 
 def soft_iou(

@@ -36,11 +36,11 @@ class Estimator(Protocol):
         """Return what each ray adds to the two sums for each unit of w b."""
         ...
 
-    def fold(self, sums: Float[Tensor, "x y z 2"], step: Float[Tensor, "x y z 2"]) -> None:
+    def fold(self, sums: Float[Tensor, "*v 2"], step: Float[Tensor, "*v 2"]) -> None:
         """Add one view's scattered ray values to the sums, in place."""
         ...
 
-    def channels(self, sums: Float[Tensor, "x y z 2"]) -> Float[Tensor, "x y z 2"]:
+    def channels(self, sums: Float[Tensor, "*v 2"]) -> Float[Tensor, "*v 2"]:
         """The two numbers per vertex that are interpolated between vertices."""
         ...
 
@@ -71,11 +71,11 @@ class MatteEstimator:
         certainty = self.certainty_floor + (1 - self.certainty_floor) * (2 * alpha - 1).square()
         return torch.stack([alpha, torch.ones_like(alpha)], dim=1) * (weight * certainty)[:, None]
 
-    def fold(self, sums: Float[Tensor, "x y z 2"], step: Float[Tensor, "x y z 2"]) -> None:
+    def fold(self, sums: Float[Tensor, "*v 2"], step: Float[Tensor, "*v 2"]) -> None:
         """Sums of all views."""
         sums += step
 
-    def channels(self, sums: Float[Tensor, "x y z 2"]) -> Float[Tensor, "x y z 2"]:
+    def channels(self, sums: Float[Tensor, "*v 2"]) -> Float[Tensor, "*v 2"]:
         """N and D themselves: what was hardly observed hardly counts between vertices."""
         return sums
 
@@ -107,12 +107,12 @@ class Sa3dEstimator:
         step = (1 + self.lamb) * alpha - self.lamb
         return torch.stack([step, torch.zeros_like(step)], dim=1)
 
-    def fold(self, sums: Float[Tensor, "x y z 2"], step: Float[Tensor, "x y z 2"]) -> None:
+    def fold(self, sums: Float[Tensor, "*v 2"], step: Float[Tensor, "*v 2"]) -> None:
         """Sum of the steps, and how many of them were not zero."""
         sums[..., 0] += step[..., 0]
         sums[..., 1] += step[..., 0] != 0
 
-    def channels(self, sums: Float[Tensor, "x y z 2"]) -> Float[Tensor, "x y z 2"]:
+    def channels(self, sums: Float[Tensor, "*v 2"]) -> Float[Tensor, "*v 2"]:
         """Mean step, and the number of views."""
         return torch.stack([sums[..., 0] / sums[..., 1].clamp_min(1), sums[..., 1]], dim=-1)
 

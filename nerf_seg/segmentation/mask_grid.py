@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
 from .estimators import Estimator, MatteEstimator
+from .rendering import Rendering as Rendering
 from .views import ViewSamples
 
 
@@ -49,18 +50,6 @@ class Domain:
             norm = positions.abs().amax(dim=-1, keepdim=True).clamp(1.0, 2 - 1e-6)
             positions = positions / norm / (2 - norm)
         return positions
-
-
-@dataclass(frozen=True, eq=False)
-class Rendering:
-    """The grid as one view sees it; the first axes are (h, w)."""
-
-    alpha: Float32[np.ndarray, "h w"]
-    """The 3D matte in [0, 1]; what no view has observed counts as transparent."""
-    score: Float32[np.ndarray, "h w"]
-    """Positive inside the object: `alpha - 0.5`, or SA3D's unbounded rendering."""
-    observed: Float32[np.ndarray, "h w"]
-    """Share of the ray's weight in [0, 1] that lies where some view has been accumulated."""
 
 
 class MaskGrid(nn.Module):

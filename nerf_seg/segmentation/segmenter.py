@@ -16,10 +16,12 @@ from zim_plugins.core import Predictor, Prompt
 from .agreement import agreement, soft_iou
 from .contact_sheet import SheetRow
 from .estimators import Estimator, MatteEstimator, Sa3dEstimator
-from .mask_grid import MaskGrid, Rendering
+from .mask_grid import MaskGrid
 from .matting import candidate_alphas, matte_through_gate
+from .object_field import ObjectField
 from .reference_prompt import ReferencePrompt
 from .refinement import refine
+from .rendering import Rendering
 from .self_prompting import self_prompt
 from .views import View, ViewSource
 
@@ -41,17 +43,23 @@ class SegmenterConfig:
     passes: int = 2
     """How often all views are visited; each pass after the first prompts from what the one before it gathered."""
     prompting: Literal["points", "box"] = "box"
-    """What is shown to the 2D model in views other than the reference: the rendering's box, or SA3D's clicks."""
+    """What is shown to the 2D model in views other than the reference: the rendering's box with a click in the middle
+    of its largest part, or SA3D's clicks."""
     num_prompts: int = 10
     """Positive clicks per view at most."""
     num_negatives: int = 3
     """Negative clicks per view at most, beside positive ones; 0 in the paper."""
+    anchor_share: float = 0.25
+    """matte: weight of the reference view as a share of the number of views, at least that of one view. What it shows
+    is certain; without that weight a few views that take in more than the object outvote it, and the object grows."""
     sweeps: int = 10
     """matte: sweeps of the refinement at the end; 0 leaves it out."""
 
     def __post_init__(self) -> None:
-        if self.passes < 1 or self.num_prompts < 1 or self.num_negatives < 0 or self.sweeps < 0:
-            raise ValueError(f"passes and num_prompts are at least 1, num_negatives and sweeps at least 0: {self}")
+        if self.passes < 1 or self.num_prompts < 1 or min(self.num_negatives, self.sweeps, self.anchor_share) < 0:
+            raise ValueError(
+                f"passes and num_prompts are at least 1, num_negatives, sweeps and anchor_share at least 0: {self}"
+            )
 
     def build_estimator(self) -> Estimator:
         """The estimator that the grid is made with."""
@@ -81,7 +89,7 @@ class Segmenter:
 
     Args:
         config: options.
-        grid: filled in place; made with `config.build_estimator()`.
+        grid: field of the object, filled in place; made with `config.build_estimator()`.
         predictor: mattes the pictures.
         reference: what the user points at.
         names: the views' names in capture order.
@@ -93,7 +101,7 @@ class Segmenter:
     def __init__(
         self,
         config: SegmenterConfig,
-        grid: MaskGrid,
+        grid: ObjectField,
         predictor: Predictor,
         reference: ReferencePrompt,
         names: Sequence[str],
@@ -180,6 +188,8 @@ class Segmenter:
             raise ValueError(f"{self.done} of {len(self.order)} visits are made: the grid is refined after the last")
         if self.complete:
             return
+        if not isinstance(self.grid, MaskGrid):
+            raise ValueError("only a mask grid is refined: set sweeps to 0")
         accepted = [(r.view, 1.0 if r.soft_iou is None else r.soft_iou) for r in self.latest.values() if r.accepted]
         views = (
             (source.view(self.names.index(name)).samples, self._alphas[name].astype(np.float32) / 255, iou)
@@ -274,7 +284,7 @@ class Segmenter:
         if isinstance(estimator, Sa3dEstimator) and self.config.reference_lamb is not None:
             estimator = replace(estimator, lamb=self.config.reference_lamb)
         with _timed(seconds, "accumulation"):
-            self._accumulate(view, 1.0, estimator)
+            self._accumulate(view, max(1.0, self.config.anchor_share * len(self.names)), estimator)
         return self._record(view, prompt, None, "", seconds)
 
     def _visit_other(self, view: View) -> VisitRecord:

@@ -10,16 +10,18 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
-from scipy.ndimage import distance_transform_edt, uniform_filter
+from scipy.ndimage import distance_transform_edt, label, uniform_filter
 
 from zim_plugins.core import Prompt
 
-from .mask_grid import Rendering
+from .rendering import Rendering
 
 CERTAIN_ALPHA = 0.9
 """Positive clicks fall on pixels of at least this share of the rendering's highest opacity."""
 BACKGROUND_ALPHA = 0.05
 """Negative clicks fall on observed pixels below this opacity."""
+PART_SHARE = 0.25
+"""Parts of the rendering smaller than this share of the largest are taken for specks."""
 _TAKEN = -1e5
 
 
@@ -37,7 +39,7 @@ def self_prompt(
     Args:
         rendering: of the view.
         depth: expected distance along the rays.
-        prompting: clicks, or the box of the rendering.
+        prompting: clicks, or the box of the rendering's large parts with a click in the middle of the largest.
         num_prompts: positive clicks at most.
         num_negatives: negative clicks at most; none beside a box.
         centred: choose among certain pixels, those in the middle of many first. False takes the scores as they are, as
@@ -46,7 +48,7 @@ def self_prompt(
     if rendering.score.max() <= 0:
         return None
     if prompting == "box":
-        return Prompt(box=_box_of(rendering.alpha > 0.5))
+        return _box_and_click(rendering.alpha)
     area = float(rendering.alpha.sum())
     score = _centred(rendering, area) if centred else rendering.score
     points = decayed_clicks(score, depth, num_prompts, area)
@@ -102,6 +104,31 @@ def background_clicks(rendering: Rendering, count: int, area: float) -> Int[np.n
         chosen.append(int(from_others.argmax()))
         from_others = np.minimum(from_others, np.hypot(*(pixels - pixels[chosen[-1]]).T))
     return pixels[chosen]
+
+
+def large_parts(mask: Bool[np.ndarray, "h w"]) -> tuple[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
+    """Return the connected parts of a mask that are no specks, and the largest part; both empty for an empty mask.
+
+    A part counts from `PART_SHARE` of the largest one's area: what stands before an object may cut it in two, while
+    stray pixels anywhere would stretch its box over the image.
+    """
+    labels, count = label(mask, structure=np.ones((3, 3)))  # pyright: ignore[reportGeneralTypeIssues]
+    if count == 0:
+        return mask, mask
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    areas[0] = 0
+    largest = int(areas.argmax())
+    return (areas >= PART_SHARE * areas[largest])[labels] & mask, labels == largest
+
+
+def _box_and_click(alpha: Float32[np.ndarray, "h w"]) -> Prompt | None:
+    parts, largest = large_parts(alpha > 0.5)
+    if not largest.any():
+        return None
+    # Without a frame of background the middle of a part at the image's rim would be at the rim.
+    depth_px = np.asarray(distance_transform_edt(np.pad(largest, 1)))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth_px.argmax()), depth_px.shape)
+    return Prompt(points=np.array([[column + 0.5, row + 0.5]]), labels=np.ones(1, dtype=np.int64), box=_box_of(parts))
 
 
 def _centred(rendering: Rendering, area: float) -> Float32[np.ndarray, "h w"]:

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -59,7 +59,8 @@ class View:
     """File name of the picture."""
     image: UInt8[np.ndarray, "h w 3"]
     """What the 2D model sees, sRGB: the photograph, or the field's own rendering."""
-    samples: ViewSamples
+    samples: Any
+    """Along which the field is accumulated and rendered: `ViewSamples` of a grid, `SplatSamples` of Gaussians."""
 
     def __post_init__(self) -> None:
         if self.image.shape[:2] != self.samples.size:

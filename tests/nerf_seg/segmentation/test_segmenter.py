@@ -108,13 +108,13 @@ def test_a_view_rejected_in_the_first_pass_may_come_back() -> None:
 
 def test_the_second_pass_counts_alone() -> None:
     """What the first pass gathered prompts the second and is not added to it: the grid holds each view once."""
-    segmenter = start(SegmenterConfig(sweeps=0))
+    segmenter = start(SegmenterConfig(sweeps=0, anchor_share=0.25))
     run(segmenter)
     once = MaskGrid(64, segmenter.grid.estimator, SCENE.domain)
     for index, name in enumerate(SCENE.names):
         alpha, iou = segmenter.alpha(name), segmenter.latest[name].soft_iou
         assert alpha is not None
-        values = once.estimator.ray_values(once.flat(alpha), 1.0 if iou is None else iou)
+        values = once.estimator.ray_values(once.flat(alpha), 0.25 * SCENE.count if iou is None else iou)
         once.estimator.fold(once.sums, once.scattered(SCENE.view(index).samples, values))
     torch.testing.assert_close(segmenter.grid.sums, once.sums, atol=1e-4, rtol=1e-4)
 
@@ -200,7 +200,7 @@ def test_a_given_matte_is_the_reference_s() -> None:
     segmenter = start(SegmenterConfig(passes=1), oracle(view_04="everything"), reference)
     run(segmenter)
     assert mean_error(segmenter.grid, SCENE) < 0.008
-    assert segmenter.records[0].prompt == {} and list(segmenter.records[1].prompt) == ["box"]
+    assert segmenter.records[0].prompt == {} and list(segmenter.records[1].prompt) == ["points", "box"]
 
 
 def test_a_view_without_the_object_is_told() -> None:

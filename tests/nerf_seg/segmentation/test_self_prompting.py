@@ -75,13 +75,14 @@ def test_a_thin_object_still_gets_a_click() -> None:
     assert (prompt.points[:, 1] == 20.5).all()
 
 
-def test_the_box_is_tight() -> None:
+def test_the_box_is_tight_with_a_click_in_the_middle() -> None:
     alpha = np.zeros((50, 80), dtype=np.float32)
     alpha[10:30, 20:60] = 1
     alpha[5:45, 70:] = 0.4
     prompt = self_prompt(rendering(alpha), np.ones_like(alpha), prompting="box")
-    assert prompt is not None and prompt.points is None and prompt.box is not None
+    assert prompt is not None and prompt.points is not None and prompt.box is not None
     assert prompt.box.tolist() == [20, 10, 60, 30]
+    assert prompt.labels.tolist() == [1] and prompt.points[0, 1] in (19.5, 20.5) and 29 < prompt.points[0, 0] < 51
     alpha[:] = 1
     prompt = self_prompt(rendering(alpha), np.ones_like(alpha), prompting="box")
     assert prompt is not None and prompt.box is not None and prompt.box.tolist() == [0, 0, 80, 50]
@@ -97,3 +98,15 @@ def test_flat_depth_and_full_picture() -> None:
     alpha = np.ones((20, 20), dtype=np.float32)
     prompt = self_prompt(rendering(alpha), np.ones_like(alpha))
     assert prompt is not None and prompt.labels is not None and prompt.labels.all()
+
+
+def test_stray_pixels_stretch_no_box_and_a_cut_object_keeps_both_parts() -> None:
+    alpha = np.zeros((60, 90), dtype=np.float32)
+    alpha[20:40, 20:60] = 1
+    alpha[2, 2] = alpha[55:58, 80:84] = 0.9  # specks
+    prompt = self_prompt(rendering(alpha), np.ones_like(alpha), prompting="box")
+    assert prompt is not None and prompt.box is not None and prompt.box.tolist() == [20, 20, 60, 40]
+    alpha[:, 34:38] = 0  # a pole before it
+    prompt = self_prompt(rendering(alpha), np.ones_like(alpha), prompting="box")
+    assert prompt is not None and prompt.box is not None and prompt.box.tolist() == [20, 20, 60, 40]
+    assert prompt.points is not None and prompt.points[0, 0] > 38  # in the larger part

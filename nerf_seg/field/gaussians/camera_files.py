@@ -1,0 +1,165 @@
+"""Camera files: transforms.json (nerfstudio, instant-ngp, Blender), a COLMAP model, or cameras.json (Inria)."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from zim_plugins.core import ZimError
+
+from .camera import Camera
+from .colmap import find_model, read_model
+
+_GL_TO_CV = np.diag([1.0, -1.0, -1.0, 1.0])
+
+
+class CameraFileError(ZimError, ValueError):
+    """Cameras cannot be read; the message names the file and the reason."""
+
+
+def read_cameras(path: Path) -> list[Camera]:
+    """Read all cameras of a capture, in the order of the file; COLMAP's in the order of their names.
+
+    Args:
+        path: transforms.json, cameras.json, or the folder of a COLMAP model (or one above it, as sparse/0 lies).
+
+    Raises:
+        CameraFileError: nothing is there, or it is damaged or of an unknown kind.
+    """
+    try:
+        if path.is_dir():
+            return _read_folder(path)
+        if path.is_file() and path.suffix.lower() in (".bin", ".txt"):
+            return read_model(path.parent)
+        if not path.is_file():
+            raise CameraFileError(
+                f"there is no {path}: --cameras names transforms.json, cameras.json or the folder of a COLMAP model"
+            )
+        content = json.loads(path.read_text(encoding="utf-8"))
+        cameras = _of_transforms(content, path.parent) if isinstance(content, dict) else _of_inria(content)
+    except CameraFileError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise CameraFileError(f"the cameras in {path} cannot be read: {said}") from error
+    if not cameras:
+        raise CameraFileError(f"{path} holds no camera")
+    return cameras
+
+
+def read_transform(path: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, " 3"], float]:
+    """Read nerfstudio's dataparser_transforms.json: from the capture's world to the one that was trained in.
+
+    Returns:
+        Rotation, translation and scale as `Camera.moved` takes them.
+
+    Raises:
+        CameraFileError: it is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        matrix, scale = np.array(content["transform"], dtype=np.float64)[:3], float(content["scale"])
+        rotation, translation = matrix[:, :3], matrix[:, 3]
+        if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3) or scale <= 0:
+            raise ValueError("its transform is no rotation, or its scale not above 0")
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise CameraFileError(f"{path} is no dataparser_transforms.json of nerfstudio: {error}") from error
+    return rotation, translation, scale
+
+
+def _read_folder(folder: Path) -> list[Camera]:
+    model = find_model(folder)
+    if model is not None:
+        return read_model(model)
+    for name in ("transforms.json", "cameras.json"):
+        if (folder / name).is_file():
+            return read_cameras(folder / name)
+    raise CameraFileError(f"{folder} holds no COLMAP model (images.bin or images.txt), transforms.json or cameras.json")
+
+
+def _of_transforms(content: Mapping[str, Any], folder: Path) -> list[Camera]:
+    cameras = []
+    if "frames" not in content:
+        raise CameraFileError("it is no transforms.json: it has no frames")
+    for frame in content["frames"]:
+        values = {**content, **frame}
+        model = str(values.get("camera_model", "OPENCV"))
+        if model not in ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL") or values.get("is_fisheye"):
+            raise CameraFileError(f"its camera model is {model}: undistort the photographs first")
+        size = _size(values, frame["file_path"], folder)
+        if "fl_x" in values:
+            focal = (float(values["fl_x"]), float(values.get("fl_y", values["fl_x"])))
+        else:
+            along_x = size[1] / 2 / math.tan(float(values["camera_angle_x"]) / 2)
+            angle_y = values.get("camera_angle_y")
+            focal = (along_x, along_x if angle_y is None else size[0] / 2 / math.tan(float(angle_y) / 2))
+        to_world = np.array(frame["transform_matrix"], dtype=np.float64)
+        to_world = np.vstack([to_world[:3], [0, 0, 0, 1]])
+        k3 = float(values.get("k3", 0)), float(values.get("k4", 0))
+        if any(k3):
+            raise CameraFileError(
+                "it has distortion k3 or k4, which are not known here: undistort the photographs first"
+            )
+        cameras.append(
+            Camera(
+                name=str(frame["file_path"]),
+                size=size,
+                focal=focal,
+                centre=(float(values.get("cx", size[1] / 2)), float(values.get("cy", size[0] / 2))),
+                world_to_camera=_inverse(to_world @ _GL_TO_CV),
+                distortion=(
+                    float(values.get("k1", 0)),
+                    float(values.get("k2", 0)),
+                    float(values.get("p1", 0)),
+                    float(values.get("p2", 0)),
+                ),
+            )
+        )
+    return cameras
+
+
+def _size(values: Mapping[str, Any], name: str, folder: Path) -> tuple[int, int]:
+    """(H, W) as the file says, or as the photograph has it: Blender's files do not say."""
+    if "w" in values and "h" in values:
+        return int(values["h"]), int(values["w"])
+    import PIL.Image
+
+    for path in (folder / name, folder / f"{name}.png", folder / f"{name}.jpg"):
+        if path.is_file():
+            with PIL.Image.open(path) as image:
+                return image.height, image.width
+    raise CameraFileError(f"the size of {name} is not given (w, h), and the photograph is not beside the file")
+
+
+def _of_inria(content: list[Mapping[str, Any]]) -> list[Camera]:
+    cameras = []
+    for row in content:
+        to_world = np.eye(4)
+        to_world[:3, :3], to_world[:3, 3] = np.array(row["rotation"]), np.array(row["position"])
+        size = (int(row["height"]), int(row["width"]))
+        cameras.append(
+            Camera(
+                name=str(row["img_name"]),
+                size=size,
+                focal=(float(row["fx"]), float(row["fy"])),
+                centre=(size[1] / 2, size[0] / 2),
+                world_to_camera=_inverse(to_world),
+            )
+        )
+    return cameras
+
+
+def _inverse(to_world: Float64[np.ndarray, "4 4"]) -> Float64[np.ndarray, "4 4"]:
+    if to_world.shape != (4, 4) or not np.isfinite(to_world).all():
+        raise ValueError("a camera's matrix is not 4x4, or not finite")
+    axes = to_world[:3, :3]
+    lengths = np.linalg.norm(axes, axis=0)
+    if lengths.min() < 1e-9 or np.ptp(lengths) > 1e-3 * lengths.max() or np.linalg.det(axes) < 0:
+        raise ValueError("a camera's matrix is no rotation")
+    rigid = np.eye(4)
+    rigid[:3, :3], rigid[:3, 3] = axes / lengths, to_world[:3, 3]
+    return np.linalg.inv(rigid)

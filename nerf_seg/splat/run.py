@@ -1,0 +1,307 @@
+"""One run of `zim-splat`: from the arguments to the files."""
+
+import hashlib
+import json
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from zim_plugins.cli.runtime import DONE, Misuse, one_line
+from zim_plugins.core import ImageError, ZimError, parse_objects, read_alpha, write_image
+from zim_plugins.imaging import atomic_write
+
+from ..field.gaussians.camera_files import read_cameras, read_transform
+from ..field.gaussians.files import SplatFile, read_scene
+from ..field.gaussians.membership import GaussianMembership, without_specks
+from ..field.gaussians.views import Photograph, SplatViews, match_photographs, read_photograph
+from ..segmentation.contact_sheet import contact_sheet
+from ..segmentation.predictors import build_matter
+from ..segmentation.reference_prompt import ReferencePrompt
+from ..segmentation.segmenter import Segmenter, SegmenterConfig
+
+if TYPE_CHECKING:
+    from .cli import Args
+
+logger = logging.getLogger(__name__)
+
+LOOKED_AT = 5
+"""Views whose PSNR is taken before anything is matted."""
+MIN_PSNR_DB = 12.0
+"""Below this, in the middle of those views, cameras and scene do not belong together."""
+POOR_PSNR_DB = 18.0
+
+
+@dataclass
+class Seconds:
+    """What each stage took [s]."""
+
+    by_stage: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @contextmanager
+    def of(self, stage: str) -> Iterator[None]:
+        """Add what the block takes."""
+        start_s = time.perf_counter()
+        yield
+        self.by_stage[stage] += time.perf_counter() - start_s
+
+
+@dataclass(frozen=True, eq=False)
+class Capture:
+    """The photographs that were found and could be read."""
+
+    photographs: list[Photograph]
+    left_out: dict[str, str]
+    """Why, by the camera's name."""
+    reference: int
+    """Place of the photograph that is pointed at."""
+
+
+def cut_out(args: "Args") -> int:
+    """Do what the arguments ask for; returns the exit code.
+
+    Raises:
+        ZimError, ValueError: nothing could be done; the message says why.
+    """
+    seconds = Seconds()
+    with seconds.of("reading"):
+        file = read_scene(args.scene)
+        gaussians = file.gaussians()
+        results = result_paths(args)
+        capture = read_capture(args)
+        reference = read_prompt(args, capture)
+    predictor = build_matter(args.model, args.device)
+    views = _open_views(args, gaussians, capture.photographs)
+    try:
+        config = SegmenterConfig(passes=args.passes, iou_threshold=args.iou_threshold, sweeps=0)
+        membership = GaussianMembership(len(gaussians), config.build_estimator())
+        segmenter = Segmenter(config, membership, predictor, reference, views.names)
+        views.order = segmenter.order[: len(views.names)]
+        with seconds.of("first look"):
+            psnr = look_first(views, args)
+        _visit_all(segmenter, views, seconds)
+        with seconds.of("files"):
+            shares, seen = membership.membership(gaussians.means)
+            chosen = shares > args.threshold
+            kept = chosen if args.keep_specks else without_specks(gaussians.means.numpy(), chosen)
+            report = {
+                "scene": {"file": str(args.scene), "sha256": _sha256(args.scene), "format": file.format},
+                "gaussians": {
+                    "scene": len(gaussians),
+                    "object": int(kept.sum()),
+                    "specks left out": int(chosen.sum() - kept.sum()),
+                    "seen by no view": int((~seen).sum()),
+                },
+                "left out": capture.left_out,
+                "psnr_db": {name: round(value, 2) for name, value in psnr.items()},
+                **segmenter.report(),
+            }
+            _write_views(args.out, segmenter, views)
+            if kept.any():
+                write_scenes(file, shares, kept, results)
+        report["seconds"] |= dict(seconds.by_stage)
+        report["provenance"] = _provenance(args, str(getattr(predictor, "name", args.model)))
+        _write_json(args.out / "report.json", report)
+    finally:
+        views.close()
+    return _conclude(args, report, results)
+
+
+def result_paths(args: "Args") -> dict[str, Path]:
+    """Return where the three scenes are written, after checking that nothing else is lost by it.
+
+    Raises:
+        Misuse: an input or an earlier run's result would be replaced.
+    """
+    name = args.scene.name.lower()
+    suffix = ".compressed.ply" if name.endswith(".compressed.ply") else args.scene.suffix.lower()
+    paths = {kind: args.out / f"{kind}{suffix}" for kind in ("object", "rest", "membership")}
+    inputs = {path.resolve() for path in (args.scene, args.cameras, args.transform, args.mask) if path is not None}
+    if inputs & {path.resolve() for path in (*paths.values(), args.out / "report.json", args.out / "membership.npy")}:
+        raise Misuse(f"--out {args.out} would overwrite the scene that is read: name another folder")
+    if (args.out / "alpha").resolve() == args.images.resolve():
+        raise Misuse(f"--out {args.out} would write mattes into the folder of the photographs: name another folder")
+    there = [path for path in (*paths.values(), args.out / "report.json") if path.exists()]
+    if there and not args.overwrite:
+        raise Misuse(f"{there[0]} is there already: name another folder with --out, or give --overwrite")
+    return paths
+
+
+def read_capture(args: "Args") -> Capture:
+    """Read cameras and photographs; those that cannot be used are left out, and said.
+
+    Raises:
+        ZimError, ValueError: no photograph is left, or the one that is pointed at is not.
+    """
+    cameras = read_cameras(args.cameras)
+    if args.transform is not None:
+        transform = read_transform(args.transform)
+        cameras = [camera.moved(*transform) for camera in cameras]
+    found, missing = match_photographs(cameras, args.images)
+    left_out = dict.fromkeys(missing, f"no photograph of that name below {args.images}")
+    names = [path.relative_to(args.images).as_posix() for _, path in found]
+    try:
+        pointed_at = ReferencePrompt(view=args.view, box=(0, 0, 1, 1)).index(names)
+    except ValueError as error:
+        if args.view in missing or any(Path(name).stem == args.view for name in missing):
+            raise Misuse(f"--view {args.view} has a camera but {left_out[missing[0]]}") from error
+        raise Misuse(one_line(error)) from error
+    photographs, reference = [], None
+    for place, (camera, path) in enumerate(found):
+        if place != pointed_at and (place - pointed_at) % args.every:
+            continue
+        try:
+            photograph = read_photograph(camera, path, args.images, args.size)
+        except ImageError as error:
+            if place == pointed_at:
+                raise
+            left_out[camera.name] = one_line(error)
+            continue
+        if place == pointed_at:
+            reference = len(photographs)
+        photographs.append(photograph)
+    assert reference is not None
+    if left_out:
+        name, reason = next(iter(left_out.items()))
+        logger.warning("%d of %d cameras are left out: %s: %s", len(left_out), len(cameras), name, reason)
+    if len(photographs) < 2:
+        raise ZimError("one photograph alone shows no object in 3D: at least two with their cameras are needed")
+    return Capture(photographs, left_out, reference)
+
+
+def read_prompt(args: "Args", capture: Capture) -> ReferencePrompt:
+    """Return the prompt in the photograph that is pointed at, in shares of its sides.
+
+    Raises:
+        ZimError, ValueError: it lies outside the photograph, or the mask is of another size.
+    """
+    photograph = capture.photographs[capture.reference]
+    if args.mask is not None:
+        matte = read_alpha(args.mask)
+        if matte.shape not in (photograph.original, photograph.camera.size):
+            raise Misuse(
+                f"--mask {args.mask} is {matte.shape[1]}x{matte.shape[0]}, "
+                f"{photograph.name} {photograph.original[1]}x{photograph.original[0]}"
+            )
+        return ReferencePrompt(view=photograph.name, matte=_reduced(matte, photograph.camera.size))
+    try:
+        (text,) = parse_objects(args.point, [] if args.box is None else [args.box])
+        prompt = text.on(photograph.original)
+    except ValueError as error:
+        raise Misuse(f"{photograph.name}: {one_line(error)}") from error
+    unit = np.array(photograph.original[::-1], dtype=np.float64)
+    points = () if prompt.points is None else prompt.points / unit
+    labels = () if prompt.labels is None else prompt.labels
+    box = None if prompt.box is None else tuple((prompt.box / np.tile(unit, 2)).tolist())
+    clicks = tuple((float(x), float(y), int(label)) for (x, y), label in zip(points, labels, strict=True))
+    return ReferencePrompt(view=photograph.name, points=clicks, box=box)
+
+
+def look_first(views: SplatViews, args: "Args") -> dict[str, float]:
+    """Return the PSNR of the first views [dB], by name: whether cameras, scene and photographs belong together.
+
+    Raises:
+        ZimError: they do not.
+    """
+    psnr = {views.names[index]: views.psnr(index) for index in views.order[:LOOKED_AT]}
+    middle = float(np.median(list(psnr.values())))
+    if middle < MIN_PSNR_DB and not args.any_quality:
+        raise ZimError(
+            f"the scene does not look like the photographs from these cameras (PSNR {middle:.1f} dB): they are in "
+            "other coordinates, or of another capture. A scene of `ns-export gaussian-splat` needs --transform "
+            "dataparser_transforms.json; to go on all the same, give --any-quality"
+        )
+    if middle < POOR_PSNR_DB:
+        logger.warning("the scene looks little like the photographs (PSNR %.1f dB): expect a poor object", middle)
+    return psnr
+
+
+def write_scenes(
+    file: SplatFile, shares: Float32[np.ndarray, " n"], kept: Bool[np.ndarray, " n"], paths: dict[str, Path]
+) -> None:
+    """Write the object, the scene without it, and the scene with its membership, each whole."""
+    contents: dict[str, Callable[[], SplatFile]] = {
+        "object": lambda: file.select(kept),
+        "rest": lambda: file.select(~kept),
+        "membership": lambda: file.with_membership(shares),
+    }
+    for kind, make in contents.items():
+        with atomic_write(paths[kind]) as stream:
+            stream.write(make().encode())
+    with atomic_write(paths["object"].parent / "membership.npy") as stream:
+        np.save(stream, shares)
+
+
+def _open_views(args: "Args", gaussians: Any, photographs: list[Photograph]) -> SplatViews:
+    from ..field.gaussians.gsplat_rendering import gsplat_weights, gsplat_works
+
+    if args.renderer == "gsplat" or (args.renderer == "auto" and gsplat_works()):
+        return SplatViews(gaussians.to("cuda"), photographs, int(args.memory * 1e9), gsplat_weights)
+    return SplatViews(gaussians, photographs, int(args.memory * 1e9))
+
+
+def _visit_all(segmenter: Segmenter, views: SplatViews, seconds: Seconds) -> None:
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    # disable=None: a bar on a terminal only.
+    with logging_redirect_tqdm(), tqdm(segmenter.order, unit="visit", disable=None) as bar:
+        for index in bar:
+            with seconds.of("views"):
+                view = views.view(index)
+            segmenter.visit(view)
+
+
+def _write_views(out: Path, segmenter: Segmenter, views: SplatViews) -> None:
+    """alpha/ and the contact sheet."""
+    rows = segmenter.sheet(views)
+    for row in rows:
+        name = Path(row.name)
+        alone = sum(Path(other.name).with_suffix("") == name.with_suffix("") for other in rows) == 1
+        write_image(out / "alpha" / (name.with_suffix(".png") if alone else Path(f"{name}.png")), row.alpha_3d)
+    write_image(out / "contact_sheet.png", contact_sheet(rows))
+
+
+def _conclude(args: "Args", report: dict[str, Any], results: dict[str, Path]) -> int:
+    accepted, views, found = report["accepted"], report["views"], report["gaussians"]["object"]
+    logger.info("%d of %d views accepted, %d of %d Gaussians", accepted, views, found, report["gaussians"]["scene"])
+    if found == 0:
+        raise ZimError(
+            f"no Gaussian has a membership above {args.threshold:g}, so no scene is written: "
+            f"see {args.out / 'contact_sheet.png'}, and point elsewhere"
+        )
+    if accepted < max(2, views / 2):
+        logger.warning("most views disagree with the object: see %s", args.out / "contact_sheet.png")
+    print(results["object"])
+    return DONE
+
+
+def _provenance(args: "Args", model: str) -> dict[str, Any]:
+    from zim_plugins.evaluation.report.aggregate import describe_run
+
+    settings = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(args).items()}
+    return describe_run(settings, [{"name": model}], {"name": str(args.images)})
+
+
+def _reduced(matte: Float32[np.ndarray, "h w"], size: tuple[int, int]) -> Float32[np.ndarray, "height width"]:
+    import PIL.Image
+
+    if matte.shape == size:
+        return matte
+    return np.asarray(PIL.Image.fromarray(matte).resize((size[1], size[0]), PIL.Image.Resampling.BOX)).clip(0, 1)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with atomic_write(path) as stream:
+        stream.write(json.dumps(content, indent=1, default=str).encode())

@@ -1,0 +1,149 @@
+"""Camera files of three kinds say the same cameras."""
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nerf_seg.field.gaussians.camera import Camera
+from nerf_seg.field.gaussians.camera_files import CameraFileError, read_cameras, read_transform
+from tests.nerf_seg.splat_scene import SplatScene
+
+CAMERAS = SplatScene(views=5).cameras
+GL = np.diag([1.0, -1.0, -1.0, 1.0])
+
+
+def transforms(folder: Path, cameras: list[Camera] = CAMERAS, **extra: object) -> Path:
+    frames = [
+        {"file_path": f"images/{c.name}", "transform_matrix": (np.linalg.inv(c.world_to_camera) @ GL).tolist()}
+        for c in cameras
+    ]
+    height, width = cameras[0].size
+    lens = {"w": width, "h": height, "fl_x": cameras[0].focal[0], "fl_y": cameras[0].focal[1], **extra}
+    (folder / "transforms.json").write_text(json.dumps({**lens, "frames": frames}))
+    return folder / "transforms.json"
+
+
+def inria(folder: Path, cameras: list[Camera] = CAMERAS) -> Path:
+    rows = []
+    for i, c in enumerate(cameras):
+        to_world = np.linalg.inv(c.world_to_camera)
+        row = {"id": i, "img_name": Path(c.name).stem, "width": c.size[1], "height": c.size[0]}
+        row |= {"position": to_world[:3, 3].tolist(), "rotation": to_world[:3, :3].tolist()}
+        rows.append(row | {"fx": c.focal[0], "fy": c.focal[1]})
+    (folder / "cameras.json").write_text(json.dumps(rows))
+    return folder / "cameras.json"
+
+
+def quaternion(matrix: np.ndarray) -> np.ndarray:
+    from scipy.spatial.transform import Rotation
+
+    return np.roll(Rotation.from_matrix(matrix).as_quat(), 1)
+
+
+def colmap(folder: Path, *, binary: bool, cameras: list[Camera] = CAMERAS) -> Path:
+    model = folder / "sparse" / "0"
+    model.mkdir(parents=True)
+    height, width = cameras[0].size
+    lens = (*cameras[0].focal, *cameras[0].centre)
+    poses = [(*quaternion(c.world_to_camera[:3, :3]), *c.world_to_camera[:3, 3]) for c in cameras]
+    if not binary:
+        (model / "cameras.txt").write_text(f"# c\n1 PINHOLE {width} {height} {' '.join(map(str, lens))}\n")
+        lines = ["# comment"]
+        for i, (c, pose) in enumerate(zip(cameras, poses, strict=True)):
+            lines += [f"{i + 1} {' '.join(map(str, pose))} 1 {c.name}", "1.0 2.0 -1" if i % 2 else ""]
+        (model / "images.txt").write_text("\n".join(lines) + "\n")
+        return folder
+    (model / "cameras.bin").write_bytes(struct.pack("<QiiQQ4d", 1, 1, 1, width, height, *lens))
+    content = struct.pack("<Q", len(cameras))
+    for i, (c, pose) in enumerate(zip(cameras, poses, strict=True)):
+        content += struct.pack("<i7di", i + 1, *pose, 1) + c.name.encode() + b"\0"
+        content += struct.pack("<Q", i) + bytes(24 * i)
+    (model / "images.bin").write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["transforms", "inria", "text", "binary", "folder of transforms"])
+def test_every_kind_says_the_same_cameras(tmp_path: Path, kind: str) -> None:
+    if kind in ("text", "binary"):
+        path = colmap(tmp_path, binary=kind == "binary")
+    else:
+        path = inria(tmp_path) if kind == "inria" else transforms(tmp_path)
+    cameras = read_cameras(tmp_path if kind.startswith("folder") else path)
+    assert [Path(c.name).stem for c in cameras] == [Path(c.name).stem for c in CAMERAS]
+    for found, expected in zip(cameras, CAMERAS, strict=True):
+        assert (found.size, found.focal, found.centre) == (expected.size, expected.focal, expected.centre)
+        assert np.allclose(found.world_to_camera, expected.world_to_camera, atol=1e-9)
+
+
+def test_blenders_angle_and_the_photographs_size(tmp_path: Path) -> None:
+    import PIL.Image
+
+    path = transforms(tmp_path)
+    content = json.loads(path.read_text())
+    angle = 2 * np.arctan(0.5 * 96 / content["fl_x"])
+    frames = [{**frame, "file_path": f"./{Path(frame['file_path']).stem}"} for frame in content["frames"]]
+    path.write_text(json.dumps({"camera_angle_x": angle, "frames": frames}))
+    with pytest.raises(CameraFileError, match="size of"):
+        read_cameras(path)
+    for camera in CAMERAS:
+        PIL.Image.new("RGB", (96, 72)).save(tmp_path / camera.name)
+    assert np.allclose([c.focal for c in read_cameras(path)], [c.focal for c in CAMERAS])
+
+
+def test_distortion_is_read_and_what_is_not_known_is_refused(tmp_path: Path) -> None:
+    bent = read_cameras(transforms(tmp_path, k1=0.1, p2=0.01))
+    assert bent[0].distortion == (0.1, 0.0, 0.0, 0.01)
+    for extra in ({"camera_model": "OPENCV_FISHEYE"}, {"k3": 0.1}):
+        with pytest.raises(CameraFileError, match="undistort"):
+            read_cameras(transforms(tmp_path, **extra))
+
+
+def test_nerfstudios_transform_moves_cameras_with_the_scene(tmp_path: Path) -> None:
+    angle = 0.4
+    rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    matrix = np.hstack([rotation, [[1.0], [2.0], [-0.5]]])
+    (tmp_path / "t.json").write_text(json.dumps({"transform": matrix.tolist(), "scale": 0.25}))
+    moved = CAMERAS[1].moved(*read_transform(tmp_path / "t.json"))
+    place = np.array([0.2, -0.3, 0.1])
+    there = 0.25 * (rotation @ place + matrix[:, 3])
+    before = CAMERAS[1].world_to_camera @ np.append(place, 1)
+    after = moved.world_to_camera @ np.append(there, 1)
+    assert np.allclose(after[:3], 0.25 * before[:3])
+    (tmp_path / "t.json").write_text(json.dumps({"transform": (2 * matrix).tolist(), "scale": 1}))
+    with pytest.raises(CameraFileError, match="no rotation"):
+        read_transform(tmp_path / "t.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no"),
+        ("{", "cannot be read"),
+        ("{}", "no frames"),
+        ("[]", "holds no camera"),
+        ('[{"img_name": "a"}]', "it has no"),
+        (
+            '{"frames": [{"file_path": "a.png", "transform_matrix": [[1]]}], "w": 4, "h": 4, "fl_x": 4}',
+            "cannot be read",
+        ),
+        ('"text"', "cannot be read"),
+    ],
+)
+def test_what_is_no_camera_file_is_named(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "a.json").write_text(content)
+    with pytest.raises(CameraFileError, match=message):
+        read_cameras(tmp_path / "a.json")
+
+
+def test_a_folder_without_cameras_and_a_model_cut_short(tmp_path: Path) -> None:
+    with pytest.raises(CameraFileError, match="holds no COLMAP model"):
+        read_cameras(tmp_path)
+    colmap(tmp_path, binary=True)
+    images = tmp_path / "sparse" / "0" / "images.bin"
+    images.write_bytes(images.read_bytes()[:-200])
+    with pytest.raises(CameraFileError, match="cut short"):
+        read_cameras(tmp_path)

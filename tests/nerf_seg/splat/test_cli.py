@@ -1,0 +1,164 @@
+"""`zim-splat` from its command line to its files, on the scene whose truth is known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from nerf_seg.field.gaussians.files import read_scene
+from nerf_seg.field.gaussians.ply import InriaPly, PlyFile
+from nerf_seg.splat import cli
+from tests.nerf_seg.field.gaussians.test_camera_files import transforms
+from tests.nerf_seg.splat_scene import SplatScene, inria_rows, membership_iou
+from zim_plugins.cli.options import parse_arguments
+from zim_plugins.cli.runtime import run
+
+SCENE = SplatScene(views=8, count=1000)
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("capture")
+    (folder / "images").mkdir()
+    (folder / "mattes").mkdir()
+    for i, camera in enumerate(SCENE.cameras):
+        PIL.Image.fromarray(SCENE.image(i)).save(folder / "images" / camera.name)
+        PIL.Image.fromarray(np.uint8(SCENE.alpha(i) * 255 + 0.5)).save(folder / "mattes" / camera.name)
+    transforms(folder, SCENE.cameras)
+    (folder / "scene.ply").write_bytes(PlyFile({"vertex": inria_rows(SCENE.gaussians)}).encode())
+    return folder
+
+
+def command(capture: Path, out: Path, *extra: str, **instead: str) -> list[str]:
+    options = {
+        "cameras": str(capture / "transforms.json"),
+        "images": str(capture / "images"),
+        "view": "view_00",
+        "point": "31,36",
+        "model": f"oracle:{capture / 'mattes'}",
+        "out": str(out),
+    } | instead
+    words = [str(capture / "scene.ply")]
+    for name, value in options.items():
+        words += [f"--{name}", value] if value else []
+    return [*words, *extra]
+
+
+def call(words: list[str]) -> int:
+    return run(cli.main, parse_arguments(cli.Args, words, prog="zim-splat"), package="nerf_seg")
+
+
+@pytest.fixture(scope="module")
+def out(capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("out")
+    assert call(command(capture, folder)) == 0
+    return folder
+
+
+def test_a_click_becomes_the_object_and_the_scene_without_it(capture: Path, out: Path) -> None:
+    whole = read_scene(capture / "scene.ply")
+    parts = {kind: read_scene(out / f"{kind}.ply") for kind in ("object", "rest", "membership")}
+    assert isinstance(whole, InriaPly) and all(isinstance(part, InriaPly) for part in parts.values())
+    found = np.isin(whole.rows["of_nobody"], parts["object"].rows["of_nobody"])  # pyright: ignore
+    assert membership_iou(found, SCENE.truth) >= 0.98
+    together = np.concatenate([parts["object"].rows, parts["rest"].rows])  # pyright: ignore
+    together = together[np.argsort(together["of_nobody"], kind="stable")]
+    assert together.tobytes() == whole.rows.tobytes()  # every record is in one of the two, bit by bit
+    membership = np.load(out / "membership.npy")
+    assert np.array_equal(parts["membership"].rows["membership"], membership)  # pyright: ignore
+    assert (out / "contact_sheet.png").is_file() and len(list((out / "alpha").glob("*.png"))) == SCENE.views
+    with PIL.Image.open(out / "alpha" / "view_02.png") as image:
+        error = np.abs(np.asarray(image) / 255 - SCENE.alpha(2)).mean()
+    assert error < 0.01
+
+
+def test_the_report_says_what_was_done(out: Path) -> None:
+    report = json.loads((out / "report.json").read_text())
+    assert report["views"] == SCENE.views and report["accepted"] >= SCENE.views - 1
+    assert report["gaussians"]["scene"] == len(SCENE.truth) and report["left out"] == {}
+    assert min(report["psnr_db"].values()) > 40 and len(report["psnr_db"]) == 5
+    assert {"reading", "first look", "views", "matting", "files"} <= set(report["seconds"])
+    assert report["provenance"]["settings"]["view"] == "view_00" and len(report["visits"]) == 2 * SCENE.views
+
+
+def test_earlier_results_and_inputs_are_not_overwritten(
+    capture: Path, out: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert call(command(capture, out)) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    (capture / "object.ply").write_bytes((capture / "scene.ply").read_bytes())
+    words = command(capture, capture)
+    words[0] = str(capture / "object.ply")
+    assert call([*words, "--overwrite"]) == 2
+    assert "would overwrite the scene" in capsys.readouterr().err
+    (capture / "object.ply").unlink()
+
+
+@pytest.mark.parametrize(
+    ("instead", "message"),
+    [
+        ({"point": ""}, "no prompt"),
+        ({"point": "310,36"}, "view_00.png"),
+        ({"point": "x"}, "a click is"),
+        ({"view": "view_99"}, "near are"),
+        ({"out": "FILE"}, "is a file"),
+    ],
+)
+def test_misuse_is_one_line_and_code_2(
+    capture: Path, tmp_path: Path, instead: dict[str, str], message: str, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    instead = {key: str(tmp_path / "file") if value == "FILE" else value for key, value in instead.items()}
+    assert call(command(capture, **{"out": tmp_path / "out"} | instead)) == 2
+    said = capsys.readouterr().err
+    assert message in said and len(said.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("missing", ["cameras", "images"])
+def test_missing_inputs_are_named(capture: Path, tmp_path: Path, missing: str, capsys: pytest.CaptureFixture) -> None:
+    assert call(command(capture, tmp_path / "out", **{missing: str(tmp_path / "nothing")})) == 1
+    assert str(tmp_path / "nothing") in capsys.readouterr().err
+
+
+def test_a_bad_photograph_and_a_missing_one_are_left_out_and_said(
+    capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in (capture / "images").iterdir():
+        (images / path.name).write_bytes(path.read_bytes())
+    (images / "view_05.png").write_bytes(b"broken")
+    (images / "view_06.png").unlink()
+    assert call(command(capture, tmp_path / "out", "--passes", "1", images=str(images))) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert set(report["left out"]) == {"images/view_05.png", "images/view_06.png"} and report["views"] == 6
+    assert "2 of 8 cameras are left out" in capsys.readouterr().err
+
+
+def test_cameras_of_other_coordinates_are_found_before_anything_is_matted(
+    capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    content = json.loads((capture / "transforms.json").read_text())
+    for frame in content["frames"]:
+        frame["transform_matrix"] = (np.diag([1.0, -1.0, -1.0, 1.0]) @ np.array(frame["transform_matrix"])).tolist()
+        for row in range(3):
+            frame["transform_matrix"][row][3] *= 0.2
+    other = tmp_path / "transforms.json"
+    other.write_text(json.dumps(content))
+    assert call(command(capture, tmp_path / "out", cameras=str(other))) == 1
+    said = capsys.readouterr().err
+    assert "does not look like the photographs" in said and "--transform" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mask_is_taken_as_it_is_and_a_smaller_size_is_worked_at(capture: Path, tmp_path: Path) -> None:
+    mask = str(capture / "mattes" / "view_00.png")
+    words = command(capture, tmp_path, "--mask", mask, "--size", "64", "--every", "2", "--overwrite", point="")
+    assert call(words) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["views"] == 4 and report["visits"][0]["prompt"] == {}
+    with PIL.Image.open(tmp_path / "alpha" / "view_00.png") as image:
+        assert image.size == (64, 48)
