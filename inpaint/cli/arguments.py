@@ -1,7 +1,7 @@
 """The options of `zim-inpaint`, task by task."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import UseAppendAction, arg
 
@@ -21,14 +21,21 @@ class TaskArgs(ImagesArgs):
     """A further object, such as a shadow: clicks and a box divided by semicolons, "x,y;x,y,0" or "x1,y1,x2,y2"."""
     objects: Annotated[str | None, arg(metavar="FILE.json")] = None
     """Further objects from a file: [{"points": [[x, y, label]], "box": [x1, y1, x2, y2]}, ...]."""
-    mask: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="FILE")]] = ()
-    """The object's matte or mask (grey, or with an alpha channel), at the size of the one picture. Repeatable: each
-    names an object."""
+    mask: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="FILE|FOLDER")]] = ()
+    """The object's matte or mask (grey, or with an alpha channel), at the size of the image; one file serves all
+    images, a folder holds masks by the images' names (a.* or a_mask.* for a.jpg). FILE#2 is the second object of a file
+    that numbers them. Repeatable: each names an object."""
     list: Annotated[str | None, arg(metavar="FILE")] = None
     """Pictures with their objects, instead of IMAGE: .csv, .json or .jsonl with image, points, box, mask, also, prompt,
     background."""
-    out: Annotated[str, arg(metavar="DIR", aliases=["-o"])] = "outputs"
-    """Folder for the results; - writes one picture's result to standard output."""
+    out: Annotated[str, arg(metavar="DIR|FILE", aliases=["-o"])] = "outputs"
+    """Folder for the results; for one image also the result's own file, such as res.png; - writes one image's result to
+    standard output."""
+    format: Literal["auto", "same", "png", "jpg", "webp", "tif"] = "auto"
+    """Format of the result: auto is PNG, and TIFF for CMYK and floating point; same is the image's own. JPEG compresses
+    every pixel anew. Mattes and holes are PNG."""
+    quality: Annotated[int | None, arg(metavar="1..100")] = None
+    """Quality of JPEG and WebP. By default a JPEG is compressed as its source was, else at 95; WebP loses nothing."""
     jobs: Annotated[int, arg(metavar="N")] = 1
     """Pictures worked on at once, each in a process with a model of its own."""
     download: Annotated[str | None, arg(metavar="NAME")] = None
@@ -70,13 +77,14 @@ class RemoveArgs(PainterArgs, HoleArgs):
 
     Writes <stem>_removed.png, <stem>_alpha.png (the objects' matte) and <stem>_hole.png (white: repainted). Pixels
     outside the hole stay as they are, in the picture's own mode, depth and colour profile; CMYK and floating-point
-    pictures are written as .tif. Coordinates are pixels of the upright picture. Exit codes: 0 done, 1 a picture failed
-    (the others are written), 2 misused, 130 interrupted.
+    pictures are written as .tif, other formats by --format or by a file's name for --out. Coordinates are pixels of the
+    upright picture. Exit codes: 0 done, 1 a picture failed (the others are written), 2 misused, 130 interrupted.
     """
 
     backend: Annotated[str, arg(metavar="NAME")] = "auto"
     """What fills the hole: auto, lama, lama-cleaner, patchmatch, cv2, http://HOST:PORT of a lama-cleaner or IOPaint
-    server, sd15, sd2, sdxl, flux-fill, FOLDER of a diffusers pipeline, or two, as in lama+sdxl."""
+    server, FILE.pt (TorchScript of LaMa's kind), sd15, sd2, sdxl, flux-fill, FOLDER of a diffusers pipeline, or two, as
+    in lama+sdxl."""
     unmix: bool = False
     """Recover the real background behind hair and soft edges also by a model's matte; by --mask it is the default."""
     no_unmix: bool = False

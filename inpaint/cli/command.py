@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zim_plugins.cli.images import STDOUT, Work, find_sources, run_batch, write_all
+from zim_plugins.cli.images import STDOUT, Work, find_sources, recipe_of, run_batch, write_all
 from zim_plugins.cli.runtime import DONE, Misuse, one_line
+from zim_plugins.core import CheckpointError, MissingExtra
 
 from .arguments import CutoutArgs, FillArgs, HoleArgs, PainterArgs, RemoveArgs, ReplaceArgs, TaskArgs
+from .files import Results, leave_out, masks_for, spare_inputs
 from .orders import Order, read_list, read_objects
 
 if TYPE_CHECKING:
@@ -23,14 +25,6 @@ if TYPE_CHECKING:
     from .tasks import Pictures
 
 logger = logging.getLogger(__name__)
-
-OUTPUTS = {
-    RemoveArgs: ("alpha", "hole", "removed"),
-    FillArgs: ("alpha", "hole", "filled"),
-    ReplaceArgs: ("alpha", "replaced"),
-    CutoutArgs: ("alpha", "cutout"),
-}
-"""Kinds of files that a task writes; the last one is its result."""
 
 Orders = dict[str, Order]
 """By picture."""
@@ -42,16 +36,22 @@ def main(args: TaskArgs) -> int:
         return _download(args.download)
     try:
         sources, stems, orders = take_orders(args)
+        results = Results.of(args, sources, stems)
         _check(args, sources, orders)
-        _spare_inputs(args, sources, stems, orders)
+        spare_inputs(results, args, orders)
     except ValueError as error:
         raise Misuse(one_line(error)) from error
-    make = partial(make_work, args, orders)
-    if args.jobs > 1 and len(sources) > 1:
-        from zim_plugins.cli.processes import run_in_processes
+    make = partial(make_work, args, orders, results)
+    try:
+        if args.jobs > 1 and len(sources) > 1:
+            from zim_plugins.cli.processes import run_in_processes
 
-        return run_in_processes(args, sources, stems, make, jobs=args.jobs, package="inpaint")
-    return run_batch(args, sources, stems, make())
+            return run_in_processes(args, sources, stems, make, jobs=args.jobs, package="inpaint")
+        return run_batch(args, sources, stems, make())
+    except (CheckpointError, MissingExtra) as error:  # of weights and packages, which no image can do without
+        if args.debug:
+            raise
+        raise Misuse(one_line(error)) from error
 
 
 def take_orders(args: TaskArgs) -> tuple[list[str], list[str], Orders]:
@@ -63,15 +63,18 @@ def take_orders(args: TaskArgs) -> tuple[list[str], list[str], Orders]:
     prompts = _prompts_of(args)
     text, background = getattr(args, "prompt", None), getattr(args, "background", None)
     if args.list is None:
-        sources, stems = find_sources(args)
-        order = Order(prompts, args.mask, text, background)
+        sources, stems = leave_out(args, *find_sources(args))
         if not prompts and not args.mask:
             raise ValueError(
                 "no prompt: give --point x,y (repeatable; x,y,0 for background), --box x1,y1,x2,y2 or --mask"
             )
-        if args.mask and len(sources) > 1:
-            raise ValueError(f"--mask {args.mask[0]} belongs to one picture, {len(sources)} were given")
-        return sources, stems, dict.fromkeys(sources, order)
+        order = Order(prompts, (), text, background)
+        masks = masks_for(args.mask, sources)
+        orders = {
+            source: dataclasses.replace(order, masks=files, missing=missing)
+            for source, (files, missing) in masks.items()
+        }
+        return sources, stems, orders
     if args.images or prompts or args.mask:
         raise ValueError(f"the list {args.list} names pictures and objects: give it alone")
     rows = read_list(args.list)
@@ -88,7 +91,7 @@ def take_orders(args: TaskArgs) -> tuple[list[str], list[str], Orders]:
     return sources, stems, orders
 
 
-def make_work(args: TaskArgs, orders: Orders) -> Work:
+def make_work(args: TaskArgs, orders: Orders, results: Results) -> Work:
     """Build the work on each image, in the process that does it."""
     from zim_plugins.core import read_original
 
@@ -101,10 +104,16 @@ def make_work(args: TaskArgs, orders: Orders) -> Work:
         loaded[:] = loaded or [load_inpainter(args.backend, device=args.device, settings=_settings(args))]
         return loaded[0]
 
-    def files(stem: str) -> dict[str, Path]:
-        if args.out == STDOUT:
-            return {}
-        return {kind: _there(Path(args.out) / f"{stem}_{kind}.png") for kind in OUTPUTS[type(args)]}
+    def recipe(source: str) -> dict[str, object]:
+        order = orders[source]
+        how = recipe_of(args, f"inpaint: {results.kinds[-1]}", order.in_full())
+        return how if order.prompts else how | {"model": None}
+
+    def prepare(image: "Image") -> None:
+        if isinstance(args, RemoveArgs | FillArgs) or (
+            isinstance(args, ReplaceArgs) and orders[image.name].background is None
+        ):
+            painter()
 
     def act(predictor: "ImagePredictor | None", image: "Image", files: dict[str, Path]) -> dict[str, object]:
         from zim_plugins.core import Original
@@ -115,67 +124,50 @@ def make_work(args: TaskArgs, orders: Orders) -> Work:
         assert isinstance(image, Original)
         order = orders[image.name]
         try:
-            target = order.target(image)
+            target, notes = order.target(image)
         except ValueError as error:
             raise _as_misuse(error) from error
+        for note in notes:
+            logger.info(note)
         said, pictures = act_on(args, order, image, matte_of(image.rgb, target, predictor), painter)
+        written, left_out = _hand_over(files, pictures, results.suffix(image.name), args.quality)
+        said["warnings"] += left_out
         for warning in said["warnings"]:
             logger.warning("%s: %s", image.name, warning)
-        return {"prompt": order.to_json(), **said, **_hand_over(files, pictures)}
+        record: dict[str, object] = {"prompt": order.to_json(), **said, "notes": [*image.notes, *notes]}
+        return record | ({"files": written} if written else {})
 
     return Work(
-        files=files,
+        files=results.files,
         check=lambda image: orders[image.name].check(image),
         act=act,
         needs_model=lambda image: bool(orders[image.name].prompts),
         read=read_original,
+        prepare=prepare,
+        recipe=recipe,
+        place=results.place,
     )
 
 
-def _hand_over(files: dict[str, Path], pictures: "Pictures") -> dict[str, object]:
-    """Write the files, or the result to standard output; answer with what the record says of them."""
+def _hand_over(
+    files: dict[str, Path], pictures: "Pictures", suffix: str, quality: int | None
+) -> tuple[dict[str, str], list[str]]:
+    """Write the files, or the result to standard output; return the files, and what the format could not hold."""
     from zim_plugins.core import write_raster
 
     kind, result = list(pictures.items())[-1]
     assert not isinstance(result, np.ndarray)
+    result = dataclasses.replace(result, metadata=result.metadata.without_thumbnails())
     if not files:
         stream = io.BytesIO()
-        write_raster(stream, result)
+        notes = write_raster(stream, result, suffix=suffix or result.suffix, quality=quality)
         sys.stdout.buffer.write(stream.getbuffer())
         sys.stdout.buffer.flush()
-        return {}
-    files = files | {kind: files[kind].with_suffix(result.suffix)}
-    write_all(files, pictures)
-    return {"files": {kind: str(path) for kind, path in files.items()}}
-
-
-def _spare_inputs(args: TaskArgs, sources: list[str], stems: list[str], orders: Orders) -> None:
-    """Raise ValueError where a result would be written over a file that is read: an image, a mask, a list."""
-    if args.out == STDOUT:
-        return
-    named = [*sources, args.list, args.objects]
-    for order in orders.values():
-        named += [*order.masks, order.background]
-    inputs: dict[Path, str] = {}
-    for name in named:
-        if name is not None and name != STDOUT and Path(name).is_file():
-            inputs[Path(name).resolve()] = name
-    inodes = {(path.stat().st_dev, path.stat().st_ino): name for path, name in inputs.items()}
-    for stem in stems:
-        for kind in OUTPUTS[type(args)]:
-            for suffix in (".png", ".tif"):
-                path = Path(args.out) / f"{stem}_{kind}{suffix}"
-                if path.is_symlink() or not path.exists():
-                    continue  # results replace a link, not what it points to
-                found = inodes.get((path.stat().st_dev, path.stat().st_ino))
-                if found is not None and path.resolve() in inputs:
-                    raise ValueError(f"{path} would be written over the input {found}: choose another --out")
-
-
-def _there(path: Path) -> Path:
-    """The file of an earlier run, which may be a TIFF where the picture's mode asked for it."""
-    tiff = path.with_suffix(".tif")
-    return tiff if tiff.exists() and not path.exists() else path
+        return {}, list(notes)
+    if not suffix and kind in files:
+        files = files | {kind: files[kind].with_suffix(result.suffix)}
+    notes = write_all(files, pictures | {kind: result}, quality=quality)
+    return {kind: str(path) for kind, path in files.items()}, list(notes)
 
 
 def _prompts_of(args: TaskArgs) -> "tuple[PromptText, ...]":
@@ -193,6 +185,10 @@ def _check(args: TaskArgs, sources: list[str], orders: Orders) -> None:
         raise ValueError(f"--jobs is a number of processes of at least 1, got {args.jobs}")
     if args.jobs > 1 and len(sources) > 1 and STDOUT in sources:
         raise ValueError("standard input is one process's: leave out --jobs, or -")
+    if args.quality is not None and not 1 <= args.quality <= 100:
+        raise ValueError(f"--quality is in 1..100, got {args.quality}")
+    if isinstance(args, CutoutArgs) and (args.format == "jpg" or Path(args.out).suffix.lower() in (".jpg", ".jpeg")):
+        raise ValueError("JPEG has no alpha channel: write a cut-out as png, webp or tif")
     if args.out == STDOUT and (len(sources) > 1 or args.json):
         raise ValueError("--out - writes one picture to standard output: give one picture, without --json")
     if isinstance(args, RemoveArgs) and args.unmix and args.no_unmix:

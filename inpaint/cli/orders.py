@@ -4,13 +4,14 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
-from zim_plugins.core import Image, Prompt, PromptText, parse_objects
+from zim_plugins.core import Image, Mask, Prompt, PromptText, mask_path, parse_objects
 
 COLUMNS = ("image", "points", "box", "mask", "also", "prompt", "background")
 """What a list's rows may hold."""
@@ -29,20 +30,32 @@ class Order:
     """What a diffusion model shall paint."""
     background: str | None = None
     """A file or a colour."""
+    missing: str = ""
+    """What is missing for this image, in words."""
 
     def check(self, image: Image) -> None:
-        """Raise ValueError where a prompt lies outside the picture."""
+        """Raise ValueError where a prompt lies outside the picture, or something is missing."""
+        if self.missing:
+            raise ValueError(self.missing)
         for prompt in self.prompts:
             prompt.on(image.size)
 
-    def target(self, image: Image) -> list[Prompt | Float32[np.ndarray, "h w"]]:
-        """The objects, with the masks read.
+    def target(self, image: Image) -> tuple[list[Prompt | Float32[np.ndarray, "h w"]], list[str]]:
+        """The objects, with the masks read, and what was done to read them.
 
         Raises:
             ImageError: a mask cannot be read.
             ValueError: it has another size than the picture, or a prompt lies outside it.
         """
-        return [*(_read_mask(mask, image) for mask in self.masks), *(one.on(image.size) for one in self.prompts)]
+        masks = {path: _read_mask(path, image) for path in self.masks}
+        notes = [f"{path}: {note}" for path, mask in masks.items() for note in mask.notes]
+        return [*(mask.alpha for mask in masks.values()), *(one.on(image.size) for one in self.prompts)], notes
+
+    def in_full(self) -> dict[str, Any]:
+        """All that the order says, with the digests of the files that it names."""
+        named = [*(mask_path(mask) for mask in self.masks), *([self.background] if self.background else [])]
+        digests = {name: sha256(Path(name).read_bytes()).hexdigest() for name in named if Path(name).is_file()}
+        return {"objects": self.to_json(), "text": self.prompt, "background": self.background, "files": digests}
 
     def to_json(self) -> dict[str, Any]:
         """One object as the keys `points` and `box`, or `mask`; several as a list under `objects`."""
@@ -51,14 +64,16 @@ class Order:
         return objects[0] if len(objects) == 1 else {"objects": objects}
 
 
-def _read_mask(path: str, image: Image) -> Float32[np.ndarray, "h w"]:
-    from zim_plugins.core import read_alpha
+def _read_mask(path: str, image: Image) -> Mask:
+    from zim_plugins.core import read_mask
 
-    alpha = read_alpha(path)
-    if alpha.shape != image.size:
-        (height, width), (h, w) = image.size, alpha.shape
-        raise ValueError(f"the mask {path} is {w}x{h} px, the picture {image.name} is {width}x{height} px")
-    return alpha
+    mask = read_mask(path)
+    if mask.alpha.shape != image.size:
+        (height, width), (h, w) = image.size, mask.alpha.shape
+        turned = (h, w) == (width, height) and h != w
+        hint = ": the image was turned by its EXIF data, draw the mask on the upright one" if turned else ""
+        raise ValueError(f"the mask {path} is {w}x{h} px, the picture {image.name} is {width}x{height} px{hint}")
+    return mask
 
 
 def parse_object(text: str) -> PromptText:

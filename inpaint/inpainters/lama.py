@@ -1,19 +1,15 @@
 """LaMa: holes filled by one pass of a Fourier-convolution network, from the TorchScript file that lama-cleaner uses."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from zim_plugins.core import resolve_device
+from zim_plugins.core import CheckpointError, resolve_device
 
 from .base import paste, refuse_a_full_hole
 from .torchscript import load_torchscript
 from .weights import require_lama
-
-if TYPE_CHECKING:
-    pass
 
 MULTIPLE_PX = 8
 """The network halves its input three times."""
@@ -35,7 +31,7 @@ class LamaInpainter:
         ValueError: the device is not here.
     """
 
-    name = "lama"
+    name: str = "lama"
     work_side_px: int | None = 1024
 
     def __init__(self, path: Path | None = None, *, device: str = "auto") -> None:
@@ -43,6 +39,25 @@ class LamaInpainter:
         if self.device == "mps":
             self.device = "cpu"
         self.network = load_torchscript(path or require_lama()).to(self.device)
+        if path is not None:
+            self.name = str(path)
+            self._check_kind(path)
+
+    def _check_kind(self, path: Path) -> None:
+        """Raise CheckpointError where the network takes, or gives, something else than LaMa does."""
+        import torch
+
+        image, mask = torch.zeros(1, 3, 64, 64), torch.zeros(1, 1, 64, 64)
+        mask[..., 24:40, 24:40] = 1
+        try:
+            with torch.inference_mode():
+                painted = self.network(image.to(self.device), mask.to(self.device))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[-160:]
+            raise CheckpointError(f"{path} is TorchScript, but not LaMa's forward(image, mask): {reason}") from error
+        if not isinstance(painted, torch.Tensor) or painted.shape != image.shape:
+            shape = tuple(painted.shape) if isinstance(painted, torch.Tensor) else type(painted).__name__
+            raise CheckpointError(f"{path} is TorchScript, but not of LaMa's kind: it returns {shape}, not an image")
 
     def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
         """Repaint the hole; see `Inpainter.fill`."""

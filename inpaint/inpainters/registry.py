@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
 from .base import AdjustableInpainter, FillSettings, Inpainter, as_guided, refuse_settings
 
@@ -41,6 +42,8 @@ _LOCAL: dict[str, Callable[[str, FillSettings], Inpainter]] = {
 }
 """Makers of the fillers without a text, best first; each imports what it needs. A filler is added here."""
 LOCAL_NAMES = tuple(_LOCAL)
+TORCHSCRIPT_SUFFIXES = (".pt", ".pth", ".jit", ".ts")
+"""Of files that `lama`'s loader reads."""
 
 
 def inpainter_names() -> tuple[str, ...]:
@@ -56,9 +59,10 @@ def load_inpainter(name: str = "auto", *, device: str = "auto", settings: FillSe
     Nothing is fetched from a network, but for a server's answers.
 
     Args:
-        name: auto; lama, lama-cleaner, patchmatch or cv2; the address of a lama-cleaner or IOPaint server
-            (http://host:port); sd15, sd2, sdxl, flux-fill, or a folder that holds a diffusers pipeline; or a filler
-            without a text and one of these, as in lama+sdxl: a first fill, repainted at low strength.
+        name: auto; lama, lama-cleaner, patchmatch or cv2; FILE.pt, TorchScript of LaMa's kind; the address of a
+            lama-cleaner or IOPaint server (http://host:port); sd15, sd2, sdxl, flux-fill, or a folder that holds a
+            diffusers pipeline; or a filler without a text and one of these, as in lama+sdxl: a first fill, repainted
+            at low strength.
         device: auto, cpu or cuda[:N], for fillers that run a network here.
         settings: seed, steps and the like.
 
@@ -85,13 +89,29 @@ def choose_backend(name: str = "auto") -> tuple[str, str]:
     """
     if name == "auto":
         return _best_at_hand()
-    first, plus, second = name.partition("+")
-    if name in LOCAL_NAMES or _follows_text(name) or (plus and first in LOCAL_NAMES and _follows_text(second)):
+    if name in LOCAL_NAMES or is_torchscript_name(name) or _follows_text(name) or _two_of(name):
         return name, "as asked"
+    if Path(name).suffix.lower() in TORCHSCRIPT_SUFFIXES:
+        raise ValueError(f"there is no file {name}")
     raise ValueError(
         f"no filler is called {name!r}: take one of auto, {', '.join(inpainter_names())}, http://HOST:PORT of a "
-        "lama-cleaner or IOPaint server, a folder that holds a diffusers pipeline, or two as in lama+sdxl"
+        "lama-cleaner or IOPaint server, FILE.pt of LaMa's kind, a folder that holds a diffusers pipeline, or two as "
+        "in lama+sdxl"
     )
+
+
+def is_torchscript_name(name: str) -> bool:
+    """Return whether a name is a TorchScript file."""
+    return Path(name).suffix.lower() in TORCHSCRIPT_SUFFIXES and Path(name).is_file()
+
+
+def _two_of(name: str) -> tuple[str, str] | None:
+    """The two fillers that a name joins by a plus sign, which may also be part of a path."""
+    for at in (place for place, sign in enumerate(name) if sign == "+"):
+        first, second = name[:at], name[at + 1 :]
+        if (first in LOCAL_NAMES or is_torchscript_name(first)) and _follows_text(second):
+            return first, second
+    return None
 
 
 def _follows_text(name: str) -> bool:
@@ -118,10 +138,14 @@ def _make(name: str, device: str, settings: FillSettings) -> Inpainter:
         from .server import ServerInpainter
 
         return ServerInpainter(name, settings=settings)
-    first, plus, second = name.partition("+")
-    if plus and first in LOCAL_NAMES:
+    if is_torchscript_name(name):
+        from .lama import LamaInpainter
+
+        return LamaInpainter(Path(name), device=device)
+    if two := _two_of(name):
         from .prefill import PrefilledInpainter, gently
 
+        first, second = two
         followed = as_guided(_make(second, device, gently(settings)))
         return PrefilledInpainter(_make(first, device, settings), followed)
     from .diffusion import DiffusionInpainter

@@ -91,6 +91,8 @@ class Work:
     """Whether `act` makes all results or none."""
     also_read: tuple[str, ...] = ()
     """Files besides the images that are read and must not be written over."""
+    prepare: "Callable[[Image], None]" = lambda image: None
+    """Loads what `act` needs besides the model; what it raises ends the batch: no other image would do better."""
 
 
 UNDECISIVE = frozenset(
@@ -182,24 +184,34 @@ def existing(args: ImagesArgs) -> "Existing":
     return given[0] if given else "remake"  # pyright: ignore[reportReturnType]
 
 
-def write_all(files: dict[str, Path], pictures: "dict[str, np.ndarray | Raster]") -> None:
-    """Write all pictures of a result, or none of them."""
+def write_all(
+    files: dict[str, Path], pictures: "dict[str, np.ndarray | Raster]", *, quality: int | None = None
+) -> tuple[str, ...]:
+    """Write all pictures of a result, or none of them, and return what a format could not hold.
+
+    Args:
+        files: by kind.
+        pictures: by kind.
+        quality: of JPEG and WebP, 1 to 100; see `write_raster`.
+    """
+    from zim_plugins.imaging.encode import write_raster
     from zim_plugins.imaging.image import write_image
-    from zim_plugins.imaging.raster import write_raster
 
     done: list[Path] = []
+    notes: tuple[str, ...] = ()
     try:
         for kind, path in files.items():
             picture = pictures[kind]
             if isinstance(picture, np.ndarray):
                 write_image(path, picture)
             else:
-                write_raster(path, picture)
+                notes += write_raster(path, picture, quality=quality)
             done.append(path)
     finally:
         if len(done) < len(files):  # also when the user interrupts
             for path in done:
                 path.unlink(missing_ok=True)
+    return notes
 
 
 class Batch:
@@ -242,7 +254,7 @@ class Batch:
             image = self._read(source, content)
         except EXPECTED_FAULTS as error:
             return self._fault(source, error)
-        predictor = self._load() if self.work.needs_model(image) else None  # without a model the run ends
+        predictor = self._prepare(image)
         start_s = time.perf_counter()
         try:
             chosen = {kind: files[kind] for kind in files if kind in wanted}
@@ -308,6 +320,11 @@ class Batch:
                 raise
             raise Misuse(f"{source}: {error}") from error
         return image
+
+    def _prepare(self, image: "Image") -> "ImagePredictor | None":
+        """Load what the work needs; what is missing ends the batch."""
+        self.work.prepare(image)
+        return self._load() if self.work.needs_model(image) else None
 
     def _load(self) -> "ImagePredictor":
         if self._predictor is not None:

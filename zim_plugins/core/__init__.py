@@ -29,6 +29,7 @@ from zim_plugins.errors import ImageError as ImageError
 from zim_plugins.errors import MissingExtra as MissingExtra
 from zim_plugins.errors import UnsupportedPrompt as UnsupportedPrompt
 from zim_plugins.errors import ZimError as ZimError
+from zim_plugins.imaging.encode import write_raster as write_raster
 from zim_plugins.imaging.foreground import composite as composite
 from zim_plugins.imaging.foreground import estimate_foreground as estimate_foreground
 from zim_plugins.imaging.foreground import foreground_colours as foreground_colours
@@ -39,7 +40,9 @@ from zim_plugins.imaging.image import output_stems as output_stems
 from zim_plugins.imaging.image import read_alpha as read_alpha
 from zim_plugins.imaging.image import read_image as read_image
 from zim_plugins.imaging.image import write_image as write_image
+from zim_plugins.imaging.masks import Mask as Mask
+from zim_plugins.imaging.masks import mask_path as mask_path
+from zim_plugins.imaging.masks import read_mask as read_mask
 from zim_plugins.imaging.raster import Original as Original
 from zim_plugins.imaging.raster import Raster as Raster
 from zim_plugins.imaging.raster import read_original as read_original
-from zim_plugins.imaging.raster import write_raster as write_raster

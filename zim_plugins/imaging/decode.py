@@ -8,10 +8,9 @@ import sys
 import tempfile
 import threading
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import PIL.ExifTags
@@ -22,6 +21,7 @@ from jaxtyping import Shaped
 
 from zim_plugins.errors import ImageError
 from zim_plugins.imaging.formats import HEAD_BYTES, READ, plugin_for, prepare_plugin, readable_formats
+from zim_plugins.imaging.metadata import IPTC_TAG, XMP_TAG, Metadata, read_metadata
 from zim_plugins.imaging.sources import SAMPLE_PREFIX, check_is_file, sample_path, split_page
 
 MAX_PIXELS = 200_000_000
@@ -35,8 +35,8 @@ SHALLOW_TOP_BYTE = 15
 """Highest upper byte of 16-bit colours that may be 12 bits or fewer in 16."""
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BITS_PER_SAMPLE, _PLANAR_CONFIGURATION, _PLANES, _SAMPLE_FORMAT, _ICC_PROFILE = 258, 284, 2, 339, 34675
-_DESCRIPTIVE_TAGS = {270, 271, 272, 305, 306, 315, 33432, 34665, 34853}
-"""Tags of a TIFF that tell of the picture, not of its layout in the file: description to copyright, EXIF and GPS."""
+_GREY_AND_ALPHA = "LA;16B"
+"""Pillow's raw mode of a PNG of 16 bits, which it reads as RGBA."""
 _opening = threading.Lock()
 _Stream = io.BufferedReader | io.BytesIO
 
@@ -48,18 +48,6 @@ class ByteStream(Protocol):
     def read(self) -> bytes:
         """All bytes that are left."""
         ...
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """Metadata that travel with the pixels."""
-
-    icc_profile: bytes | None = None
-    exif: bytes | None = None
-    """Without an orientation: the pixels are upright."""
-    dpi: tuple[float, float] | None = None
-    exr: Mapping[str, Any] | None = None
-    """Of an OpenEXR file: windows, primaries and other attributes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +135,7 @@ def _decode_stream(
     if picture.width < 1 or picture.height < 1:
         raise ImageError(f"{name} has no pixels ({picture.width}x{picture.height})")
     notes = [] if page is not None else _note_frames(picture)
+    grey_and_alpha = _GREY_AND_ALPHA in str(picture.tile)
     source_mode, file_format, low_bytes = picture.mode, str(picture.format), None
     try:
         if _has_deep_planes(picture) or _is_signed(picture):
@@ -162,12 +151,15 @@ def _decode_stream(
         for each in (picture, low_bytes):
             if each is not None:
                 PIL.ImageOps.exif_transpose(each, in_place=True)
-        metadata = _read_metadata(picture)
+        metadata = read_metadata(picture)
     except BROKEN_FILE:
         notes.append("unreadable EXIF data ignored: the image may be turned")
     if picture.mode == "F" or picture.mode.startswith("I"):
         return Decoded(np.asarray(picture)[..., None], source_mode, file_format, metadata, tuple(notes))
-    return Decoded(picture, source_mode, file_format, metadata, tuple(notes), low_bytes)
+    pixels: PIL.Image.Image = picture
+    if grey_and_alpha and low_bytes is not None:
+        pixels, low_bytes = (PIL.Image.merge("LA", (p.getchannel(0), p.getchannel(3))) for p in (picture, low_bytes))
+    return Decoded(pixels, source_mode, file_format, metadata, tuple(notes), low_bytes)
 
 
 def _turn_to(picture: PIL.Image.Image, page: int, name: str) -> None:
@@ -227,11 +219,7 @@ def _low_bytes(
     if not deep and highest_colour(picture) > SHALLOW_TOP_BYTE:
         notes.append("16 bits per channel reduced to 8")
         return None
-    low_bytes = _open_low_bytes(stream)
-    if page is not None:
-        low_bytes.seek(page)
-    low_bytes.load()
-    return low_bytes
+    return _read_low_bytes(stream, page)
 
 
 def _has_deep_planes(picture: PIL.Image.Image) -> bool:
@@ -240,36 +228,28 @@ def _has_deep_planes(picture: PIL.Image.Image) -> bool:
     return tags.get(_PLANAR_CONFIGURATION) == _PLANES and 16 in tags.get(_BITS_PER_SAMPLE, ())
 
 
-def _open_low_bytes(stream: _Stream) -> PIL.Image.Image:
+def _read_low_bytes(stream: _Stream, page: int | None) -> PIL.Image.Image:
     """The picture once more, decoded to the lower byte of each 16-bit value: the upper one of the other byte order."""
     stream.seek(0)
     picture = PIL.Image.open(stream)
     if not isinstance(picture, PIL.ImageFile.ImageFile):
         raise ValueError("its 16-bit values cannot be read")
+    grey_and_alpha = _GREY_AND_ALPHA in str(picture.tile)  # in one byte order only: their bytes pass for 4 channels
     other = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
     tiles = []
     for tile in picture.tile:
         arguments = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         raw_mode = str(arguments[0])
-        swapped = (raw_mode[:-1] + other[raw_mode[-1]], *arguments[1:])
+        swapped = ("RGBA" if grey_and_alpha else raw_mode[:-1] + other[raw_mode[-1]], *arguments[1:])
         tiles.append(tile._replace(args=swapped if isinstance(tile.args, tuple) else swapped[0]))
     picture.tile = tiles
+    if page is not None:
+        picture.seek(page)
+    picture.load()
+    if grey_and_alpha:
+        _, grey, _, alpha = picture.split()
+        picture.im = PIL.Image.merge("RGBA", (grey, grey, grey, alpha)).im
     return picture
-
-
-def _read_metadata(upright: PIL.Image.Image) -> Metadata:
-    """Profile, EXIF data and resolution of a picture whose orientation has been applied, and dropped from its EXIF."""
-    dpi, content = upright.info.get("dpi"), upright.info.get("exif")
-    if upright.format == "TIFF":  # whose tags describe the file's own layout too
-        exif = upright.getexif()
-        for tag in set(exif) - _DESCRIPTIVE_TAGS:
-            del exif[tag]
-        content = exif.tobytes() if len(exif) else None
-    return Metadata(
-        icc_profile=upright.info.get("icc_profile") or None,
-        exif=content or None,
-        dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None,
-    )
 
 
 def _note_frames(picture: PIL.Image.Image) -> list[str]:
@@ -307,7 +287,7 @@ def _decode_tiff(stream: _Stream, name: str, max_pixels: int, index: int | None)
             if page.axes not in ("YX", "YXS", "SYX"):
                 raise ImageError(f"{name} is a TIFF of axes {page.axes}, not a picture")
             values = page.asarray()
-            icc_profile = page.tags.valueof(_ICC_PROFILE)
+            icc_profile, xmp, iptc = (page.tags.valueof(tag) for tag in (_ICC_PROFILE, XMP_TAG, IPTC_TAG))
             if page.axes == "SYX":
                 values = np.moveaxis(values, 0, -1)
             if len(tiff.pages) > 1 and index is None:
@@ -320,5 +300,9 @@ def _decode_tiff(stream: _Stream, name: str, max_pixels: int, index: int | None)
         raise ImageError(f"{name} is damaged: {values.shape} where {height}x{width} pixels are promised")
     values = values.reshape(height, width, -1)
     source_mode = f"{values.dtype.name}x{values.shape[2]}"
-    metadata = Metadata(icc_profile=bytes(icc_profile) if icc_profile else None)
+    metadata = Metadata(
+        icc_profile=bytes(icc_profile) if icc_profile else None,
+        xmp=bytes(xmp) if isinstance(xmp, bytes) else None,
+        iptc=bytes(iptc) if isinstance(iptc, bytes) else None,
+    )
     return Decoded(values, source_mode, "TIFF", metadata, tuple(notes))

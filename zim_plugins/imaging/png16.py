@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Sequence
 from io import BufferedWriter, BytesIO
 from typing import BinaryIO
 
@@ -25,6 +26,7 @@ def write_png(
     icc_profile: bytes | None = None,
     exif: bytes | None = None,
     dpi: tuple[float, float] | None = None,
+    chunks: Sequence[tuple[bytes, bytes]] = (),
 ) -> None:
     """Write grey, grey + alpha, RGB or RGBA pixels, a band of rows at a time.
 
@@ -34,6 +36,7 @@ def write_png(
         icc_profile: of the colours.
         exif: with or without the leading `Exif` marker that JPEG files want.
         dpi: pixels per inch, horizontally and vertically.
+        chunks: types and bodies of further ones.
     """
     height, width, channels = pixels.shape
     depth = pixels.dtype.itemsize * 8
@@ -41,6 +44,8 @@ def write_png(
     _write_chunk(stream, b"IHDR", struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPES[channels], 0, 0, 0))
     if icc_profile:
         _write_chunk(stream, b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc_profile))
+    for kind, body in chunks:
+        _write_chunk(stream, kind, body)
     if dpi:
         _write_chunk(stream, b"pHYs", struct.pack(">IIB", round(dpi[0] / 0.0254), round(dpi[1] / 0.0254), 1))
     if exif:

@@ -10,17 +10,14 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Bool, Float32, Shaped, UInt8, UInt16
 
-from zim_plugins.errors import ImageError
-from zim_plugins.imaging.decode import MAX_PIXELS, ByteStream, Decoded, Metadata, decode
-from zim_plugins.imaging.image import Image, full_depth, has_alpha, name_of, to_srgb, write_whole
-from zim_plugins.imaging.png16 import Sink, write_png
+from zim_plugins.imaging.decode import MAX_PIXELS, ByteStream, Decoded, decode
+from zim_plugins.imaging.image import Image, full_depth, has_alpha, name_of, to_srgb
+from zim_plugins.imaging.metadata import Metadata
 from zim_plugins.imaging.value_range import ValueRange
 
 Mode = Literal["L", "LA", "RGB", "RGBA", "CMYK"]
 Colours = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 _CHANNELS: dict[int, Mode] = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-_COMPRESS_LEVEL = 1
-"""Of 8-bit PNG files: 48 megapixels are written within seconds, and are a tenth larger than at Pillow's default."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,59 +130,6 @@ def read_original(
         notes=tuple(notes),
         raster=Raster(pixels, mode, decoded.metadata, is_linear=decoded.is_linear),
     )
-
-
-def write_raster(path: str | Path | Sink, picture: Raster) -> None:
-    """Write pixels as they are, with profile, EXIF data and resolution; a file is written whole or not at all.
-
-    Args:
-        path: a file whose suffix is the picture's own, or an open binary stream.
-        picture: what to write.
-
-    Raises:
-        ImageError: the suffix is another one, or the disk refuses.
-    """
-    if not isinstance(path, str | Path):
-        _write(path, picture)
-        return
-    path = Path(path)
-    if path.suffix.lower() != picture.suffix:
-        raise ImageError(f"cannot write {path}: pixels of mode {picture.mode} are written as {picture.suffix}")
-    write_whole(path, lambda stream: _write(stream, picture))
-
-
-def _write(stream: Sink, picture: Raster) -> None:
-    about = picture.metadata
-    options = {"icc_profile": about.icc_profile, "exif": about.exif, "dpi": about.dpi}
-    options = {key: value for key, value in options.items() if value is not None}
-    if picture.pixels.dtype.kind == "f":
-        _write_float_tiff(stream, picture)
-    elif picture.mode == "CMYK":
-        # Uncompressed: with a compressor, Pillow loses EXIF data.
-        PIL.Image.fromarray(picture.pixels, mode="CMYK").save(stream, "TIFF", **options)
-    elif picture.pixels.dtype == np.uint16:
-        write_png(stream, picture.pixels, icc_profile=about.icc_profile, exif=about.exif, dpi=about.dpi)
-    else:
-        PIL.Image.fromarray(picture.pixels.squeeze(2) if picture.mode == "L" else picture.pixels).save(
-            stream, "PNG", compress_level=_COMPRESS_LEVEL, **options
-        )
-
-
-def _write_float_tiff(stream: Sink, picture: Raster) -> None:
-    import tifffile
-
-    profile, alpha = picture.metadata.icc_profile, picture.mode in ("LA", "RGBA")
-    whole = BytesIO()  # tifffile asks an open file for its name
-    tifffile.imwrite(
-        whole,
-        picture.pixels.squeeze(2) if picture.mode == "L" else picture.pixels,
-        photometric="rgb" if picture.mode in ("RGB", "RGBA") else "minisblack",
-        planarconfig=None if picture.mode == "L" else "contig",
-        extrasamples=["unassalpha"] if alpha else None,
-        iccprofile=profile,
-        metadata=None,
-    )
-    stream.write(whole.getbuffer())
 
 
 def _own_pixels(decoded: Decoded, notes: list[str]) -> tuple[np.ndarray, Mode]:

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from zim_plugins.imaging.raster import write_raster
+from zim_plugins.imaging.encode import write_raster
 from zim_plugins.server import results
 from zim_plugins.server.bodies import FORM_TYPES, content_type, decode_base64, read_body, read_form
 from zim_plugins.server.engine import PackedMatte

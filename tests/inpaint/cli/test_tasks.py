@@ -65,7 +65,7 @@ def read(name: str) -> np.ndarray:
 
 
 def written() -> list[str]:
-    return sorted(path.name for path in Path("outputs").glob("*"))
+    return sorted(path.name for path in Path("outputs").glob("[!.]*"))
 
 
 @pytest.mark.parametrize("words", [["remove", "ball.png"], ["ball.png"]])
@@ -200,12 +200,12 @@ def test_what_is_there_is_left_alone_on_request(task, extra, capsys) -> None:
     )
     words = [task, "ball.png", "print.tif", "--box", "40,24,120,104", "--json", *extra]
     assert call(*words) == 0
-    stamps = {path: path.stat().st_mtime_ns for path in Path("outputs").iterdir()}
+    stamps = {path: path.stat().st_mtime_ns for path in Path("outputs").glob("[!.]*")}
     assert ("print_removed.tif" in written()) == (task == "remove")
     capsys.readouterr()
     assert call(*words, "--no-overwrite") == 0
     assert all(json.loads(line)["skipped"] for line in capsys.readouterr().out.splitlines())
-    assert {path: path.stat().st_mtime_ns for path in Path("outputs").iterdir()} == stamps
+    assert {path: path.stat().st_mtime_ns for path in Path("outputs").glob("[!.]*")} == stamps
     last = Path("outputs", written()[-1])
     last.unlink()
     assert call(*words, "--no-overwrite") == 0 and last.exists()
