@@ -18,10 +18,11 @@ def command(*words: object) -> int:
 
 
 def composites(sources: Path, out: Path, filler: str, *more: object) -> int:
-    return command(
-        *("composites", "--cutouts", sources / "cutouts", "--backgrounds", sources / "photos"),
-        *("--per-cutout", 1, "--mattes", "truth", "--fillers", filler, "--out", out, *more),
-    )
+    """Run on the small set; options in `more` take the place of the usual ones."""
+    options = {"--per-cutout": 1, "--mattes": "truth", "--fillers": filler, "--out": out}
+    options |= dict(zip(more[::2], more[1::2], strict=True))
+    words = [word for option in options.items() for word in option]
+    return command("composites", "--cutouts", sources / "cutouts", "--backgrounds", sources / "photos", *words)
 
 
 def report_of(out: Path) -> dict:
