@@ -1,8 +1,9 @@
 """`zim-medseg`: promptable models on medical images, with a protocol, statistics and a report."""
 
 import logging
+import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +13,9 @@ from zim_plugins.cli.options import parse_arguments
 from zim_plugins.cli.runtime import DONE, FAILED, CommandArgs, Misuse, one_line, run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .protocol.frame_model import FrameModel
     from .run import RunConfig, Tally
 
 logger = logging.getLogger(__name__)
@@ -43,7 +47,8 @@ class Args(CommandArgs):
     preset: Literal["none", "zim5"] = "none"
     """zim5: five data sets like those of ZIM's figure, in folders that --data must hold; the choice is ours."""
     models: Annotated[str, arg(metavar="NAME,...")] = "auto"
-    """Checkpoints by name (see `zim models`) or path; box (the box filled) and grabcut are baselines."""
+    """Checkpoints by name (see `zim models`) or path, FILE.py:FUNCTION that makes a predictor, and the classical rivals
+    box (filled), ellipse (inscribed), grabcut (its core certain) and random-walker (boxes and clicks)."""
     prompts: Annotated[str, arg(metavar="NAME,...")] = "point,box"
     """point, box, modes, mode1 to mode5, clicks."""
     out: Annotated[str, arg(metavar="DIR", aliases=["-o"])] = "medseg"
@@ -162,14 +167,14 @@ def main(args: Args) -> int:
         args.models.split(","), runtime=args.runtime, device=args.device, zoom=args.zoom, refine=args.refine
     )
     tally = evaluate(config, models, book)
-    return report(args, config, tally)
+    return report(args, config, tally, models)
 
 
-def report(args: Args, config: "RunConfig", tally: "Tally") -> int:
+def report(args: Args, config: "RunConfig", tally: "Tally", models: "Sequence[FrameModel]") -> int:
     """Put the parts of a run together; answers with the exit code."""
     from .presets import ZIM5_NOTE
     from .protocol.prompt_modes import CLICKS
-    from .report.aggregate import ALL_DATASETS
+    from .report.aggregate import POOLED, no_claims
     from .report.figures import draw_figures
     from .report.html import write_report
     from .report.overlays import write_overlays
@@ -182,7 +187,7 @@ def report(args: Args, config: "RunConfig", tally: "Tally") -> int:
         return FAILED
     tables = write_tables(config, results)
     note = ZIM5_NOTE if args.preset == "zim5" else ""
-    record = write_record(config, results, tally, note=note)
+    record = write_record(config, results, tally, models, note=note)
     figures = draw_figures(config.out / "figures", tables.summary, tables.curves, results.models)
     overlays = []
     if "overlays" in args.save.split(",") and "mattes" in config.save:
@@ -192,8 +197,10 @@ def report(args: Args, config: "RunConfig", tally: "Tally") -> int:
         )  # fmt: skip
     write_report(config.out / "report.html", record, tables, figures, overlays, results.faults)
     for contrast in tables.contrasts:
-        if contrast.dataset == ALL_DATASETS or len(results.datasets) == 1:
+        if contrast.is_tested and (contrast.dataset in POOLED or len(results.datasets) == 1):
             logger.info("%s", contrast.says)
+    for said in no_claims(tables.contrasts):
+        logger.info("%s", said)
     logger.info(
         "%s: %d cases, %d could not be used", config.out / "report.html", len(results.cases), len(results.faults)
     )
@@ -276,7 +283,43 @@ def parse_config(args: Args) -> "RunConfig":
         follow_links=args.follow_links,
         id_map=None if args.write_id_map is None else Path(args.write_id_map),
         resume=args.resume,
+        prompts_from=None if args.prompts_from is None else Path(args.prompts_from),
+        command=command_of(args),
     )
+
+
+_PATHS = ("data", "out", "prompts_from", "write_id_map")
+"""Options that are paths: the record names them by their option, since paths may name patients."""
+
+
+def command_of(args: Args) -> str:
+    """Return the command line that gives these options, paths left out.
+
+    >>> command_of(Args(data="/home/me/doe", prompts="box", resume=True))
+    'zim-medseg --data DATA --prompts box'
+    """
+    words = ["zim-medseg"]
+    for option in fields(args):
+        value = getattr(args, option.name)
+        if value == option.default or option.name in ("resume", "debug", "verbose", "quiet"):
+            continue
+        words.append("--" + option.name.replace("_", "-"))
+        if option.name in _PATHS:
+            value = option.name.upper()
+        elif option.name == "models":
+            value = ",".join(_without_folder(spec) for spec in value.split(","))
+        elif option.name == "dataset":
+            value = ",".join(re.sub(r":[^#]*", ":FOLDER", spec) for spec in value.split(","))
+        elif option.name == "groups" and value != "cases":
+            value = "pattern:REGEX" if value.startswith("pattern:") else "GROUPS"
+        if not isinstance(value, bool):
+            words.append(str(value))
+    return " ".join(words)
+
+
+def _without_folder(spec: str) -> str:
+    """A model's name, or the file's where it is given by a path."""
+    return re.split(r"[/\\]", spec)[-1]
 
 
 def check(args: CheckArgs) -> int:

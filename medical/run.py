@@ -1,6 +1,5 @@
 """A run: data sets, models and prompts to one folder of results; killed and taken up again, nothing is done twice."""
 
-import hashlib
 import json
 import logging
 import time
@@ -27,13 +26,14 @@ from .io.reading import ReadingConfig, read_scan
 from .io.scan import Scan, only_label
 from .labelling import OVERLAP_RULE, LabelTable, label_map, settle_labels
 from .protocol.evaluate_scan import THRESHOLD, Outcome, Place, Trial, TrialConfig, stacked
-from .protocol.models import FrameModel
+from .protocol.frame_model import FrameModel
 from .protocol.prompt_modes import PromptBook, encode_record
 from .protocol.records import row_fields
+from .provenance import describe_cases, describe_models, differences, files_digest, plain, text_digest, versions
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PARTS = "parts"
 INTENDED_USE = "research only, not for clinical use"
 
@@ -73,6 +73,10 @@ class RunConfig:
     follow_links: bool = False
     id_map: Path | None = None
     resume: bool = False
+    prompts_from: Path | None = None
+    """The file of prompts that `run` is given as a book: its digest is part of what a run is."""
+    command: str = ""
+    """The command line, without paths, for the record."""
 
 
 @dataclass
@@ -82,6 +86,8 @@ class Tally:
     done: int = 0
     taken_up: int = 0
     """Cases that an earlier, broken-off run had finished."""
+    edited: int = 0
+    """Cases whose files had changed since an earlier run finished them: they were done again."""
     faults: int = 0
     problems: int = 0
     """Files without a partner."""
@@ -168,28 +174,39 @@ def read_case(config: RunConfig, place: Place, case: CaseFiles) -> Scan:
     return only_label(scan, label) if label else scan
 
 
-def run_hash(config: RunConfig, models: Sequence[FrameModel], found: Sequence[tuple[Place, CaseFiles]]) -> str:
-    """A digest of all that the figures depend on, apart from the files' contents."""
+def describe_run(
+    config: RunConfig, models: Sequence[FrameModel], found: Sequence[tuple[Place, CaseFiles]]
+) -> dict[str, Any]:
+    """Return all that the figures depend on apart from the files' contents, which each case's part has a digest of."""
+    book = config.prompts_from
     described = {
         "schema": SCHEMA_VERSION, "datasets": [asdict(spec) for spec in config.datasets],
-        "trial": asdict(config.trial), "reading": asdict(config.reading), "labels": config.labels,
-        "models": [model.name for model in models], "keep_names": config.keep_names,
-        "cases": [[place.dataset, place.patient, place.case, case.key] for place, case in found],
+        "protocol": asdict(config.trial), "reading": asdict(config.reading), "labels": config.labels,
+        "models": describe_models(models), "order of models": [model.name for model in models],
+        "prompts from": None if book is None else text_digest(book),
+        "save": list(config.save), "dicom_seg": config.dicom_seg, "allow_phi_output": config.keep_patient,
+        "keep_names": config.keep_names, "cases": describe_cases(found), "versions": versions(),
     }  # fmt: skip
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    return plain(described)
 
 
 def _open_folder(config: RunConfig, models: Sequence[FrameModel], found: Sequence[tuple[Place, CaseFiles]]) -> None:
     """Begin a folder, or make sure that it is the same run's."""
-    digest = run_hash(config, models, found)
+    described = describe_run(config, models, found)
     state = config.out / PARTS / "run.json"
-    if state.exists():
-        if not config.resume:
-            raise ValueError(f"{config.out} holds a run already: give --resume to go on, or another --out")
-        if json.loads(state.read_text())["hash"] != digest:
-            raise ValueError(f"{config.out} holds a run with other settings, models or cases: give another --out")
-    else:
-        write_text(state, json.dumps({"hash": digest, "schema_version": SCHEMA_VERSION}) + "\n")
+    if not state.exists():
+        write_text(
+            state, json.dumps({"run": described, "command": config.command}, indent=1, ensure_ascii=False) + "\n"
+        )
+        return
+    if not config.resume:
+        raise ValueError(f"{config.out} holds a run already: give --resume to go on, or another --out")
+    before = json.loads(state.read_text(encoding="utf-8")).get("run")
+    if before is None:
+        raise ValueError(f"{config.out} holds a run of another version of zim-medseg: give another --out")
+    if changed := differences(before, described):
+        more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
+        raise ValueError(f"{config.out} holds another run ({'; '.join(changed[:4])}{more}): give another --out")
 
 
 class _Work:
@@ -203,9 +220,18 @@ class _Work:
     def do(self, place: Place, case: CaseFiles) -> None:
         """One case, all models."""
         path = inside(self.config.out, PARTS, place.dataset, f"{place.case}.json")
-        if path.exists() and "fault" not in json.loads(path.read_text()):
-            self.tally.taken_up += 1
-            return
+        try:
+            digest = files_digest(case)
+        except OSError:  # is told when the case is read
+            digest = ""
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        if before is not None and "fault" not in before:
+            if before["files"] == digest:
+                self.tally.taken_up += 1
+                return
+            logger.warning("%s, %s: an image or mask has changed since this case was done: it is done again",
+                           place.dataset, place.case)  # fmt: skip
+            self.tally.edited += 1
         start = time.perf_counter()
         record: dict[str, Any]
         try:
@@ -219,7 +245,7 @@ class _Work:
             # What others' messages quote is not ours to pass on.
             record = {"fault": {"reason": type(error).__name__, "stage": "prediction", "explanation": ""}}
             logger.debug("%s, %s: %s", place.dataset, place.case, "".join(traceback.format_tb(error.__traceback__)))
-        record |= {"dataset": place.dataset, "case": place.case, "patient": place.patient}
+        record |= {"dataset": place.dataset, "case": place.case, "patient": place.patient, "files": digest}
         record["seconds"] = round(time.perf_counter() - start, 3)
         if "fault" in record:
             self.tally.faults += 1

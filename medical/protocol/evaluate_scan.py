@@ -11,7 +11,7 @@ from zim_plugins.core import UnsupportedPrompt
 
 from ..io.scan import Scan, Target
 from .clickers import MAX_CLICKS, Click, make_clicker
-from .models import Answer, FrameModel
+from .frame_model import Answer, FrameModel
 from .prompt_modes import CLICKS, Pointing, PromptBook, PromptRecord, jitter_box, point_at, rng_of, tight_box
 from .records import BEST_SCORE, ORACLE, SINGLE, Measure, Row, measure
 

@@ -1,73 +1,23 @@
-"""Models that are compared: promptable ones, and baselines that need no learning."""
+"""Models of a run: promptable ones by name, file or function, and the classical rivals beside them."""
 
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from zim_plugins.core import Backend, ImagePredictor, Prediction, Predictor, Prompt, UnsupportedPrompt
-from zim_plugins.evaluation import baselines as evaluation
+from zim_plugins.core import Backend, CheckpointError, ImagePredictor, Prediction, Predictor, Prompt, UnsupportedPrompt
 
+from .frame_model import Answer, Effort, FrameModel
 from .prompt_modes import Pointing
+from .rivals import RIVALS, FilledBox, GrabCut, InscribedEllipse, RandomWalker
 
-BASELINES = {
-    "box": "the box itself, filled",
-    "grabcut": "GrabCut (Rother et al. 2004) from the box, by OpenCV, on at most 256 px",
-}
-"""Names that `--models` takes beside checkpoints; they answer boxes only."""
-GRABCUT_SIDE_PX = 256
-"""Larger pictures are cut at reduced size: on a grainy one of 512 px a cut took a minute and more."""
 MAX_KEPT_FRAMES = 256
 """Embeddings that a volume's propagation may keep; deeper volumes are encoded again where it returns."""
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """Candidate mattes for one pointing, boxes joined."""
-
-    alphas: Float32[np.ndarray, "c h w"]
-    """Opacity in [0, 1]."""
-    scores: Float32[np.ndarray, " c"]
-
-
-@dataclass
-class Effort:
-    """Counts of a model's work."""
-
-    encodings: int = 0
-    """Runs of the image encoder."""
-    frames: int = 0
-    prompts: int = 0
-    encode_seconds: float = 0.0
-    prompt_seconds: float = 0.0
-
-
-@runtime_checkable
-class FrameModel(Protocol):
-    """Answers pointings on one frame after another."""
-
-    name: str
-    effort: Effort
-
-    def show(self, frame: UInt8[np.ndarray, "h w 3"], key: int | None = None) -> None:
-        """Take an RGB frame for all pointings that follow; a frame shown again under its key costs nothing."""
-        ...
-
-    def forget(self) -> None:
-        """Drop what is kept of the frames shown under a key."""
-        ...
-
-    def answer(self, pointings: Sequence[Pointing], *, multimask: bool = False) -> list[Answer]:
-        """Mattes of what each pointing names.
-
-        Raises:
-            UnsupportedPrompt: this model does not take such prompts.
-        """
-        ...
 
 
 @dataclass
@@ -104,10 +54,12 @@ class PromptedModel:
     Args:
         predictor: any; the encodings of an `ImagePredictor` are counted at its backend, others' at `set_image`.
         name: what the tables call it.
+        origin: where it comes from, for the record.
     """
 
-    def __init__(self, predictor: Predictor, *, name: str) -> None:
+    def __init__(self, predictor: Predictor, *, name: str, origin: dict[str, Any] | None = None) -> None:
         self.name = name
+        self.origin = origin or {}
         self.effort = Effort()
         self._backend: CountedBackend | None = None
         if isinstance(predictor, ImagePredictor):
@@ -173,100 +125,57 @@ class PromptedModel:
         return self._predictor.predict_many(prompts, multimask=True)
 
 
-class FilledBox:
-    """The box itself: what a model has to beat."""
-
-    name = "box"
-
-    def __init__(self) -> None:
-        self.effort = Effort()
-        self._size = (1, 1)
-
-    def show(self, frame: UInt8[np.ndarray, "h w 3"], key: int | None = None) -> None:
-        """Take the frame's size."""
-        self._size = frame.shape[0], frame.shape[1]
-        self.effort.frames += 1
-
-    def forget(self) -> None:
-        """Nothing is kept."""
-
-    def answer(self, pointings: Sequence[Pointing], *, multimask: bool = False) -> list[Answer]:
-        """The boxes, filled."""
-        _boxes_only(self.name, pointings, multimask)
-        answers = []
-        for pointing in pointings:
-            alpha = np.zeros((1, *self._size), dtype=np.float32)
-            for x1, y1, x2, y2 in pointing.boxes:
-                alpha[0, y1 : y2 + 1, x1 : x2 + 1] = 1.0
-            answers.append(Answer(alpha, np.ones(1, dtype=np.float32)))
-        self.effort.prompts += sum(len(pointing.boxes) for pointing in pointings)
-        return answers
-
-
-class GrabCut:
-    """GrabCut from the box: outside it is background, inside it five rounds decide."""
-
-    name = "grabcut"
-
-    def __init__(self) -> None:
-        self.effort = Effort()
-        self._inner = evaluation.GrabCut(GRABCUT_SIDE_PX)
-        self._size = (1, 1)
-
-    def show(self, frame: UInt8[np.ndarray, "h w 3"], key: int | None = None) -> None:
-        """Take an RGB frame."""
-        self._size = frame.shape[0], frame.shape[1]
-        self._inner.set_image(frame)
-        self.effort.frames += 1
-
-    def forget(self) -> None:
-        """Nothing is kept."""
-
-    def answer(self, pointings: Sequence[Pointing], *, multimask: bool = False) -> list[Answer]:
-        """One cut for each box, joined."""
-        _boxes_only(self.name, pointings, multimask)
-        start = time.perf_counter()
-        answers = []
-        for pointing in pointings:
-            alpha = np.maximum.reduce([self._cut(box) for box in pointing.boxes])
-            answers.append(Answer(alpha[None], np.ones(1, dtype=np.float32)))
-        self.effort.prompts += sum(len(pointing.boxes) for pointing in pointings)
-        self.effort.prompt_seconds += time.perf_counter() - start
-        return answers
-
-    def _cut(self, box: tuple[int, int, int, int]) -> Float32[np.ndarray, "h w"]:
-        x1, y1, x2, y2 = box
-        try:
-            return self._inner.predict(Prompt.from_box(x1, y1, x2 + 1, y2 + 1)).alpha
-        except ValueError:  # nothing to learn from: all one colour, or no background
-            alpha = np.zeros(self._size, dtype=np.float32)
-            alpha[y1 : y2 + 1, x1 : x2 + 1] = 1.0
-            return alpha
-
-
 def load_models(names: Sequence[str], *, runtime: str, device: str, zoom: bool, refine: str) -> list[FrameModel]:
-    """Models and baselines by name.
+    """Build models and rivals.
+
+    Args:
+        names: checkpoints by name or path, rivals (`RIVALS`), or FILE.py:FUNCTION and MODULE:FUNCTION that make a
+            `Predictor`, as `zim evaluate` takes them.
+        runtime: what runs checkpoints.
+        device: what they run on; a function that takes one argument is given it.
+        zoom: whether checkpoints look at each object's crop again.
+        refine: how checkpoints' mattes are judged again.
 
     Raises:
-        CheckpointError: a checkpoint is not on this machine; the message says how to bring it.
-        ValueError: a name is given twice.
+        CheckpointError: a checkpoint is not on this machine, or a function cannot be taken; the message says which.
+        ValueError: a model is given twice, or two call themselves alike.
     """
-    from zim_plugins.core import load_predictor
-
+    names = [name.strip() for name in names]
+    if "" in names:
+        raise ValueError("--models holds an empty name: part names by single commas")
     if len(set(names)) < len(names):
         raise ValueError(f"a model is named twice: {', '.join(names)}")
+    rivals = {"box": FilledBox, "ellipse": InscribedEllipse, "grabcut": GrabCut, "random-walker": RandomWalker}
     models: list[FrameModel] = []
     for name in names:
-        if name == "box":
-            models.append(FilledBox())
-        elif name == "grabcut":
-            models.append(GrabCut())
-        else:
-            predictor = load_predictor(name, runtime=runtime, device=device, zoom=zoom, refine=refine)  # type: ignore[arg-type]
-            models.append(PromptedModel(predictor, name=predictor.name))
+        models.append(rivals[name]() if name in RIVALS else _load_predictor(name, runtime, device, zoom, refine))
+    called = [model.name for model in models]
+    if twice := sorted({name for name in called if called.count(name) > 1}):
+        raise ValueError(f"two models call themselves {', '.join(twice)}: give their predictors different names")
     return models
 
 
-def _boxes_only(name: str, pointings: Sequence[Pointing], multimask: bool) -> None:
-    if multimask or not all(pointing.boxes for pointing in pointings):
-        raise UnsupportedPrompt(f"{name} takes boxes, one candidate each")
+def _load_predictor(spec: str, runtime: str, device: str, zoom: bool, refine: str) -> PromptedModel:
+    from zim_plugins.core import load_predictor
+    from zim_plugins.evaluation.models import ModelOptions, describe_model, is_outside, load_model
+
+    if is_outside(spec):
+        predictor = load_model(spec, ModelOptions(device=device))
+        place, _, function = spec.rpartition(":")
+        own = getattr(predictor, "name", None) or f"{Path(place).stem}.{function}"
+        origin = {"model": f"{Path(place).name}:{function}", "sha256": describe_model(spec)["sha256"]}
+        return PromptedModel(predictor, name=str(own), origin=origin)
+    predictor = load_predictor(spec, runtime=runtime, device=device, zoom=zoom, refine=refine)  # type: ignore[arg-type]
+    try:
+        digest = describe_model(predictor.name if spec == "auto" else spec)["sha256"]
+    except CheckpointError:  # of a family whose weights lie elsewhere
+        digest = None
+    origin = {
+        "model": predictor.name,
+        "sha256": digest,
+        "runtime": runtime,
+        "device": device,
+        "zoom": zoom,
+        "refine": refine,
+    }
+    return PromptedModel(predictor, name=predictor.name, origin=origin)

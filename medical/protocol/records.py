@@ -41,7 +41,11 @@ class Row:
     dice: float
     iou: float
     hd95_px: float
+    """NaN where nothing was predicted."""
+    hd95_penalty_px: float
+    """The same, but the diagonal of the frame or volume where nothing was predicted: failures rank last."""
     hd95_mm: float
+    hd95_penalty_mm: float
     nsd_px: float
     nsd_mm: float
     n_pred: int
@@ -53,6 +57,8 @@ class Row:
     """1 where nothing was predicted."""
 
 
+SURFACES = ("hd95_px", "hd95_penalty_px", "hd95_mm", "hd95_penalty_mm", "nsd_px", "nsd_mm")
+"""Figures of surfaces, in the order of `cases.csv`."""
 _KINDS = {f.name: f.type for f in fields(Row)}
 COLUMNS = tuple(_KINDS)
 
@@ -77,7 +83,7 @@ def measure(
     counted = overlap(prediction, reference)
     nan = float("nan")
     figures: dict[str, Any] = {"dice": counted.dice, "iou": counted.iou}
-    figures |= dict.fromkeys(("hd95_px", "hd95_mm", "nsd_px", "nsd_mm"), nan)
+    figures |= dict.fromkeys(SURFACES, nan)
     if how.surfaces:
         figures |= _surface_figures(prediction, reference, spacing_mm, how)
     return figures | {
@@ -110,8 +116,14 @@ def _surface_figures(
             found = distances.scaled(float(spacing[0])).agreement(tolerance)
         else:
             found = surface_agreement(prediction, reference, spacing=spacing, tolerance=tolerance)
-        figures |= {f"hd95_{unit}": found.hd95, f"nsd_{unit}": found.nsd}
+        penalised = found.hd95 if prediction.any() else _diagonal(reference.shape, spacing)
+        figures |= {f"hd95_{unit}": found.hd95, f"hd95_penalty_{unit}": penalised, f"nsd_{unit}": found.nsd}
     return figures
+
+
+def _diagonal(shape: Sequence[int], spacing: Sequence[float]) -> float:
+    """Distance of the farthest two pixels, in the unit of the spacing: no HD95 is larger."""
+    return math.hypot(*(step * (count - 1) for step, count in zip(spacing, shape, strict=True)))
 
 
 def row_fields(row: Row) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 Order of averaging: instances of a label on a frame, then frames, then labels, then the cases of a patient. Patients are
 what is resampled and tested: slices of one patient are not independent. Where nobody says which cases are of one
 patient, cases are averaged and nothing is resampled or tested. Where there are several data sets, all of them together
-are one more: every data set counts once, with the mean of its patients.
+are one more, and where the patients of some only are known, those once more: every data set counts once, with the mean
+of its patients.
 """
 
 from collections import defaultdict
@@ -27,14 +28,17 @@ from ..metrics.statistics import (
     summarise_clusters,
 )
 from ..protocol.prompt_modes import CLICKS
-from ..protocol.records import SINGLE, Row
+from ..protocol.records import SINGLE, SURFACES, Row
+from ..protocol.rivals import RIVALS
 
-METRICS = ("iou", "dice", "hd95_px", "hd95_mm", "nsd_px", "nsd_mm")
+METRICS = ("iou", "dice", *SURFACES)
 TESTED = "iou"
 """The figure that models are compared by: one, so that the family of tests stays small."""
 NOC_TARGETS = (0.80, 0.85, 0.90)
 ALL_LABELS = "all"
 ALL_DATASETS = "all data sets"
+KNOWN_DATASETS = "data sets of known patients"
+POOLED = (ALL_DATASETS, KNOWN_DATASETS)
 PATIENT, CASE, DATASET = "patient", "case", "data set"
 UNKNOWN_PATIENTS = "patients unknown (--groups): no claim"
 _SOURCE = "\x1f"
@@ -72,6 +76,11 @@ class Contrast:
     """What n counts."""
     known: bool = True
     """Whether it is known which cases are of one patient."""
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether there is enough to claim something from."""
+        return self.known and self.outcome.n >= MIN_CASES
 
     @property
     def says(self) -> str:
@@ -117,15 +126,23 @@ def with_pooled(rows: Sequence[Row], sources: Mapping[str, str]) -> list[Row]:
         rows: of all data sets.
         sources: where each data set's files are: two labels of one source have the same patients.
     """
-    if len({row.dataset for row in rows}) < 2:
+    datasets = list(dict.fromkeys(row.dataset for row in rows))
+    if len(datasets) < 2:
         return list(rows)
-    pooled = [
+    pooled = _as_one(rows, ALL_DATASETS, sources)
+    unknown = {row.dataset for row in rows if not row.patient}
+    if unknown and len(datasets) - len(unknown) > 1:
+        pooled += _as_one([row for row in rows if row.dataset not in unknown], KNOWN_DATASETS, sources)
+    return [*rows, *pooled]
+
+
+def _as_one(rows: Sequence[Row], name: str, sources: Mapping[str, str]) -> list[Row]:
+    return [
         replace(
-            row, dataset=ALL_DATASETS, case=f"{sources[row.dataset]}{_SOURCE}{row.dataset}/{row.case}",
+            row, dataset=name, case=f"{sources[row.dataset]}{_SOURCE}{row.dataset}/{row.case}",
             patient=f"{sources[row.dataset]}{_SOURCE}{row.patient}" if row.patient else "",
         ) for row in rows
     ]  # fmt: skip
-    return [*rows, *pooled]
 
 
 def by_setting(rows: Iterable[Row]) -> dict[Setting, list[Row]]:
@@ -167,7 +184,7 @@ def summary_lines(rows: Sequence[Row], *, seed: int = 0) -> list[dict[str, Any]]
     """A line for each setting, label and metric; `values` are the patients' figures, for drawing."""
     lines = []
     for setting, group in by_setting(rows).items():
-        labels = list(dict.fromkeys(row.label for row in group)) if setting.dataset != ALL_DATASETS else []
+        labels = list(dict.fromkeys(row.label for row in group)) if setting.dataset not in POOLED else []
         for label in [ALL_LABELS, *(labels if len(labels) > 1 else [])]:
             own = [row for row in group if label in (ALL_LABELS, row.label)]
             for metric in METRICS:
@@ -189,7 +206,7 @@ SUMMARY_COLUMNS = (
 def _summary(dataset: str, figures: Mapping[str, float], rows: Sequence[Row], seed: int) -> tuple[Summary, str]:
     """Summary of one figure per patient, and what its n counts."""
     known = patients_known(rows)
-    if dataset == ALL_DATASETS:
+    if dataset in POOLED:
         return summarise_clusters(list(by_source(figures).values()), seed=seed, known=known), DATASET
     return summarise(list(figures.values()), seed=seed, known=known), PATIENT if known else CASE
 
@@ -209,15 +226,20 @@ def _summary_line(
 
 
 def contrasts(rows: Sequence[Row], models: Sequence[str], *, max_clicks: int, seed: int = 0) -> list[Contrast]:
-    """Every pair of models under every prompt on every data set; Holm over all of a pair's data sets and prompts."""
+    """Compare every pair of models under every prompt on every data set; Holm over all comparisons that were tested.
+
+    Rivals are compared with models, and with one another only where there is no model.
+    """
     groups = by_setting(rows)
     places = list(dict.fromkeys(
         (s.dataset, s.level, s.prompt, s.n_clicks, s.candidate)
         for s in groups if s.prompt != CLICKS or s.n_clicks == max_clicks
     ))  # fmt: skip
     found: list[Contrast] = []
+    only_rivals = all(model in RIVALS for model in models)
     for first, second in combinations(models, 2):
-        family = []
+        if first in RIVALS and second in RIVALS and not only_rivals:
+            continue
         for dataset, level, prompt, n_clicks, candidate in places:
             pair = [groups.get(Setting(dataset, level, m, prompt, n_clicks, candidate)) for m in (first, second)]
             if pair[0] is None or pair[1] is None:
@@ -226,7 +248,7 @@ def contrasts(rows: Sequence[Row], models: Sequence[str], *, max_clicks: int, se
             shared = [p for p in one if p in other]
             one, other = {p: one[p] for p in shared}, {p: other[p] for p in shared}
             known, unit = patients_known([*pair[0], *pair[1]]), PATIENT
-            if dataset == ALL_DATASETS:
+            if dataset in POOLED:
                 clusters, unit = [list(by_source(figures).values()) for figures in (one, other)], DATASET
                 outcome = compare_clusters(*clusters, seed=seed, known=known)
                 values = [[float(np.nanmean(own)) for own in clusters_of] for clusters_of in clusters]
@@ -235,10 +257,21 @@ def contrasts(rows: Sequence[Row], models: Sequence[str], *, max_clicks: int, se
                 outcome = compare(*values, seed=seed, known=known)
             means = float(np.nanmean(values[0])), float(np.nanmean(values[1]))
             place = dataset, level, prompt, n_clicks, candidate, first, second
-            family.append(Contrast(*place, means, outcome, np.nan, unit, known))
-        corrected = holm([contrast.outcome.p for contrast in family])
-        found += [replace(contrast, p_holm=p) for contrast, p in zip(family, corrected, strict=True)]
-    return found
+            found.append(Contrast(*place, means, outcome, np.nan, unit, known))
+    corrected = holm([contrast.outcome.p for contrast in found])
+    return [replace(contrast, p_holm=p) for contrast, p in zip(found, corrected, strict=True)]
+
+
+def no_claims(contrasts: Sequence[Contrast]) -> list[str]:
+    """Say once for which data sets nothing is claimed, and why."""
+    reasons: dict[str, dict[str, None]] = {}
+    for contrast in contrasts:
+        if not contrast.is_tested:
+            few = f"fewer than {MIN_CASES} {contrast.unit}s"
+            why = few if contrast.known else "which cases are of one patient is not known (say it with --groups)"
+            name = f"{contrast.dataset}{' (volumes)' if contrast.level == 'volume' else ''}"
+            reasons.setdefault(why, {})[name] = None
+    return [f"No test, no interval and no claim for {', '.join(names)}: {why}." for why, names in reasons.items()]
 
 
 COMPARE_COLUMNS = (

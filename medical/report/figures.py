@@ -11,7 +11,7 @@ from zim_plugins.imaging import atomic_path
 
 from ..protocol.prompt_modes import CLICKS, MEANINGS
 from ..protocol.records import SINGLE
-from .aggregate import ALL_DATASETS, ALL_LABELS
+from .aggregate import ALL_DATASETS, ALL_LABELS, POOLED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,7 +127,7 @@ def _dots(axis: "Axes", y: float, line: Line, colour: str) -> None:
 
 def _by_clicks(curves: Sequence[Line], models: Sequence[str]) -> "Figure":
     """A panel for each data set, that of all together first."""
-    datasets = sorted(dict.fromkeys(line["dataset"] for line in curves), key=lambda name: name != ALL_DATASETS)
+    datasets = sorted(dict.fromkeys(line["dataset"] for line in curves), key=lambda name: name not in POOLED)
     columns = min(5, len(datasets))
     rows = -(-len(datasets) // columns)
     figure = _new_figure(2.3 * columns + 0.6, 1.9 * rows + 0.6)

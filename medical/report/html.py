@@ -13,7 +13,7 @@ from ..labelling import OVERLAP_RULE
 from ..protocol.prompt_modes import CLICKS
 from ..protocol.records import ORACLE, SINGLE
 from ..run import INTENDED_USE
-from .aggregate import ALL_DATASETS, ALL_LABELS, Contrast, describe_prompt
+from .aggregate import ALL_LABELS, POOLED, Contrast, describe_prompt, no_claims
 from .results import Tables
 
 STYLE = (
@@ -49,6 +49,10 @@ def write_report(
         if line["label"] == ALL_LABELS and (line["prompt"] != CLICKS or line["n_clicks"] in (1, most))
     ]  # fmt: skip
     volumes = [line for line in shown if line["level"] == "volume"]
+    structures = [
+        line for line in tables.summary
+        if line["label"] != ALL_LABELS and (line["prompt"] != CLICKS or line["n_clicks"] in (1, most))
+    ]  # fmt: skip
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>zim-medseg</title><style>{STYLE}</style><h1>zim-medseg</h1>",
@@ -59,10 +63,14 @@ def write_report(
         "says which cases are of one patient, dots are cases, and there is no line and no test.</small></p>",
         _split([line for line in shown if line["level"] == "slice"], _summary_table),
         *(["<h3>Volumes, in three dimensions</h3>", _split(volumes, _summary_table)] if volumes else []),
+        f"<h3>Each structure</h3><details><summary>tables</summary>{_summary_table(structures)}</details>"
+        if structures
+        else "",
         "<h2>Comparisons</h2><p>Differences of patients' IoU, with 95&nbsp;% bootstrap intervals (of all data sets "
         "together: data sets are resampled, and patients within them); Wilcoxon's signed-rank test, corrected by Holm "
-        "over data sets and prompts of a pair of models.</p>",
-        _split(tables.contrasts, _contrast_list),
+        "over all comparisons of this report. <code>compare.csv</code> holds all differences.</p>",
+        _split([one for one in tables.contrasts if one.is_tested], _contrast_list),
+        *(f"<p>{html.escape(said)}</p>" for said in no_claims(tables.contrasts)),
         "<h2>Number of clicks</h2><p>Objects that never reach the target count as the maximum.</p>"
         + _split(tables.noc, _noc_table)
         if tables.noc
@@ -83,7 +91,7 @@ def _split(lines: Sequence[Any], show: Callable[[Sequence[Any]], str]) -> str:
     pooled, each = [], []
     for line in lines:
         dataset = line["dataset"] if isinstance(line, Mapping) else line.dataset
-        (pooled if dataset == ALL_DATASETS else each).append(line)
+        (pooled if dataset in POOLED else each).append(line)
     if not pooled:
         return show(each)
     return f"{show(pooled)}<details><summary>each data set</summary>{show(each)}</details>"
@@ -141,26 +149,41 @@ def _data(record: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> str
     )  # fmt: skip
 
 
+_OTHERS = {
+    "dice": "Dice", "hd95_px": "HD95 [px]", "hd95_penalty_px": "HD95, failures the diagonal [px]",
+    "hd95_mm": "HD95 [mm]", "hd95_penalty_mm": "HD95, failures the diagonal [mm]", "nsd_px": "NSD (px)",
+    "nsd_mm": "NSD (mm)",
+}  # fmt: skip
+"""Columns of a summary beside IoU, each with its own n where that differs from IoU's."""
+
+
 def _summary_table(summary: Sequence[Mapping[str, Any]]) -> str:
     found: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
     for line in summary:
-        place = tuple(line[n] for n in ("dataset", "prompt", "n_clicks", "candidate", "model"))
+        place = tuple(line[n] for n in ("dataset", "level", "label", "prompt", "n_clicks", "candidate", "model"))
         found.setdefault(place, {})[line["metric"]] = line
+    measured = [name for name in _OTHERS if any(name in metrics for metrics in found.values())]
+    by_structure = any(label != ALL_LABELS for _, _, label, *_ in found)
     lines = []
-    for (dataset, prompt, n_clicks, candidate, model), metrics in found.items():
+    for (dataset, level, label, prompt, n_clicks, candidate, model), metrics in found.items():
         iou = metrics["iou"]
         marked = {ORACLE: f"{model} (ORACLE)", SINGLE: model}.get(candidate, f"{model} ({candidate})")
         interval = f" [{iou['ci_low']:.3f}, {iou['ci_high']:.3f}]" if isfinite(iou["ci_low"]) else ""
-        others = [
-            f"{metrics[n]['mean']:.3f}" if n in metrics else ""
-            for n in ("dice", "hd95_px", "hd95_mm", "nsd_px", "nsd_mm")
-        ]
+        others = [_with_n(metrics.get(name), iou["n"]) for name in measured]
         counts = [f"{iou['n']} {iou['unit']}s", str(iou["n_predictions"]), str(iou["n_empty_predictions"])]
-        lines.append([dataset, describe_prompt(prompt, n_clicks), marked, f"{iou['mean']:.3f}{interval}", *others,
+        where = [f"{dataset}{', volumes' if level == 'volume' and by_structure else ''}"]
+        where += [label] if by_structure else []
+        lines.append([*where, describe_prompt(prompt, n_clicks), marked, f"{iou['mean']:.3f}{interval}", *others,
                       *counts])  # fmt: skip
-    head = ["data set", "prompt", "model", "IoU [95 %]", "Dice", "HD95 [px]", "HD95 [mm]", "NSD (px)", "NSD (mm)", "n",
-            "predictions", "empty"]  # fmt: skip
-    return _table(head, lines)
+    head = ["data set", *(["structure"] if by_structure else []), "prompt", "model", "IoU [95 %]"]
+    return _table([*head, *(_OTHERS[name] for name in measured), "n", "predictions", "empty"], lines)
+
+
+def _with_n(line: Mapping[str, Any] | None, usual: int) -> str:
+    """A mean, and its n where fewer than usual have it."""
+    if line is None:
+        return "none (n = 0)"
+    return f"{line['mean']:.3f}" + (f" (n = {line['n']})" if line["n"] != usual else "")
 
 
 def _noc_table(noc: Sequence[Mapping[str, Any]]) -> str:
@@ -178,7 +201,13 @@ def _method(record: Mapping[str, Any]) -> str:
     )
     protocol = "".join(f"<li>{html.escape(k)}: {html.escape(str(v))}" for k, v in record["protocol"].items())
     versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
+    origins = "".join(
+        f"<li>{html.escape(name)}: {html.escape(', '.join(f'{k} {v}' for k, v in origin.items()))}"
+        for name, origin in record["origins"].items()
+    )
     return (
         f"<h2>Method</h2><ul>{definitions}</ul><h3>Protocol</h3><ul>{protocol}</ul>"
-        f"<p><small>{html.escape(versions)}; {html.escape(record['machine'])}; {record['seconds']} s.</small></p>"
+        f"<h3>Models</h3><ul>{origins}</ul><p><code>{html.escape(record['command'])}</code></p>"
+        f"<p><small>commit {html.escape(str(record['commit']))}; {html.escape(versions)}; "
+        f"{html.escape(record['machine'])}; {record['seconds']} s.</small></p>"
     )

@@ -7,15 +7,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zim_plugins.evaluation.provenance import source_commit
 from zim_plugins.imaging import write_text
 
 from ..deidentify import safe_name
+from ..grouping import EACH_CASE, PATTERN
 from ..labelling import OVERLAP_RULE
 from ..metrics.statistics import CONFIDENCE, MIN_CASES, RESAMPLES
 from ..metrics.surface import HD95_DEFINITION, NSD_DEFINITION
 from ..protocol.evaluate_scan import THRESHOLD
+from ..protocol.frame_model import FrameModel
 from ..protocol.prompt_modes import CLICKS
 from ..protocol.records import COLUMNS, Row, csv_text, row_fields, row_from
+from ..protocol.rivals import RIVALS
+from ..provenance import describe_models, text_digest, versions
 from ..run import INTENDED_USE, PARTS, SCHEMA_VERSION, RunConfig, Tally
 from .aggregate import (
     COMPARE_COLUMNS,
@@ -31,17 +36,6 @@ from .aggregate import (
     with_pooled,
 )
 from .nnunet_summary import nnunet_summary
-
-PACKAGES = (
-    "torch",
-    "numpy",
-    "scipy",
-    "nibabel",
-    "pydicom",
-    "SimpleITK",
-    "scikit-image",
-    "opencv-python-headless",
-)
 
 
 @dataclass
@@ -142,14 +136,33 @@ def write_tables(config: RunConfig, results: Results) -> Tables:
     return tables
 
 
-def write_record(config: RunConfig, results: Results, tally: Tally, *, note: str = "") -> dict[str, Any]:
+def write_record(
+    config: RunConfig, results: Results, tally: Tally, models: Sequence[FrameModel], *, note: str = ""
+) -> dict[str, Any]:
     """Write `report.json`: how the figures came about."""
     record = {
         "schema_version": SCHEMA_VERSION,
         "intended_use": INTENDED_USE,
         "note": note,
+        "command": config.command,
+        "commit": source_commit(),
+        "origins": describe_models(models),
         "protocol": asdict(config.trial) | {"threshold": THRESHOLD},
-        "reading": {"window": asdict(config.reading.window), "axis": config.reading.axis},
+        "reading": asdict(config.reading),
+        "options": {
+            "labels": config.labels,
+            "groups": None
+            if config.groups is None
+            else config.groups.partition(":")[0]
+            if config.groups == EACH_CASE or config.groups.startswith(PATTERN)
+            else "a file",
+            "limit": config.limit,
+            "save": list(config.save),
+            "dicom_seg": config.dicom_seg,
+            "allow_phi_output": config.keep_patient,
+            "keep_names": config.keep_names,
+            "prompts_from": None if config.prompts_from is None else text_digest(config.prompts_from),
+        },
         "definitions": {
             "hd95": HD95_DEFINITION,
             "nsd": NSD_DEFINITION,
@@ -157,10 +170,12 @@ def write_record(config: RunConfig, results: Results, tally: Tally, *, note: str
             "of which counts once",
             "interval": f"{CONFIDENCE:.0%} percentile bootstrap of the mean, {RESAMPLES} resamples of patients; all "
             "data sets together: of data sets, and of patients within them",
-            "test": "Wilcoxon signed-rank on patients' IoU (all together: on data sets' means), two-sided, Holm; none "
-            f"below n = {MIN_CASES}, and none where it is not known which cases are of one patient",
+            "test": "Wilcoxon signed-rank on patients' IoU (all together: on data sets' means), two-sided, Holm over "
+            f"all comparisons; none below n = {MIN_CASES}, and none where patients are not known",
             "label_maps": f"values of the data set's own files; {OVERLAP_RULE}",
-            "empty": "empty reference: no prompt, not counted; empty prediction: Dice, IoU and NSD 0, HD95 undefined",
+            "empty": "empty reference: no prompt, not counted; empty prediction: Dice, IoU and NSD 0, HD95 undefined; "
+            "there the penalised HD95 is the diagonal of the frame or volume",
+            "rivals": "; ".join(f"{name}: {what}" for name, what in RIVALS.items() if name in results.models),
         },
         "datasets": [
             {
@@ -174,26 +189,13 @@ def write_record(config: RunConfig, results: Results, tally: Tally, *, note: str
         ],
         "models": results.efforts(),
         "refused": {m: sorted({p for c in results.cases for p in c["refused"].get(m, [])}) for m in results.models},
-        "cases": {name: getattr(tally, name) for name in ("done", "taken_up", "faults", "problems")},
+        "cases": {name: getattr(tally, name) for name in ("done", "taken_up", "edited", "faults", "problems")},
         "seconds": round(sum(case["seconds"] for case in results.cases), 1),
         "machine": f"{platform.system()} {platform.machine()}",
         "versions": versions(),
     }
     write_text(config.out / "report.json", _json(record))
     return record
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python, this project and the packages that figures may depend on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": platform.python_version()}
-    for name in ("zim-plugins", *PACKAGES):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _counts(dataset: str, results: Results) -> dict[str, Any]:

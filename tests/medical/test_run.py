@@ -118,6 +118,58 @@ def test_a_run_that_was_killed_goes_on_and_ends_alike(folder_set: Path, tmp_path
         assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_what_differs_is_named_and_another_run_never_goes_on(folder_set: Path, tmp_path: Path, call, capsys) -> None:
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    args = Args(data=str(folder_set), models="m", prompts="box", no_surfaces=True, out=str(out), save="masks")
+    assert call(args) == 0
+    record = json.loads((out / "report.json").read_text())
+    assert record["command"] == "zim-medseg --data DATA --models m --prompts box --out OUT --no-surfaces --save masks"
+    assert record["versions"]["numpy"] == np.__version__ and record["origins"]["fake"]["refine"] == "none"
+    prompts = out / "prompts.jsonl"
+    for change, said in (
+        ({"zoom": True}, "models.fake.zoom: False then, True now"),
+        ({"refine": "colour"}, "models.fake.refine: none then, colour now"),
+        ({"prompts": "point"}, "protocol.prompts"),
+        ({"window": "lung"}, "reading.window"),
+        ({"save": "none"}, "save"),
+        ({"limit": 3}, "cases"),
+        ({"groups": "cases"}, "cases"),
+        ({"prompts_from": str(prompts)}, "prompts from: nothing then"),
+        ({"tolerance": 1.0}, "protocol.measure.tolerance_mm: 2.0 then, 1.0 now"),
+    ):
+        capsys.readouterr()
+        assert call(dataclasses.replace(args, resume=True, **change)) == 1
+        assert said in capsys.readouterr().err, change
+    state = json.loads((out / "parts/run.json").read_text())
+    state["run"]["versions"]["numpy"] = "0.9"
+    state["run"]["models"]["fake"]["sha256"] = "feed"
+    (out / "parts/run.json").write_text(json.dumps(state))
+    assert call(dataclasses.replace(args, resume=True)) == 1
+    said = capsys.readouterr().err
+    assert "versions.numpy: 0.9 then" in said and "models.fake.sha256: feed then" in said
+
+
+def test_edited_masks_are_noticed(folder_set: Path, tmp_path: Path, call, capsys) -> None:
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    args = Args(data=str(folder_set), models="box", prompts="box", no_surfaces=True, out=str(out), save="none")
+    assert call(args) == 0
+    before = table(out / "cases.csv")
+    path = folder_set / "masks" / "Doe_Jane_3.png"
+    mask = np.array(PIL.Image.open(path))
+    mask[:, : mask.shape[1] // 2] = 0
+    mask[0, -1] = 255
+    PIL.Image.fromarray(mask).save(path)
+    assert call(dataclasses.replace(args, resume=True)) == 0
+    said = capsys.readouterr().err
+    assert "case_0004: an image or mask has changed" in said and "case_0003" not in said and "Doe" not in said
+    after = table(out / "cases.csv")
+    assert [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b] == [3]
+    cases = json.loads((out / "report.json").read_text())["cases"]
+    assert (cases["taken_up"], cases["edited"], cases["done"]) == (6, 1, 1)
+
+
 def test_saved_prompts_make_another_run_the_same(folder_set: Path, tmp_path: Path, call) -> None:
     pytest.importorskip("matplotlib")
     first = Args(data=str(folder_set), models="m", prompts="modes,clicks", out=str(tmp_path / "a"), no_surfaces=True,

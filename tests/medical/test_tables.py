@@ -10,7 +10,7 @@ import pytest
 from medical.check import guess_layout
 from medical.deidentify import MAX_NAME, inside, name_places, safe_name
 from medical.io.pairing import CaseFiles
-from medical.protocol.records import COLUMNS, Row, csv_text, row_fields, row_from
+from medical.protocol.records import COLUMNS, SURFACES, Row, csv_text, row_fields, row_from
 from medical.report.aggregate import ALL_DATASETS, contrasts, noc_lines, per_patient, summary_lines, with_pooled
 from medical.report.nnunet_summary import nnunet_summary
 from medical.report.overlays import pick_cases, view_of
@@ -23,7 +23,7 @@ def row(iou: float, **changes: object) -> Row:
         "instance": 0, "model": "zim", "prompt": "mode5", "n_clicks": 0, "clicker": "", "candidate": "single",
         "dice": 2 * iou / (1 + iou), "iou": iou, "n_pred": 50, "n_ref": 50, "n_both": 40, "n_px": 400, "empty_pred": 0,
     }  # fmt: skip
-    fields |= dict.fromkeys(("hd95_px", "hd95_mm", "nsd_px", "nsd_mm"), math.nan)
+    fields |= dict.fromkeys(SURFACES, math.nan)
     return Row(**(fields | changes))
 
 

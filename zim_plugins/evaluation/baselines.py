@@ -22,6 +22,8 @@ class GrabCut:
 
     Args:
         longest_side_px: larger pictures are cut at reduced size.
+        core: sides of an ellipse in the middle of a box that is certain to be the object, as a share of the box's
+            sides; 0 for none, as its authors have it. Without it an object that looks like its surroundings is lost.
 
     Raises:
         MissingExtra: OpenCV is not installed.
@@ -29,8 +31,8 @@ class GrabCut:
 
     name = "grabcut"
 
-    def __init__(self, longest_side_px: int = LONGEST_SIDE_PX) -> None:
-        self.longest_side_px = longest_side_px
+    def __init__(self, longest_side_px: int = LONGEST_SIDE_PX, core: float = 0.0) -> None:
+        self.longest_side_px, self.core = longest_side_px, core
         try:
             import cv2
         except ImportError as error:
@@ -79,6 +81,12 @@ class GrabCut:
         state[y1:y2, x1:x2] = cv2.GC_PR_FGD
         if (x2 - x1, y2 - y1) == (size[1], size[0]):  # something has to be background
             state[[0, -1]] = state[:, [0, -1]] = cv2.GC_BGD
+        if self.core > 0 and prompt.box is not None:
+            ys, xs = np.ogrid[y1:y2, x1:x2]
+            across, along = max(0.5, self.core * (x2 - x1) / 2), max(0.5, self.core * (y2 - y1) / 2)
+            inner = ((xs + 0.5 - (x1 + x2) / 2) / across) ** 2 + ((ys + 0.5 - (y1 + y2) / 2) / along) ** 2 <= 1
+            inner[(y2 - y1) // 2, (x2 - x1) // 2] = True
+            state[y1:y2, x1:x2][inner] = cv2.GC_FGD
         if prompt.points is not None and prompt.labels is not None:
             ys, xs = np.ogrid[: size[0], : size[1]]
             radius = max(2.0, SEED_SHARE * max(size))

@@ -1,0 +1,279 @@
+"""Classical rivals that need no learning: what a model has to beat under the same prompts, tuned on data kept apart."""
+
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32, UInt8
+
+from zim_plugins.core import Prompt, UnsupportedPrompt
+from zim_plugins.evaluation import baselines as evaluation
+
+from .frame_model import Answer, Effort
+from .prompt_modes import Box, Pointing
+
+RIVALS = {
+    "box": "the box itself, filled",
+    "ellipse": "the ellipse inscribed in the box",
+    "grabcut": "GrabCut (Rother et al. 2004) from the box, its core certain, by OpenCV",
+    "random-walker": "random walker (Grady 2006) from the same clicks or boxes, by scikit-image",
+}
+"""Names that `--models` takes beside checkpoints. All take boxes; random-walker takes clicks too."""
+GRABCUT_SIDE_PX = 256
+"""Larger crops are cut at reduced size: on a grainy image of 512 px a cut took a minute and more."""
+WALKER_SIDE_PX = 128
+"""Larger crops are walked at reduced size: nine clicks on an object are nine linear systems."""
+
+# Chosen by benchmarks/medical_rivals.py on sets that docs/medical.md does not score; see results/medical_rivals.json.
+GRABCUT_CORE, GRABCUT_MARGIN = 0.7, 0.5
+"""Side of the certain ellipse as a share of the box's, and what is shown round the box as a share of its side."""
+WALKER_CORE, WALKER_MARGIN, WALKER_BETA = 0.7, 0.5, 90.0
+WALKER_CLICK_BETA, WALKER_CLICK_RADIUS = 90.0, 0.02
+"""Of clicks: the penalty of steps in grey, and the radius of what a click marks as a share of the longer side."""
+
+
+class FilledBox:
+    """The box itself: the least that a model has to beat."""
+
+    name = "box"
+
+    def __init__(self) -> None:
+        self.effort = Effort()
+        self.origin: dict[str, Any] = {"rival": RIVALS[self.name]}
+        self._size = (1, 1)
+
+    def show(self, frame: UInt8[np.ndarray, "h w 3"], key: int | None = None) -> None:
+        """Take the frame's size."""
+        self._size = frame.shape[0], frame.shape[1]
+        self.effort.frames += 1
+
+    def forget(self) -> None:
+        """Do nothing: nothing is kept."""
+
+    def answer(self, pointings: Sequence[Pointing], *, multimask: bool = False) -> list[Answer]:
+        """Return the shape that each box holds; several boxes of one pointing are joined."""
+        _boxes_only(self.name, pointings, multimask)
+        answers = []
+        for pointing in pointings:
+            alpha = np.zeros((1, *self._size), dtype=np.float32)
+            for box in pointing.boxes:
+                alpha[0][self._shape(box)] = 1.0
+            answers.append(Answer(alpha, np.ones(1, dtype=np.float32)))
+        self.effort.prompts += sum(len(pointing.boxes) for pointing in pointings)
+        return answers
+
+    def _shape(self, box: Box) -> Bool[np.ndarray, "h w"]:
+        return _boxed(self._size, box)
+
+
+class InscribedEllipse(FilledBox):
+    """The ellipse inscribed in the box: organs, cells and lesions are rounder than boxes."""
+
+    name = "ellipse"
+
+    def _shape(self, box: Box) -> Bool[np.ndarray, "h w"]:
+        return ellipse_in(self._size, box)
+
+
+class _Cutter:
+    """What GrabCut and the random walker share: they work on a crop round each box."""
+
+    name = ""
+
+    def __init__(self, margin: float, origin: dict[str, Any]) -> None:
+        self.effort = Effort()
+        self.margin = margin
+        self.origin = {"rival": RIVALS[self.name], **origin}
+        self._frame: UInt8[np.ndarray, "h w 3"] = np.zeros((1, 1, 3), dtype=np.uint8)
+
+    def show(self, frame: UInt8[np.ndarray, "h w 3"], key: int | None = None) -> None:
+        """Take an RGB frame."""
+        self._frame = np.ascontiguousarray(frame)
+        self.effort.frames += 1
+
+    def forget(self) -> None:
+        """Do nothing: nothing is kept."""
+
+    def answer(self, pointings: Sequence[Pointing], *, multimask: bool = False) -> list[Answer]:
+        """Return what each pointing names; several boxes of one pointing are joined."""
+        self._check(pointings, multimask)
+        start_s = time.perf_counter()
+        answers = []
+        for pointing in pointings:
+            parts = [self._in_box(box) for box in pointing.boxes] or [self._from_clicks(pointing)]
+            answers.append(Answer(np.maximum.reduce(parts)[None], np.ones(1, dtype=np.float32)))
+            self.effort.prompts += len(parts)
+        self.effort.prompt_seconds += time.perf_counter() - start_s
+        return answers
+
+    def _check(self, pointings: Sequence[Pointing], multimask: bool) -> None:
+        _boxes_only(self.name, pointings, multimask)
+
+    def _in_box(self, box: Box) -> Float32[np.ndarray, "h w"]:
+        """Cut a crop out, in which the box lies with its margin, and put the answer back."""
+        height, width = self._frame.shape[:2]
+        x1, y1, x2, y2 = box
+        pad_x, pad_y = (max(2, round(self.margin * side)) for side in (x2 - x1 + 1, y2 - y1 + 1))
+        left, top = max(0, x1 - pad_x), max(0, y1 - pad_y)
+        view = slice(top, min(height, y2 + 1 + pad_y)), slice(left, min(width, x2 + 1 + pad_x))
+        alpha = np.zeros((height, width), dtype=np.float32)
+        alpha[view] = self._cut(np.ascontiguousarray(self._frame[view]), (x1 - left, y1 - top, x2 - left, y2 - top))
+        return alpha
+
+    def _cut(self, crop: UInt8[np.ndarray, "h w 3"], box: Box) -> Float32[np.ndarray, "h w"]:
+        raise NotImplementedError
+
+    def _from_clicks(self, pointing: Pointing) -> Float32[np.ndarray, "h w"]:
+        raise UnsupportedPrompt(f"{self.name} takes boxes")
+
+
+class GrabCut(_Cutter):
+    """GrabCut from the box: outside it is background, an ellipse in its middle is object, five rounds decide between.
+
+    Without that core GrabCut removes most objects whose surroundings look like them, which is usual in medical images.
+
+    Args:
+        core: sides of the certain ellipse as a share of the box's, in (0, 1].
+        margin: what is shown round the box as a share of its side.
+
+    Raises:
+        MissingExtra: OpenCV is not installed.
+    """
+
+    name = "grabcut"
+
+    def __init__(self, core: float = GRABCUT_CORE, margin: float = GRABCUT_MARGIN) -> None:
+        self._inner = evaluation.GrabCut(GRABCUT_SIDE_PX, core=core)
+        how = {"core": core, "margin": margin, "side_px": GRABCUT_SIDE_PX, "opencv": self._inner.version}
+        super().__init__(margin, how)
+
+    def _cut(self, crop: UInt8[np.ndarray, "h w 3"], box: Box) -> Float32[np.ndarray, "h w"]:
+        x1, y1, x2, y2 = box
+        self._inner.set_image(crop)
+        try:
+            return self._inner.predict(Prompt.from_box(x1, y1, x2 + 1, y2 + 1)).alpha
+        except ValueError:  # nothing to learn from: all one colour, or no background
+            size = crop.shape[0], crop.shape[1]
+            return _boxed(size, box).astype(np.float32)
+
+
+class RandomWalker(_Cutter):
+    """Random walker: a pixel is the object's where a walk that shuns steps in grey meets the object's seeds first.
+
+    Seeds of a box: an ellipse in its middle, and all outside. Seeds of clicks: a disk round each; the image's border is
+    background.
+
+    Args:
+        core: sides of the box's seed as a share of its own.
+        margin: what is shown round the box as a share of its side.
+        beta: penalty of steps in grey, of boxes.
+        click_beta: the same, of clicks.
+        click_radius: of what a click marks, as a share of the longer side.
+    """
+
+    name = "random-walker"
+
+    def __init__(
+        self, core: float = WALKER_CORE, margin: float = WALKER_MARGIN, beta: float = WALKER_BETA,
+        click_beta: float = WALKER_CLICK_BETA, click_radius: float = WALKER_CLICK_RADIUS,
+    ) -> None:  # fmt: skip
+        import skimage
+
+        self.core, self.beta, self.click_beta, self.click_radius = core, beta, click_beta, click_radius
+        how = {
+            "core": core, "margin": margin, "beta": beta, "click_beta": click_beta, "click_radius": click_radius,
+            "side_px": WALKER_SIDE_PX, "scikit-image": skimage.__version__,
+        }  # fmt: skip
+        super().__init__(margin, how)
+
+    def _check(self, pointings: Sequence[Pointing], multimask: bool) -> None:
+        if multimask:
+            raise UnsupportedPrompt(f"{self.name} has one candidate: leave --candidates at single")
+
+    def _cut(self, crop: UInt8[np.ndarray, "h w 3"], box: Box) -> Float32[np.ndarray, "h w"]:
+        size = crop.shape[0], crop.shape[1]
+        seeds = np.where(_boxed(size, box), 0, 2).astype(np.int32)
+        seeds[ellipse_in(size, box, self.core)] = 1
+        return walk(crop, seeds, self.beta)
+
+    def _from_clicks(self, pointing: Pointing) -> Float32[np.ndarray, "h w"]:
+        height, width = self._frame.shape[:2]
+        seeds = np.zeros((height, width), dtype=np.int32)
+        seeds[[0, -1]] = seeds[:, [0, -1]] = 2
+        radius = max(1.0, self.click_radius * max(height, width))
+        ys, xs = np.ogrid[:height, :width]
+        for click in pointing.clicks:
+            near = (xs - click.x) ** 2 + (ys - click.y) ** 2 <= radius**2
+            seeds[near] = 1 if click.positive else 2
+        for click in pointing.clicks:  # no disk hides another click's own pixel
+            seeds[click.y, click.x] = 1 if click.positive else 2
+        return walk(self._frame, seeds, self.click_beta)
+
+
+def walk(image: UInt8[np.ndarray, "h w 3"], seeds: Int32[np.ndarray, "h w"], beta: float) -> Float32[np.ndarray, "h w"]:
+    """Return the chance, in [0, 1], that a walk from each pixel meets a seed of the object (1) before others (2).
+
+    Images above `WALKER_SIDE_PX` are walked at reduced size, in which seeds of the object are kept.
+    """
+    from skimage.segmentation import random_walker
+    from skimage.transform import resize
+
+    size = image.shape[:2]
+    scale = min(1.0, WALKER_SIDE_PX / max(size))
+    small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    grey = np.asarray(resize(image.mean(axis=2) / 255, small, order=1, anti_aliasing=scale < 1))
+    at = np.zeros(small, dtype=np.int32)
+    for value in (2, 1):  # the object's seeds are the smaller ones and stand last
+        ys, xs = np.nonzero(seeds == value)
+        own = np.zeros(small, dtype=bool)
+        own[np.minimum((ys * scale).astype(int), small[0] - 1), np.minimum((xs * scale).astype(int), small[1] - 1)] = (
+            True
+        )
+        if value == 2 and scale < 1:  # what is unmarked in part stays undecided
+            ys, xs = np.nonzero(seeds != 2)
+            own[
+                np.minimum((ys * scale).astype(int), small[0] - 1), np.minimum((xs * scale).astype(int), small[1] - 1)
+            ] = False
+        at[own] = value
+    if not (at == 1).any() or not (at == 2).any() or not (at == 0).any() or np.ptp(grey) == 0:
+        found = (at == 1).astype(np.float32) if (at == 2).any() else np.ones(small, dtype=np.float32)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of solvers that are not installed, and of pixels that no seed reaches
+            found = np.asarray(random_walker(grey, at, beta=beta, mode="cg_j", tol=1e-5, return_full_prob=True))[0]
+    full = found if small == size else resize(found, size, order=1)
+    return np.clip(np.nan_to_num(full), 0, 1).astype(np.float32)
+
+
+def ellipse_in(size: tuple[int, int], box: Box, share: float = 1.0) -> Bool[np.ndarray, "h w"]:
+    """Return the ellipse that fills a share of a box's sides, in its middle; at least one pixel.
+
+    Args:
+        size: of the image [px].
+        box: x1, y1, x2, y2, inclusive.
+        share: of the box's sides, in (0, 1].
+
+    >>> ellipse_in((5, 7), (1, 1, 5, 3)).astype(int).sum(axis=1).tolist()
+    [0, 3, 5, 3, 0]
+    """
+    x1, y1, x2, y2 = box
+    mask = np.zeros(size, dtype=bool)
+    ys, xs = np.ogrid[y1 : y2 + 1, x1 : x2 + 1]
+    across, along = (x2 - x1 + 1) / 2 * share, (y2 - y1 + 1) / 2 * share
+    mask[y1 : y2 + 1, x1 : x2 + 1] = ((xs - (x1 + x2) / 2) / across) ** 2 + ((ys - (y1 + y2) / 2) / along) ** 2 <= 1
+    mask[(y1 + y2) // 2, (x1 + x2) // 2] = True
+    return mask
+
+
+def _boxed(size: tuple[int, int], box: Box) -> Bool[np.ndarray, "h w"]:
+    x1, y1, x2, y2 = box
+    mask = np.zeros(size, dtype=bool)
+    mask[y1 : y2 + 1, x1 : x2 + 1] = True
+    return mask
+
+
+def _boxes_only(name: str, pointings: Sequence[Pointing], multimask: bool) -> None:
+    if multimask or not all(pointing.boxes for pointing in pointings):
+        raise UnsupportedPrompt(f"{name} takes boxes, one candidate each")

@@ -1,0 +1,99 @@
+"""What a run is: models with their digests, options, data and versions; compared where a run is resumed."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from .io.pairing import CaseFiles
+from .protocol.evaluate_scan import Place
+from .protocol.frame_model import FrameModel
+
+PACKAGES = (
+    *("torch", "onnxruntime", "transformers", "numpy", "scipy", "nibabel", "pydicom", "highdicom", "SimpleITK"),
+    *("scikit-image", "opencv-python-headless", "pillow"),
+)
+"""What figures may depend on."""
+_CHUNK_BYTES = 1 << 20
+
+
+def describe_models(models: Sequence[FrameModel]) -> dict[str, dict[str, Any]]:
+    """Return where each model comes from, by name: checkpoint digest, zoom, refinement, or a rival's parameters."""
+    return {model.name: dict(model.origin) for model in models}
+
+
+def describe_cases(found: Sequence[tuple[Place, CaseFiles]]) -> str:
+    """Return a digest of which cases a run has, and whose they are; their names cannot be read from it."""
+    listed = [[place.dataset, place.patient, place.case, case.key] for place, case in found]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def files_digest(case: CaseFiles) -> str:
+    """Return the SHA-256 of a case's images and masks, in order, so that edited ones are noticed.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    whole = hashlib.sha256()
+    for path in (*case.images, *(mask.path for mask in case.masks)):
+        own = hashlib.sha256()
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                own.update(chunk)
+        whole.update(own.digest())
+    return whole.hexdigest()
+
+
+def text_digest(path: Path) -> str:
+    """Return the SHA-256 of a small file, such as one of prompts."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON gives it back: tuples become lists, dataclasses objects.
+
+    >>> plain({"a": (1, 2), "b": None})
+    {'a': [1, 2], 'b': None}
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    return json.loads(json.dumps(value, default=str))
+
+
+def differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """Name what differs between two descriptions, with both values.
+
+    >>> differences({"seed": 0, "models": {"a": {"zoom": True}}}, {"seed": 0, "models": {"a": {"zoom": False}}})
+    ['models.a.zoom: True then, False now']
+    >>> differences({"n": [1]}, {"n": [1, 2]}, "x")
+    ['x.n: [1] then, [1, 2] now']
+    """
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        found = []
+        for key in [*before, *(key for key in now if key not in before)]:
+            found += differences(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+        return found
+    return [] if before == now else [f"{name}: {_short(before)} then, {_short(now)} now"]
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def versions() -> dict[str, str]:
+    """Return versions of Python, this project and the packages that figures may depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from zim_plugins import __version__
+
+    found = {"python": platform.python_version(), "zim-plugins": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
