@@ -1,4 +1,4 @@
-"""What a run is: models with their digests, options, data and versions; compared where a run is resumed."""
+"""Description of a run: models with their digests, options, data and versions; compared where a run is resumed."""
 
 import hashlib
 import json

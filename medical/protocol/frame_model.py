@@ -1,4 +1,4 @@
-"""What is compared: anything that answers pointings on one frame after another, and what that took."""
+"""Frame models: anything that answers pointings on one frame after another, with its answers and its effort."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Answer:
 
 @dataclass
 class Effort:
-    """What a model did."""
+    """Counts of a model's work."""
 
     encodings: int = 0
     """Runs of the image encoder."""

@@ -1,4 +1,4 @@
-"""Classical rivals that need no learning: what a model has to beat under the same prompts, tuned on data kept apart."""
+"""Classical rivals that need no learning, under the same prompts as models and tuned on data kept apart."""
 
 import time
 import warnings
@@ -78,7 +78,7 @@ class InscribedEllipse(FilledBox):
 
 
 class _Cutter:
-    """What GrabCut and the random walker share: they work on a crop round each box."""
+    """Base of GrabCut and the random walker, which work on a crop round each box."""
 
     name = ""
 
@@ -243,7 +243,7 @@ def walk(image: UInt8[np.ndarray, "h w 3"], seeds: Int32[np.ndarray, "h w"], bet
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of solvers that are not installed, and of pixels that no seed reaches
             found = np.asarray(random_walker(grey, at, beta=beta, mode="cg_j", tol=1e-5, return_full_prob=True))[0]
-    full = found if small == size else resize(found, size, order=1)
+    full = np.asarray(found if small == size else resize(found, size, order=1))
     return np.clip(np.nan_to_num(full), 0, 1).astype(np.float32)
 
 

@@ -79,7 +79,7 @@ class Contrast:
 
     @property
     def is_tested(self) -> bool:
-        """Whether there is enough to claim something from."""
+        """True where there is enough to claim something from."""
         return self.known and self.outcome.n >= MIN_CASES
 
     @property
