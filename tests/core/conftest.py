@@ -70,7 +70,6 @@ def _torchvision_at_hand() -> Iterator[None]:
         standing_in = {
             name: types.ModuleType(name) for name in ("torchvision", "torchvision.transforms", "torchvision.ops")
         }
-        standing_in["torchvision.ops"].roi_align = None  # imported by onnx2torch, called by none of our graphs
         standing_in |= {"torchvision.transforms.functional": functional, "torchvision.ops.boxes": boxes}
         sys.modules.update(standing_in)
         try:
@@ -90,13 +89,6 @@ def segment_anything() -> ModuleType:
             del sys.modules[name]
     with _torchvision_at_hand():
         return pytest.importorskip("segment_anything")
-
-
-@pytest.fixture(scope="session")
-def onnx2torch() -> ModuleType:
-    """PyPI's onnx2torch (`pip install --no-deps onnx2torch` where torchvision is unusable)."""
-    with _torchvision_at_hand():
-        return pytest.importorskip("onnx2torch")
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ The interface is that of the official release: a 1024 px frame; `image` to `imag
 """
 
 import copy
+import json
 import logging
 import os
 import tempfile
@@ -17,8 +18,6 @@ from typing import Any
 
 import jaxtyping
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from zim_plugins.core.backends.official import (
@@ -31,9 +30,8 @@ from zim_plugins.core.backends.official import (
     MASK_GRID,
     METADATA_PREFIX,
 )
-from zim_plugins.core.modeling.layers import upsample
-from zim_plugins.core.modeling.zim import Zim
-from zim_plugins.core.modeling.zim_features import ImageFeatures
+from zim_plugins.core.backends.official_graphs import DecoderGraph, EncoderGraph
+from zim_plugins.core.modeling.zim import Zim, config_to_dict
 from zim_plugins.core.modeling.zim_lite import ZimLite
 from zim_plugins.errors import MissingExtra
 
@@ -43,53 +41,6 @@ OPSET = 17
 """The oldest with LayerNormalization; any ONNX Runtime since 1.12 runs it."""
 MAX_FILE_BYTES = 2**31 - 2**24
 """Protocol buffers end at 2 GiB; larger weights go into a file beside the graph."""
-
-
-class EncoderGraph(nn.Module):
-    """The official encoder's face over any `Zim`."""
-
-    def __init__(self, zim: Zim | ZimLite) -> None:
-        super().__init__()
-        self.zim = zim
-
-    def forward(self, image: Float[Tensor, "1 3 1024 1024"]) -> tuple[Tensor, ...]:
-        """Encode a picture, standardised, then zero-padded to the official frame."""
-        frame = self.zim.config.frame_px
-        if frame != FRAME_PX:  # bilinear to twice the frame, then the mean of 2 x 2: no aliasing down to 256 px
-            image = F.avg_pool2d(upsample(image, (2 * frame, 2 * frame)), 2)
-        features = self.zim.encode(self.zim.from_standardised(image))
-        return (features.embedding, *features.details)
-
-
-class DecoderGraph(nn.Module):
-    """The official decoder's face over any `Zim`."""
-
-    def __init__(self, zim: Zim | ZimLite) -> None:
-        super().__init__()
-        self.zim = zim
-
-    def forward(
-        self,
-        feat_D0: Float[Tensor, "1 _ _ _"],
-        feat_D1: Float[Tensor, "1 _ _ _"],
-        feat_D2: Float[Tensor, "1 _ _ _"],
-        image_embeddings: Float[Tensor, "1 _ _ _"],
-        attn_mask: Float[Tensor, "b 64 64"],
-        point_coords: Float[Tensor, "b n 2"],
-        point_labels: Float[Tensor, "b n"],
-    ) -> tuple[Float[Tensor, "b 4 512 512"], Float[Tensor, "b 4"]]:
-        """Decode prompts in pixels of the official frame."""
-        config = self.zim.config
-        features = ImageFeatures(image_embeddings, [feat_D0, feat_D1, feat_D2])
-        labels = point_labels.round().long()
-        native = config.frame_px == FRAME_PX
-        coords = point_coords if native else point_coords * (config.frame_px / FRAME_PX)
-        # In another frame the mask has another grid: it is drawn anew inside, and the input only keeps its place.
-        mask = attn_mask if native and config.masked_attention != "none" else None
-        logits, iou = self.zim.decode(features, coords, labels, mask=mask)
-        if mask is None:
-            iou = iou + 0 * attn_mask.flatten(1).amax(1, keepdim=True)
-        return logits if native else upsample(logits, (LOGITS_PX, LOGITS_PX)), iou
 
 
 def export_onnx(zim: Zim | ZimLite, folder: Path, *, name: str = "zim") -> Path:
@@ -148,6 +99,7 @@ def _metadata(zim: Zim | ZimLite, name: str) -> dict[str, str]:
         "checkpoint": name,
         "frame_px": str(zim.config.frame_px),
         "attention_mask": "input" if zim.config.frame_px == FRAME_PX else "drawn inside",
+        "config": json.dumps(config_to_dict(zim.config)),
     }
     return {METADATA_PREFIX + key: value for key, value in values.items()} | {CLICKS_AND_BOX: "true"}
 

@@ -120,7 +120,7 @@ def load_text_detector(name: str | None = None, *, device: str = "auto") -> Text
 
 @dataclass(frozen=True)
 class _Kind:
-    """How one family is asked and its answer read."""
+    """One family: its class, and the functions that ask it and read its answer."""
 
     model_class: str
     threshold: float

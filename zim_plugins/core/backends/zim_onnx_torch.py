@@ -1,40 +1,38 @@
-"""ZIM's official file pair as torch modules: the graphs are converted node by node, so that the weights can train.
+"""ZIM's official file pair in torch: its weights in this project's own modules, by name, so that they can train.
 
-Proven on this project's own exports (`tests/core/backends/test_onnx_torch.py`); the official files were not at hand.
+Proven on this project's own exports and on graphs with SAM's names, traced and folded otherwise
+(`tests/core/backends/test_onnx_torch.py`); the official files were not at hand.
 """
 
-import warnings
+import importlib.util
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
 from zim_plugins.core.backends.official import (
-    CLICKS_AND_BOX,
     DECODER_INPUTS,
-    DECODER_OUTPUTS,
     FEATURES,
     FRAME_PX,
     decode_in_batches,
     official_frame,
     official_tokens,
 )
+from zim_plugins.core.backends.official_graphs import DecoderGraph, EncoderGraph
+from zim_plugins.core.backends.onnx_weights import carries_both, check_same, load_pair
 from zim_plugins.core.prompt import Prompt
-from zim_plugins.errors import CheckpointError, MissingExtra
 
-if TYPE_CHECKING:
-    from torch import nn
-
-WEIGHING = {"OnnxMatMul", "OnnxGeneralLinear", "OnnxBinaryMathOperation", "OnnxEinsum", "OnnxGather", "OnnxWhere"}
-"""onnx2torch's modules whose constant factors and summands are weights."""
+logger = logging.getLogger(__name__)
 
 
 class ZimOnnxTorchBackend:
-    """The official ONNX pair, converted to torch.
+    """The official ONNX pair in a `Zim`.
 
-    `encoder` and `decoder` are `nn.Module`s with the graphs' inputs in order; their weights are parameters.
+    `zim` is the model; `encoder` and `decoder` are `nn.Module`s over it with the graphs' inputs in order. Where ONNX
+    Runtime is installed, the answers are compared with the graphs' once, before anything is trusted.
 
     Args:
         folder: holds `encoder.onnx` and `decoder.onnx`.
@@ -43,8 +41,8 @@ class ZimOnnxTorchBackend:
         batch: prompts decoded at once, at most.
 
     Raises:
-        CheckpointError: a file is missing, damaged, or holds an operation that cannot be converted.
-        MissingExtra: onnx or onnx2torch is not installed.
+        CheckpointError: a file is missing, damaged, of another architecture, or computes something else.
+        MissingExtra: onnx is not installed.
     """
 
     activation: Literal["sigmoid", "step"] = "sigmoid"
@@ -55,11 +53,15 @@ class ZimOnnxTorchBackend:
         self.name = name
         self.batch = batch
         self.device = device
-        self.encoder, _ = convert(Path(folder) / "encoder.onnx", outputs=FEATURES)
-        self.decoder, metadata = convert(Path(folder) / "decoder.onnx", outputs=DECODER_OUTPUTS)
-        self.encoder.to(device).eval()
-        self.decoder.to(device).eval()
-        self.supports_clicks_and_box = metadata.get(CLICKS_AND_BOX) == "true"
+        self.zim, metadata = load_pair(Path(folder))
+        self.encoder, self.decoder = EncoderGraph(self.zim), DecoderGraph(self.zim)
+        if importlib.util.find_spec("onnxruntime") is not None:
+            check_same(self.encoder, self.decoder, Path(folder))
+        else:
+            logger.warning("%s: converted without comparison, ONNX Runtime is not installed", folder)
+        self.encoder.to(device)
+        self.decoder.to(device)
+        self.supports_clicks_and_box = carries_both(metadata)
 
     def encode(self, image: UInt8[np.ndarray, "h w 3"]) -> dict[str, Any]:
         """Encode an RGB picture whose longest side is the frame's; the features stay on the device."""
@@ -91,84 +93,3 @@ class ZimOnnxTorchBackend:
             return masks.cpu().numpy(), iou.cpu().numpy()
 
         return decode_in_batches(tokens, run, batch=self.batch, multimask=multimask)
-
-
-def convert(path: Path, *, outputs: Sequence[str]) -> tuple["nn.Module", dict[str, str]]:
-    """Turn an ONNX graph into a torch module whose float weights are parameters.
-
-    Args:
-        path: of the graph.
-        outputs: what it must answer, in order.
-
-    Returns:
-        The module, and the file's metadata.
-
-    Raises:
-        CheckpointError: the file is missing, damaged, another graph, or cannot be converted.
-        MissingExtra: onnx, onnxscript or onnx2torch is not installed.
-    """
-    try:
-        import onnx
-        from google.protobuf.message import DecodeError
-        from onnxscript import optimizer
-    except ImportError as error:
-        raise MissingExtra("onnx and onnxscript", "onnx") from error
-    try:
-        from onnx2torch import convert as convert_graph
-    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision built for another torch
-        raise MissingExtra(f"onnx2torch with a torchvision that fits torch ({error})", "onnx") from error
-
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing: the folder must hold encoder.onnx and decoder.onnx")
-    try:
-        model = onnx.load(str(path))
-    except DecodeError as error:
-        raise CheckpointError(f"{path} is damaged or not an ONNX model: {error}") from error
-    found = [output.name for output in model.graph.output]
-    if found != list(outputs):
-        raise CheckpointError(f"{path} answers {found}, expected {list(outputs)}")
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    model = optimizer.optimize(model)  # folds what is constant: onnx2torch refuses computed shapes and limits
-    try:
-        module = convert_graph(model)
-    except NotImplementedError as error:
-        raise CheckpointError(f"{path} cannot become a torch module ({error}): use runtime='onnx'") from error
-    _free_weights(module)
-    _silence_slices(module)
-    return module, metadata
-
-
-def _silence_slices(module: Any) -> None:
-    """Run the module without torch's advice on onnx2torch's way of slicing (lists where tuples are preferred)."""
-    forward = module.forward
-
-    def quiet_forward(*inputs: Any) -> Any:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Using a non-tuple sequence", category=UserWarning)
-            return forward(*inputs)
-
-    module.forward = quiet_forward
-
-
-def _free_weights(module: Any) -> None:
-    """Make parameters of the weights that onnx2torch keeps as buffers.
-
-    ONNX does not say which constants were learned. Taken for weights: float arrays that enter a product, a sum, an
-    einsum or a selection, and those of three and more dimensions that are repeated for a batch (output tokens). Not
-    taken: scalars, and factors of two rows, which turn XY into SAM's fixed random Fourier features.
-    """
-    from torch import nn
-
-    operations = dict(module.named_modules())
-    buffers = dict(module.named_buffers())
-    for node in module.graph.nodes:
-        if node.op != "get_attr" or node.target not in buffers:
-            continue
-        value = buffers.pop(node.target)
-        users = {type(operations[user.target]).__name__ for user in node.users if user.op == "call_module"}
-        learned = bool(users & WEIGHING) or ("OnnxExpand" in users and value.ndim >= 3)
-        if learned and value.is_floating_point() and value.numel() > 1 and value.shape[0] != 2:
-            owner_name, _, key = node.target.rpartition(".")
-            owner = module.get_submodule(owner_name)
-            delattr(owner, key)
-            owner.register_parameter(key, nn.Parameter(value.clone()))
