@@ -140,3 +140,23 @@ def test_a_converter_trains_by_the_same_command_and_converts(tmp_path: Path, lib
     (matte,) = converter.convert(photo.rgb, [photo.masks[0] > 0])
     assert matte.alpha.ndim == 2
     assert 0 <= matte.alpha.min() <= matte.alpha.max() <= 1
+
+
+def test_whole_objects_are_mixed_with_parts(tmp_path: Path, library: Library, capsys) -> None:
+    from tests.training.samples.test_shards import keys_of, write_shard
+
+    mattes = tmp_path / "mattes"
+    write_shard(mattes, "sa_0", keys_of(False, 6))
+    write_data(tmp_path / "objects", library)
+    run = ["train", "zim", "--recipe", "zim_vit_b_objects_dry_run", "--data", str(mattes), "--device", "cpu"]
+    run += ["--out", str(tmp_path / "run")]
+    assert main(run) == 2
+    assert "--objects" in capsys.readouterr().err
+    assert main([*run, "--objects", str(tmp_path / "objects"), "--objects-share", "1.5"]) == 2
+    assert main([*run, "--objects", str(tmp_path / "none")]) == 2
+    assert main([*run, "--objects", str(tmp_path / "objects"), "--objects-share", "0.4"]) == 0
+    assert (tmp_path / "run" / "best.safetensors").exists() or (tmp_path / "run" / "last.pt").exists()
+    plain = ["train", "zim", "--recipe", "zim_vit_b_dry_run", "--data", str(mattes), "--device", "cpu"]
+    capsys.readouterr()
+    assert main([*plain, "--objects", str(tmp_path / "objects")]) == 2
+    assert "zim_vit_b_objects does" in capsys.readouterr().err

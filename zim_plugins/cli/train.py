@@ -30,13 +30,18 @@ class TrainArgs(CommandArgs):
     network: Annotated[Positional[Literal["zim", "converter"]], arg(metavar="zim|converter")]
     """What to train: the matting network, or the label converter that makes its training data."""
     recipe: Annotated[str | None, arg(metavar="NAME")] = None
-    """zim_tiny, zim_vit_b, zim_vit_l; converter_tiny, converter_hiera_bp; with _dry_run after it, a few steps of a
-    small network. The tiny one if left out."""
+    """zim_tiny, zim_vit_b, zim_vit_b_objects, zim_vit_l; converter_tiny, converter_hiera_bp; with _dry_run after it,
+    a few steps of a small network. The tiny one if left out."""
     data: Annotated[Path | None, arg(metavar="DIR")] = None
     """Folder with matting/{cutouts,rigid,backgrounds} and segmentation/{bsds500,objects/coco_mval}; for zim also one
     of SA1B-Matte shards, as `zim convert` makes them."""
     photographs: Annotated[Path | None, arg(metavar="DIR")] = None
     """The SA-1B shards that the mattes were made from; not needed where the photographs were copied."""
+    objects: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Mattes of whole objects beside the parts of --data, for zim_vit_b_objects: folders as --data has them, or
+    shards."""
+    objects_share: Annotated[float | None, arg(metavar="SHARE")] = None
+    """Share of the images that show whole objects of --objects, in [0, 1], instead of the recipe's."""
     mattes: Annotated[Path | None, arg(metavar="DIR")] = None
     """What `zim convert` made of the object masks of --data: takes their place."""
     out: Annotated[Path, arg(metavar="DIR", aliases=["-o"])] = Path("outputs/train")
@@ -119,6 +124,8 @@ def _check(args: TrainArgs) -> None:
     only_zim = {
         "--from": args.start,
         "--photographs": args.photographs,
+        "--objects": args.objects,
+        "--objects-share": args.objects_share,
         "--mattes": args.mattes,
         "--lora": args.lora,
     }
@@ -126,7 +133,11 @@ def _check(args: TrainArgs) -> None:
     for option, value in (only_converter if args.network == "zim" else only_zim).items():
         if value is not None:
             raise Misuse(f"{option} is not for a {args.network}")
-    for option, folder in {"--photographs": args.photographs, "--mattes": args.mattes}.items():
+    for option, folder in {
+        "--photographs": args.photographs,
+        "--objects": args.objects,
+        "--mattes": args.mattes,
+    }.items():
         if folder is not None and not folder.exists():
             raise Misuse(f"{option} {folder} does not exist")
     for option, path in {"--from": args.start, "--trunk-weights": args.trunk_weights}.items():
@@ -135,6 +146,10 @@ def _check(args: TrainArgs) -> None:
     for option, number in {"--max-steps": args.max_steps, "--lora": args.lora}.items():
         if number is not None and number < 1:
             raise Misuse(f"{option} is at least 1, got {number}")
+    if args.objects_share is not None and not 0 <= args.objects_share <= 1:
+        raise Misuse(f"--objects-share lies in [0, 1], got {args.objects_share:g}")
+    if args.objects_share is not None and args.objects is None:
+        raise Misuse("--objects-share mixes whole objects in: name their folder with --objects")
     if args.seed is not None and args.seed < 0:
         raise Misuse(f"--seed is at least 0, got {args.seed}")
     if args.hourly_price is not None and args.hourly_price < 0:
@@ -145,6 +160,7 @@ def _task(args: TrainArgs, recipe: "Recipe", data: Path) -> "Task":
     """Return the training task on the data of a folder."""
     from zim_plugins.label_converter.task import ConverterSettings
     from zim_plugins.training.samples.library import load_library
+    from zim_plugins.training.samples.mixed import MixedLibrary
     from zim_plugins.training.samples.shards import load_shards
     from zim_plugins.training.task import ZimSettings
 
@@ -162,6 +178,14 @@ def _task(args: TrainArgs, recipe: "Recipe", data: Path) -> "Task":
         )
     elif isinstance(settings, ZimSettings):
         settings = replace(settings, start=args.start, frozen=args.freeze, lora_rank=args.lora or 0)
+        if (settings.objects_share is None) != (args.objects is None):
+            raise Misuse(
+                f"the recipe {recipe.name} mixes whole objects in: name their folder with --objects"
+                if args.objects is None
+                else f"the recipe {recipe.name} takes no --objects: zim_vit_b_objects does"
+            )
+        if args.objects_share is not None:
+            settings = replace(settings, objects_share=args.objects_share)
     library: Any
     held_out: Any
     if shards and isinstance(settings, ZimSettings):
@@ -169,6 +193,15 @@ def _task(args: TrainArgs, recipe: "Recipe", data: Path) -> "Task":
     else:
         library = load_library(data, "train", args.mattes)
         held_out = load_library(data, "held_out", args.mattes)
+    if args.objects is not None and isinstance(settings, ZimSettings):
+        if any(args.objects.glob("*.done.json")):
+            whole, whole_held_out = load_shards(args.objects, None, settings.prompts_per_image)
+        else:
+            whole, whole_held_out = load_library(args.objects, "train"), load_library(args.objects, "held_out")
+        library = MixedLibrary(library, whole)
+        held_out = (
+            MixedLibrary(held_out, whole_held_out) if held_out is not None and whole_held_out is not None else None
+        )
     logger.info("%s: %d steps on %s", recipe.name, recipe.steps, library.describe())
     return settings.task(library, held_out, recipe.seed)
 

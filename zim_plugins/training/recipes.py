@@ -45,6 +45,8 @@ def _paper(name: str, settings: ZimSettings, stages: tuple[Stage, ...], check_ba
 VIT_B = ZimSettings(ZIM_CONFIGS["vit_b"], mix=SceneMix(zoomed=0.0), prompts_per_image=4)
 """L1 + 10 Grad, boxes moved by up to 10 %, random clicks of both kinds; pictures whole, four mattes of each at once."""
 VIT_L = replace(VIT_B, config=ZIM_CONFIGS["vit_l"], gradient_checkpointing=True)
+VIT_B_OBJECTS = replace(VIT_B, mix=SceneMix(objects=0.4, segments=0.0, zoomed=0.0, procedural=0.0), objects_share=0.5)
+"""Whole objects in half of the images, SA1B-Matte's parts in the others: parts alone leave whole things unlearnt."""
 PAPER_STAGES = (Stage(1024, 16, 500_000),)
 
 
@@ -71,11 +73,15 @@ RECIPES = {
         seed=11,
     ),
     "zim_vit_b": _paper("zim_vit_b", VIT_B, PAPER_STAGES),
+    "zim_vit_b_objects": _paper("zim_vit_b_objects", VIT_B_OBJECTS, PAPER_STAGES),
     "zim_vit_l": _paper("zim_vit_l", VIT_L, PAPER_STAGES),
     "zim_tiny_dry_run": Recipe(
         "zim_tiny_dry_run", TINY, (Stage(64, 4, 4), Stage(96, 2, 2)), lr=1e-3, warmup_steps=2, check_batches=1
     ),
     "zim_vit_b_dry_run": _paper("zim_vit_b_dry_run", _reduced(VIT_B, 2), (Stage(64, 2, 4),), check_batches=1),
+    "zim_vit_b_objects_dry_run": _paper(
+        "zim_vit_b_objects_dry_run", _reduced(VIT_B_OBJECTS, 2), (Stage(64, 2, 4),), check_batches=1
+    ),
     "zim_vit_l_dry_run": _paper("zim_vit_l_dry_run", _reduced(VIT_L, 4), (Stage(64, 2, 4),), check_batches=1),
 }
 """What `zim train zim` knows; costs are in the model card and in docs/training.md."""

@@ -21,6 +21,7 @@ from zim_plugins.training.samples.batches import Batch
 from zim_plugins.training.samples.compositing import SceneMix
 from zim_plugins.training.samples.interactive import look_again
 from zim_plugins.training.samples.library import Library
+from zim_plugins.training.samples.mixed import MixedLibrary, MixedSource
 from zim_plugins.training.samples.prompts import PromptSampling
 from zim_plugins.training.samples.shards import ShardLibrary, ShardSource
 from zim_plugins.training.samples.source import SampleSource
@@ -28,6 +29,9 @@ from zim_plugins.training.starting import start_from
 
 CHECK_BATCH = 16
 """Pictures of one held-out batch, up to a frame of 256 px; fewer in larger frames, in more batches."""
+
+
+AnyLibrary = Library | ShardLibrary | MixedLibrary
 
 
 @runtime_checkable
@@ -55,6 +59,8 @@ class ZimSettings:
     mix: SceneMix = SceneMix()
     sampling: PromptSampling = PromptSampling()
     prompts_per_image: int = 2
+    objects_share: float | None = None
+    """Of the images that show whole objects, where parts and whole objects are given apart; None: they are not."""
     second_look: float = 0.0
     """Steps in which the model first answers without gradient, then again with its own matte as part of the prompt."""
     layer_decay: float = 1.0
@@ -68,7 +74,7 @@ class ZimSettings:
     gradient_checkpointing: bool = False
     """Keep the encoder's activations at block borders only and compute the rest twice."""
 
-    def task(self, library: Library | ShardLibrary, held_out: Library | ShardLibrary | None, seed: int) -> "ZimTask":
+    def task(self, library: "AnyLibrary", held_out: "AnyLibrary | None", seed: int) -> "ZimTask":
         """The task on its data."""
         return ZimTask(self, library, held_out, seed)
 
@@ -78,8 +84,8 @@ class ZimTask:
     """ZIM, its scenes and its loss."""
 
     settings: ZimSettings
-    library: Library | ShardLibrary
-    held_out: Library | ShardLibrary | None
+    library: "AnyLibrary"
+    held_out: "AnyLibrary | None"
     seed: int
 
     def identity(self) -> dict[str, Any]:
@@ -184,12 +190,23 @@ class ZimTask:
 
     def _source(
         self,
-        library: Library | ShardLibrary,
+        library: "AnyLibrary",
         frame_px: int,
         batch_size: int,
         seed: int,
         share: Share = WHOLE,
     ) -> BatchSource:
+        s = self.settings
+        if isinstance(library, MixedLibrary):
+            parts, objects = (
+                self._plain_source(one, frame_px, batch_size, seed, share) for one in (library.parts, library.objects)
+            )
+            return MixedSource(parts, objects, 0.5 if s.objects_share is None else s.objects_share, seed)
+        return self._plain_source(library, frame_px, batch_size, seed, share)
+
+    def _plain_source(
+        self, library: Library | ShardLibrary, frame_px: int, batch_size: int, seed: int, share: Share
+    ) -> SampleSource | ShardSource:
         s = self.settings
         if isinstance(library, ShardLibrary):
             zoomed = s.mix.zoomed

@@ -44,7 +44,7 @@ def test_the_paper_s_rows_stand_below_ours_and_are_marked() -> None:
 
 
 def test_table_2_has_mse_and_grad_only() -> None:
-    table = next(t for t in build_tables(report("aim500")) if any(t.published))
+    table = next(t for t in build_tables(report("aim500")) if any(t.published) and "elsewhere" not in t.caption)
     smat = next(row for row in table.rows if row[0].startswith("SMat"))
     assert smat == ("SMat (published)", "box", "", "7.869", "", "27.238", "", "")
 
@@ -68,7 +68,7 @@ def test_written_out(write) -> None:
         assert r"my\_model" in text
         assert r"\uparrow" in text
         assert "↑" not in text
-        assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 3
+        assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 4
     else:
         lines = [line for line in text.splitlines() if line.startswith("|")]
         assert {line.count("|") for line in lines[:3]} == {lines[0].count("|")}
@@ -81,3 +81,17 @@ def test_names_that_are_paths_are_short() -> None:
         short_name("examples/05_outside_predictor.py:make_predictor")
         == "examples/05_outside_predictor.py:make_predictor"
     )
+
+
+def test_what_others_printed_on_whole_objects_has_a_table_of_its_own() -> None:
+    tables = build_tables(report("aim500"))
+    (elsewhere,) = [t for t in tables if "whole objects" in t.caption]
+    assert all(elsewhere.published) and all("(published)" in row[0] for row in elsewhere.rows)
+    rows = {row[0].removesuffix(" (published)"): row[2:] for row in elsewhere.rows}
+    assert rows["SDMatte*"] == ("3.6", "16.4", "14.9") and rows["ZIM (its Table 2)"] == ("24.3", "", "")
+    assert {"MAM", "MatAny", "SmartMatting", "SEMat (SAM2)", "LiteSDMatte", "SDMatte"} <= set(rows)
+    assert "my_model" not in str(elsewhere.rows) and "not measured here" in elsewhere.note
+    assert "SDMatte" not in str([t.rows for t in tables if t is not elsewhere])
+    assert not [t for t in build_tables(report("micromat3k", ("fine",))) if "whole objects" in t.caption]
+    (portraits,) = [t for t in build_tables(report("p3m10k", ("P3M-500-NP",))) if "whole objects" in t.caption]
+    assert [row[0] for row in portraits.rows if row[0].startswith("ZIM")] == []

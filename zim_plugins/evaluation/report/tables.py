@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zim_plugins.evaluation.matting.published import published_tables
+from zim_plugins.evaluation.matting.published_objects import COLUMNS, SOURCE, published_objects
 from zim_plugins.evaluation.matting.scoring import HIGHER_IS_BETTER, OVERLAPS
 
 NAMES = {
@@ -54,7 +55,20 @@ def build_tables(report: dict[str, Any]) -> list[Table]:
         entries = [entry for entry in means if entry["subset"] == subset]
         for profile, columns in _blocks(report["columns"]).items():
             tables.append(_table(entries, dataset, subset, profile, columns))
+        elsewhere = _printed_elsewhere(entries, dataset["name"], subset)
+        if elsewhere is not None:
+            tables.append(elsewhere)
     return tables
+
+
+def _printed_elsewhere(entries: Sequence[dict[str, Any]], dataset: str, subset: str) -> Table | None:
+    """Return what other papers printed on whole objects, as a table of its own: its definitions are not ours."""
+    found = published_objects(dataset, subset, frozenset(entry["prompt"] for entry in entries))
+    if not found:
+        return None
+    rows = tuple((f"{row.method} ({PUBLISHED_MARK})", row.prompt, *cells) for row, cells in found)
+    caption = f"{dataset}{'' if subset == 'all' else f', {subset}'}: {PUBLISHED_MARK} elsewhere, whole objects"
+    return Table(caption, ("Method", "Prompt", *(f"{one} ↓" for one in COLUMNS)), rows, (True,) * len(rows), SOURCE)
 
 
 def short_name(model: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
+from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.transforms import frame_size
 from zim_plugins.data.conversion.shard_job import read_manifest
 from zim_plugins.data.faults import DataError
@@ -104,7 +105,7 @@ class ShardSource:
 
     def batch(self, step: int) -> Batch:
         """This process's rows of the batch of one step."""
-        return self._assembled([self._asked(step, row) for row in self._rows()])
+        return self._assembled([self.asked(step, row) for row in self._rows()])
 
     def batches(self, start: int, stop: int, ahead: int = 3) -> Iterator[Batch]:
         """Batches of steps `start` to `stop`, made by threads that work ahead."""
@@ -116,7 +117,7 @@ class ShardSource:
                 yield self._assembled([made.result() for made in waiting.popleft()])
 
     def _submit(self, pool: ThreadPoolExecutor, step: int) -> list:
-        return [pool.submit(self._asked, step, row) for row in self._rows()]
+        return [pool.submit(self.asked, step, row) for row in self._rows()]
 
     def _rows(self) -> range:
         return range(self.batch_size)[self.share.rows(self.batch_size)]
@@ -124,7 +125,8 @@ class ShardSource:
     def _assembled(self, asked: list) -> Batch:
         return batch_of(asked, self.frame_px, self.sampling.max_tokens, self._rows())
 
-    def _asked(self, step: int, row: int) -> tuple[Scene, list]:
+    def asked(self, step: int, row: int) -> tuple[Scene, list[Prompt]]:
+        """Return the scene of one row, and what is asked of it."""
         rng = np.random.default_rng((self.seed, step, row))
         shard, first = self.place(step * self.batch_size + row)
         for number in range(first, first + PATIENCE):
