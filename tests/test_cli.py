@@ -342,7 +342,7 @@ class TestDoctor:
             assert expected in shown
 
     def test_missing_extra_names_its_command(self, monkeypatch):
-        from zim_plugins.cli import doctor
+        from zim_plugins.cli.commands import doctor
 
         texts = ["numpy>=1.26", "no-such-package>=2; extra == 'nerf'", "zim-plugins[nerf]; extra == 'all'"]
         monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: texts)
@@ -353,7 +353,7 @@ class TestDoctor:
             assert described["command"] == f"pip install 'zim-plugins[{extra}]'"
 
     def test_too_old_counts_as_missing(self, monkeypatch):
-        from zim_plugins.cli import doctor
+        from zim_plugins.cli.commands import doctor
 
         monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: ["numpy>=999"])
         assert [need.is_met for need in doctor.needs()] == [False]

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from email.parser import Parser
 from pathlib import Path
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {"zim_plugins", "nerf_seg", "inpaint", "medical"}
 MAX_WEIGHTS_BYTES = 16 * 1024 * 1024
 MAX_LINES = 400
+MAX_MODULES = 16
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
 
 
@@ -112,6 +114,12 @@ def test_rules_of_the_house() -> None:
     assert len(files) > 400
     broken = [f"{p.relative_to(ROOT)}: {r}" for p in files for r in broken_rules(p, p.read_text(encoding="utf-8"))]
     assert not broken, "\n".join(broken)
+
+
+def test_no_folder_holds_more_modules_than_can_be_overlooked() -> None:
+    folders = Counter(path.parent for path in sources() if path.name != "__init__.py" and "tests" not in path.parts)
+    full = {str(folder.relative_to(ROOT)): count for folder, count in folders.items() if count > MAX_MODULES}
+    assert not full
 
 
 def test_rules_of_the_house_are_checked_at_their_edges() -> None:

@@ -23,7 +23,7 @@ PREDICTED_GROW = 0.12
 A model's matte ends too early by some pixels of the model's frame, and these are the larger the larger the object is;
 what it misses would stay as thin lines. The share is the least of six at which less than a tenth of the object's
 contrast is left in the ring of `zim_tiny`'s mattes, on the half of the composites that constants are chosen on
-(`benchmarks/inpaint_leftovers.py --half choose`). Un-mixing by such mattes leaves half of it.
+(`benchmarks/quality/inpaint_leftovers.py --half choose`). Un-mixing by such mattes leaves half of it.
 """
 LARGE_HOLE = 0.35
 """Share of the picture beyond which a fill is rarely believable."""

@@ -26,7 +26,7 @@ GRABCUT_SIDE_PX = 256
 WALKER_SIDE_PX = 128
 """Larger crops are walked at reduced size: nine clicks on an object are nine linear systems."""
 
-# Chosen by benchmarks/medical_rivals.py on sets that docs/medical.md does not score; see results/medical_rivals.json.
+# Chosen by benchmarks/quality/medical_rivals.py on sets that docs/medical.md does not score.
 GRABCUT_CORE, GRABCUT_MARGIN = 0.7, 0.5
 """Side of the certain ellipse as a share of the box's, and what is shown round the box as a share of its side."""
 WALKER_CORE, WALKER_MARGIN, WALKER_BETA = 0.7, 0.5, 90.0

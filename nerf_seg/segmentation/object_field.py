@@ -12,7 +12,7 @@ from .rendering import Rendering
 
 @runtime_checkable
 class Samples(Protocol):
-    """What a field is accumulated and rendered along in one view: `ViewSamples`, or `SplatSamples` of Gaussians."""
+    """Samples that a field is rendered along in one view: `ViewSamples`, or `SplatSamples` of Gaussians."""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -41,7 +41,7 @@ POOR_PSNR_DB = 18.0
 
 @dataclass
 class Seconds:
-    """What each stage took [s]."""
+    """Duration of each stage [s]."""
 
     by_stage: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 

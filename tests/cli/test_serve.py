@@ -16,8 +16,8 @@ pytest.importorskip("fastapi", reason="fastapi is not installed: pip install 'zi
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'zim-plugins[serve]'")
 
 from zim_plugins.cli import main
+from zim_plugins.cli.commands.serve import ServeArgs, is_loopback, make_settings, page_address
 from zim_plugins.cli.runtime import Misuse
-from zim_plugins.cli.serve import ServeArgs, is_loopback, make_settings, page_address
 from zim_plugins.core.checkpoints.records import is_present
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.invented import invented_photo
 from zim_plugins.cli import main
-from zim_plugins.cli.ablate import PUBLISHED_DECODER, variants
+from zim_plugins.cli.commands.ablate import PUBLISHED_DECODER, variants
 from zim_plugins.label_converter.recipes import CONVERTER_RECIPES
 from zim_plugins.training.recipes import RECIPES
 

@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from importlib import import_module
 
-from zim_plugins.cli.ablate import AblateArgs
-from zim_plugins.cli.bench import BenchArgs
-from zim_plugins.cli.convert import ConvertArgs
-from zim_plugins.cli.data import DataArgs
-from zim_plugins.cli.doctor import DoctorArgs
-from zim_plugins.cli.evaluate import EvaluateArgs
-from zim_plugins.cli.everything import EverythingArgs
-from zim_plugins.cli.export import ExportArgs
-from zim_plugins.cli.matte import MatteArgs
-from zim_plugins.cli.models import ModelsArgs
+from zim_plugins.cli.commands.ablate import AblateArgs
+from zim_plugins.cli.commands.bench import BenchArgs
+from zim_plugins.cli.commands.convert import ConvertArgs
+from zim_plugins.cli.commands.data import DataArgs
+from zim_plugins.cli.commands.doctor import DoctorArgs
+from zim_plugins.cli.commands.evaluate import EvaluateArgs
+from zim_plugins.cli.commands.everything import EverythingArgs
+from zim_plugins.cli.commands.export import ExportArgs
+from zim_plugins.cli.commands.matte import MatteArgs
+from zim_plugins.cli.commands.models import ModelsArgs
+from zim_plugins.cli.commands.serve import ServeArgs
+from zim_plugins.cli.commands.train import TrainArgs
 from zim_plugins.cli.options import parse_command
 from zim_plugins.cli.runtime import CommandArgs, run
-from zim_plugins.cli.serve import ServeArgs
-from zim_plugins.cli.train import TrainArgs
 
 COMMANDS: dict[str, type[CommandArgs]] = {
     "matte": MatteArgs,

@@ -29,7 +29,7 @@ class Camera:
 
     @property
     def place(self) -> Float64[np.ndarray, " 3"]:
-        """Where the camera stands in the world."""
+        """Return the camera's place in the world."""
         rotation, translation = self.world_to_camera[:3, :3], self.world_to_camera[:3, 3]
         return -rotation.T @ translation
 

@@ -26,7 +26,7 @@ class SplatFile(Protocol):
 
     @property
     def format(self) -> str:
-        """What the file is, in words."""
+        """Return what the file is, in words."""
         ...
 
     def gaussians(self) -> Gaussians:

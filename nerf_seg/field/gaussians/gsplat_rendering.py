@@ -49,7 +49,7 @@ class GsplatSamples:
 
 
 def gsplat_works() -> bool:
-    """Whether gsplat is installed and there is a CUDA device."""
+    """Return whether gsplat is installed and there is a CUDA device."""
     import importlib.util
 
     return torch.cuda.is_available() and importlib.util.find_spec("gsplat") is not None

@@ -1,4 +1,4 @@
-"""How much of each pixel every Gaussian is: exact blending weights of all pairs, on a CPU.
+"""Exact blending weights of all pairs of pixel and Gaussian, on a CPU.
 
 The formula is that of 3D Gaussian Splatting (Kerbl et al. 2023): a Gaussian's image is a 2D Gaussian, widened by a
 low-pass filter; its opacity at a pixel is o exp(-q / 2), counted from 1/255 on; Gaussians are blended in the order of

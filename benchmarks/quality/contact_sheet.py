@@ -1,6 +1,6 @@
 """The docs' contact sheet: photographs that scikit-image ships (public domain or CC0), prompted, matted, emptied.
 
-    python benchmarks/contact_sheet.py docs/images/contact_sheet.jpg [--model zim_tiny]
+    python benchmarks/quality/contact_sheet.py docs/images/contact_sheet.jpg [--model zim_tiny]
 
 Columns: the picture with its prompt and the matte tinted, the matte, the cut-out on grey, the picture without it.
 """

@@ -1,6 +1,6 @@
 """Object removal where the truth is known: cut-outs over photographs that zim_tiny's training never saw.
 
-    python benchmarks/inpaint_composites.py DATA --work DIR [--part cutouts|captured|own|choose|coco] [--out FILE]
+    python benchmarks/quality/inpaint_composites.py DATA --work DIR [--part cutouts|captured|own|choose|coco] [--out F]
 
 Parts, each a run of `zim-inpaint-eval` that resumes in DIR:
 

@@ -1,6 +1,6 @@
 """The label converter beside the mask it was given, that mask blurred, and closed-form matting: one run, one table.
 
-    python benchmarks/label_converter.py DATA --converter NAME=FILE [NAME=FILE ...] [--out FILE.json] [--pictures DIR]
+    python benchmarks/quality/label_converter.py DATA --converter NAME=FILE [NAME=FILE ...] [--out F] [--pictures DIR]
 
 DATA holds `matting/validation` (photographs with captured mattes) and the folders that `zim train` reads. Nothing that
 is scored here was trained on. MSE and Grad (3x3 Sobel, as the ZIM release has it) are means over the picture times

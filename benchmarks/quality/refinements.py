@@ -1,6 +1,6 @@
 """What --refine none, colour and converter do to mattes of several sources, on photographs with captured mattes.
 
-    python benchmarks/refinements.py DATA [--out FILE.json] [--pictures DIR]
+    python benchmarks/quality/refinements.py DATA [--out FILE.json] [--pictures DIR]
 
 DATA holds `matting/validation/{image,alpha}`. Sources: zim_tiny with a box and with a click (as it ships, but
 for the refinement), GrabCut with the box (a hard mask), and the true matte cut at one half (what a perfect mask gives).
@@ -11,19 +11,17 @@ Sobel) are means over the whole image times 1000, averaged over the images.
 import argparse
 import hashlib
 import json
-import platform
-import subprocess
 import time
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from zim_plugins.core import Prompt, load_predictor, read_alpha, read_image, write_image
 from zim_plugins.core.checkpoints.records import require
 from zim_plugins.core.refinement.base import load_refiner
 from zim_plugins.evaluation.baselines import GrabCut
 from zim_plugins.evaluation.metrics import iou, zim_errors
+from zim_plugins.evaluation.provenance import describe_process
 from zim_plugins.label_converter.checkpoint import CONVERTER_TINY
 from zim_plugins.training.samples.prompts import deepest_point, tight_box
 
@@ -76,12 +74,8 @@ def main() -> None:
         print(f"{name:28}" + "".join(f" {key} {value:8.3f}" for key, value in row.items()))
     record = {
         "what": f"refinements on {len(images)} photographs with captured alpha (alphamatting.com GT01..GT13)",
-        "sha256": {"zim_tiny": _digest(require("zim_tiny")), "converter_tiny": _digest(CONVERTER_TINY)},
-        "commit": subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip(),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, no GPU, shared with other work",
+        "model": {"zim_tiny": _digest(require("zim_tiny")), "converter_tiny": _digest(CONVERTER_TINY)},
+        **describe_process(),
         "means": means,
         "images": rows,
     }

@@ -1,6 +1,6 @@
 """Scores of `ns-train sa3d-zim` on the Lego scene of `nerf_lego.py`: held-out 3D mattes against exact alphas.
 
-    python benchmarks/nerf_lego_scores.py SCENE RUN... [--out FILE.json]
+    python benchmarks/quality/nerf_lego_scores.py SCENE RUN... [--out FILE.json]
 
 SCENE is what `nerf_lego.py` wrote, each RUN the folder of a finished run. Masks are alpha > 0.5.
 """
@@ -16,7 +16,7 @@ from zim_plugins.core import read_alpha
 from zim_plugins.evaluation.metrics import boundary_iou, iou, zim_errors
 from zim_plugins.evaluation.provenance import describe_process
 
-WEIGHTS = Path(__file__).parents[1] / "zim_plugins/core/weights/zim_tiny.safetensors"
+WEIGHTS = Path(__file__).parents[2] / "zim_plugins/core/weights/zim_tiny.safetensors"
 
 
 def score_run(scene: Path, run: Path) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """Choose the parameters of the classical rivals on data sets that docs/medical.md does not score.
 
-    python benchmarks/medical_rivals.py DATA --dataset kvasir-seg:Kvasir-SEG,nuclei:nuclei [--out FILE.json]
+    python benchmarks/quality/medical_rivals.py DATA --dataset kvasir-seg:Kvasir-SEG,nuclei:nuclei [--out FILE.json]
 
 Each data set counts once, with the mean of its objects (at most `--objects`, evenly picked). Boxes are tight;
 clicks are the first one of RITM's clicker and the fifth. The best of a grid is printed and recorded, ties to the first.

@@ -1,6 +1,6 @@
 """What removal leaves of an object, and what un-mixing gains, side by side: one run through the public `remove`.
 
-    python benchmarks/inpaint_leftovers.py DATA [--model zim_tiny] [--half report|choose] [--cases 10] [--out FILE]
+    python benchmarks/quality/inpaint_leftovers.py DATA [--model zim_tiny] [--half report|choose] [--cases N] [--out F]
 
 Composites are those of `inpaint_composites.py` (part `cutouts`; `choose` is the half that constants may be chosen on).
 Each is emptied twice, with the object's colours exchanged the second time, over one fill of the hole: see

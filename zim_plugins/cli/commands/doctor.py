@@ -52,7 +52,7 @@ def main(args: DoctorArgs) -> int:
 def examine() -> dict:
     """All findings as JSON-ready values."""
     from zim_plugins import __version__
-    from zim_plugins.cli.models import describe_checkpoint
+    from zim_plugins.cli.commands.models import describe_checkpoint
     from zim_plugins.core.checkpoints import records as checkpoints
 
     core = needs()

@@ -1,6 +1,6 @@
 """Boxes and clicks on segmentation benchmarks: mean IoU beside OpenCV's GrabCut, and clicks to 85 and 90 % IoU.
 
-    python benchmarks/clicks.py DATA [--model NAME_OR_FILE] [--out FILE.json] [--every N] [--sets grabcut davis ...]
+    python benchmarks/quality/clicks.py DATA [--model NAME_OR_FILE] [--out FILE.json] [--every N] [--sets NAMES]
 
 DATA holds `segmentation/interactive_eval/{grabcut,berkeley,davis}` and `segmentation/bsds500`. Of DAVIS the first 60
 frames are taken, of BSDS500 the photographs kept apart from training: of each the three largest regions of its first

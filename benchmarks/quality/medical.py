@@ -1,8 +1,8 @@
 """What one encoding for all prompts saves: pictures and prompts a second, against encoding anew for each prompt.
 
-    python benchmarks/medical.py [--model zim_tiny] [--side 256] [--pictures 8] [--out FILE.json]
-    python benchmarks/medical.py --model vit_b --pictures 1     # a ViT-B of random weights: its speed is that of any
-    python benchmarks/medical.py --run DIR [--out FILE.json]    # the figures of a finished zim-medseg run as a record
+    python benchmarks/quality/medical.py [--model zim_tiny] [--side 256] [--pictures 8] [--out FILE.json]
+    python benchmarks/quality/medical.py --model vit_b --pictures 1     # a ViT-B of random weights: any has its speed
+    python benchmarks/quality/medical.py --run DIR [--out FILE.json]    # a finished zim-medseg run as a record
 
 Per picture: Mazurowski's five modes and nine clicks on one object, through `zim-medseg`'s own trial (surfaces not
 measured; equal prompts answered once), and each of the prompts with `set_image` before it. The machine should be idle;

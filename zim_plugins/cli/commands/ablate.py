@@ -78,8 +78,8 @@ def main(args: AblateArgs) -> int:
     if args.evaluate_on is None or args.evaluation_data is None:
         print(args.out)
         return DONE
-    from zim_plugins.cli.evaluate import EvaluateArgs
-    from zim_plugins.cli.evaluate import main as evaluate
+    from zim_plugins.cli.commands.evaluate import EvaluateArgs
+    from zim_plugins.cli.commands.evaluate import main as evaluate
 
     models = ",".join(str(_folder(args, name) / "best.safetensors") for name in rows)
     return evaluate(

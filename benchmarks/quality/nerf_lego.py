@@ -2,7 +2,8 @@
 
 The pictures of the NeRF synthetic set are transparent around the object. The surrounding is a fixed texture on a
 sphere of infinite radius, looked up by each pixel's viewing direction, so that all views agree about it.
-`python benchmarks/nerf_lego.py LEGO_FOLDER OUT --size 100` writes OUT/images, OUT/alphas and OUT/transforms.json.
+`python benchmarks/quality/nerf_lego.py LEGO_FOLDER OUT --size 100` writes OUT/images, OUT/alphas,
+OUT/transforms.json.
 """
 
 import argparse

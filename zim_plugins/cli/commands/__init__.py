@@ -1,0 +1,1 @@
+"""Commands of `zim`, one file each."""
