@@ -12,7 +12,6 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Float32, UInt8
 
-from zim_plugins.data.rle import Rle
 from zim_plugins.imaging.foreground import foreground_colours
 from zim_plugins.imaging.png16 import write_png
 
@@ -90,29 +89,15 @@ def as_json(names: Sequence[str], alphas: Sequence[Alpha], scores: Sequence[floa
 
 def as_coco(file_name: str, names: Sequence[str], alphas: Sequence[Alpha], scores: Sequence[float]) -> dict[str, Any]:
     """Return COCO's JSON: one image, a category for each name, run-length masks of the opacity above one half."""
-    height, width = alphas[0].shape
-    categories = {name: number for number, name in enumerate(dict.fromkeys(names), 1)}
-    annotations = []
-    for number, (name, alpha, score) in enumerate(zip(names, alphas, scores, strict=True), 1):
-        mask = Rle.from_mask(alpha > SOLID)
-        x1, y1, x2, y2 = solid_box(alpha) or (0, 0, 0, 0)
-        annotations.append(
-            {
-                "id": number,
-                "image_id": 1,
-                "category_id": categories[name],
-                "segmentation": mask.to_json(),
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "area": mask.area,
-                "iscrowd": 0,
-                "score": round(score, 4),
-            }
-        )
-    return {
-        "images": [{"id": 1, "file_name": file_name, "width": width, "height": height}],
-        "categories": [{"id": number, "name": name, "supercategory": ""} for name, number in categories.items()],
-        "annotations": annotations,
-    }
+    from zim_plugins.core.exchange import CocoImage, coco_annotation, coco_dataset
+
+    categories = list(dict.fromkeys(names))
+    annotations = [
+        coco_annotation(alpha, score=round(score, 4), category_id=categories.index(name) + 1)
+        for name, alpha, score in zip(names, alphas, scores, strict=True)
+    ]
+    size = alphas[0].shape[0], alphas[0].shape[1]
+    return coco_dataset([CocoImage(file_name, size, annotations)], categories=categories)
 
 
 def has_exr() -> bool:

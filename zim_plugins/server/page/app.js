@@ -102,14 +102,14 @@ export async function withImage(one, ask) {
 }
 
 async function bitmapOf(one) {
-  const key = one.version?.id;
-  if (key && app.bitmaps.has(key)) return app.bitmaps.get(key);
+  const { key } = one;
+  if (app.bitmaps.has(key)) return app.bitmaps.get(key);
   const bitmap = await withImage(one, api.preview);
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   const pen = canvas.getContext("2d", { willReadFrequently: true });
   pen.drawImage(bitmap, 0, 0);
   const found = { bitmap, pixels: pen.getImageData(0, 0, bitmap.width, bitmap.height) };
-  keep(app.bitmaps, one.version.id, found, KEPT_BITMAPS);
+  keep(app.bitmaps, key, found, KEPT_BITMAPS);
   return found;
 }
 
@@ -177,7 +177,7 @@ function scribble(path, mark) {
   change((state) => slot().ensure(state).scribbles.push({ path, label: mark }));
 }
 
-export const matteOf = (one, object) => app.mattes.get(promptKey(one.version?.id, object));
+export const matteOf = (one, object) => app.mattes.get(promptKey(one, object));
 
 // Fetch the mattes that are wanted and not yet here.
 async function complete() {
@@ -186,7 +186,7 @@ async function complete() {
   if (missing.length) {
     await during("Matting", async () => {
       for (const object of missing) {
-        const key = promptKey(one.version.id, object);
+        const key = promptKey(one, object);
         const { blob, scores } = await withImage(one, (id) => api.matte(id, { objects: [prompt(object)], quality: "preview" }));
         keep(app.mattes, key, { alpha: await alphaOf(blob), score: scores[0] }, KEPT_MATTES);
         if (one !== slot()) return;
@@ -203,7 +203,7 @@ async function complete() {
 async function cleanCutout(one) {
   if (view.kind !== "cutout" && view.kind !== "checker") return;
   const objects = one.objects.filter((object) => object.visible && isPointedAt(object));
-  const key = one.version.id + JSON.stringify(objects);
+  const key = one.key + JSON.stringify(objects);
   if (!objects.length || app.clean?.key === key) return;
   const found = await during("Cleaning the edge", () => withImage(one, (id) => api.matte(id, { objects: objects.map((o) => prompt(o)), output: "cutout", quality: "preview" })));
   if (!found) return;
@@ -252,18 +252,18 @@ function inMatte(alpha, one, [x, y]) {
 // ---- what is seen ----
 
 function render() {
-  const one = slot(), shown = one && app.bitmaps.get(one.version?.id);
+  const one = slot(), shown = one && app.bitmaps.get(one.key);
   if (!shown) return;
   const mattes = one.objects.filter((object) => object.visible).map((object) => ({ object, found: matteOf(one, object) }))
     .filter(({ object, found }) => found && !(app.hover && object === one.active))
     .map(({ object, found }) => ({ alpha: found.alpha, rgb: rgbOf(hue(object.number)) }));
   if (app.hover) mattes.push({ alpha: app.hover.alpha, rgb: rgbOf(hue(one.active?.number ?? one.state.made + 1)), strength: 0.36 });
-  const key = one.version.id + JSON.stringify(one.objects.filter((object) => object.visible && isPointedAt(object)));
+  const key = one.key + JSON.stringify(one.objects.filter((object) => object.visible && isPointedAt(object)));
   const isClean = !app.hover && app.clean?.key === key && (view.kind === "cutout" || view.kind === "checker");
   view.shown = isClean ? app.clean.bitmap : compose(view.kind, shown.pixels, mattes, composed);
   view.marks = one.active;
   view.colour = `rgb(${rgbOf(hue(one.active?.number ?? one.state.made + 1))})`;
-  const first = app.bitmaps.get(one.versions[0]?.id);
+  const first = app.bitmaps.get(`${one.uid}/${one.slice}/0`);
   view.before = one.state.version > 0 && first ? first.bitmap : shown.bitmap;
   view.draw();
 }
@@ -281,7 +281,7 @@ export function refresh() {
     $("slice-text").textContent = `${one.slice + 1} of ${one.series.count}`;
   }
   $("save-file").hidden = one.state.version === 0;
-  const shown = app.bitmaps.get(one.version?.id);
+  const shown = one.version && app.bitmaps.get(one.key);
   if (shown && view.image?.base !== shown.bitmap) view.show(shown.bitmap, one.version.width, one.version.height);
   fillObjects(one);
   fillStrip(app.slots, app.current, choose);

@@ -6,8 +6,11 @@ const GOLDEN = 137.508;
 // Neighbours in the list differ most in hue.
 export const hue = (number) => (212 + (number - 1) * GOLDEN) % 360;
 
+let made = 0;
+
 export class Slot {
   constructor(file, name) {
+    this.uid = ++made;
     this.file = file;          // what to send again when the server let it go
     this.name = name;
     this.series = null;        // { id, count, path } of a volume
@@ -21,6 +24,8 @@ export class Slot {
   }
 
   get version() { return this.versions[this.state.version]; }
+  // Names the pixels, whatever the server calls them after they had to be sent again.
+  get key() { return `${this.uid}/${this.slice}/${this.state.version}`; }
   get objects() { return this.state.objects; }
   get active() { return this.state.objects[this.state.active]; }
 
@@ -69,4 +74,4 @@ export function prompt(object, extra = {}) {
   return body;
 }
 
-export const promptKey = (id, object) => `${id} ${JSON.stringify([object.points, object.scribbles, object.box])}`;
+export const promptKey = (slot, object) => `${slot.key} ${JSON.stringify([object.points, object.scribbles, object.box])}`;

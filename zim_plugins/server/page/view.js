@@ -170,6 +170,7 @@ export class View {
     this.gesture = { kind: pans ? "pan" : "tool", start: where, label, moved: false, touch: event.pointerType === "touch", button: event.button };
     if (!pans && this.tool === "scribble") this.draft = { path: [this.#clamped(where.image)], label };
     event.preventDefault();
+    this.canvas.classList.add("pointed"); // no ring for who sees the pointer
     this.canvas.focus({ preventScroll: true });
   }
 
@@ -228,6 +229,7 @@ export class View {
   }
 
   #key(event) {
+    this.canvas.classList.remove("pointed");
     if (!this.image || event.ctrlKey || event.metaKey || event.altKey) return;
     const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     const size = Math.max(1, Math.round(Math.max(this.image.width, this.image.height) / 200)) * (event.shiftKey ? 10 : 1);
