@@ -34,7 +34,7 @@ STRANGE: tuple[Any, ...] = (
 PATHS = (
     *("/", "/api/info", "/api/images", "/api/openapi.json", "/api/matte", "/api/images/{id}", "/api/images/{id}/matte"),
     *("/api/images/{id}/preview", "/api/images/{id}/file", "/api/images/{id}/remove", "/api/images/{id}/replace"),
-    *("/api/images/%00/matte", "/api/images/{id}/fill", "/api//images", "/api/images/{id}/nothing", "/%ff"),
+    *("/api/images/{id}/fill", "/api/images/%00/matte/", "/api//images/", "/api/images/{id}/nothing", "/%ff"),
 )
 TAKES_BODIES = [path for path in PATHS if path.endswith(("images", "matte", "remove", "replace", "fill"))]
 TYPES = (
