@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from zim_plugins.core.backends.base import Backend
-from zim_plugins.core.checkpoints.hub import PREFIX, hub_folder, is_hub_name
+from zim_plugins.core.checkpoints.hub import PREFIX, find_hub, hub_folder, is_hub_name
 from zim_plugins.core.checkpoints.records import AUTO_ORDER, CHECKPOINTS, find, require
 from zim_plugins.core.predictor import ImagePredictor, Zoom
 from zim_plugins.core.refinement.base import check_refinement, load_refiner
@@ -99,6 +99,8 @@ def resolve_device(device: str) -> str:
 
 def _resolve(name: str | Path) -> tuple[str, Path, str]:
     """Name, place and kind of the checkpoint that is meant."""
+    from zim_plugins.core.checkpoints.pretrained import WEIGHTS, is_ours
+
     if name == "auto":
         present = [n for n in AUTO_ORDER if find(n) is not None]
         if not present:
@@ -106,12 +108,19 @@ def _resolve(name: str | Path) -> tuple[str, Path, str]:
         name = present[0]
         logger.info("model: %s, the best checkpoint on this machine (`zim models` lists the others)", name)
     if is_hub_name(name):
-        if importlib.util.find_spec("transformers") is None:  # before anything is fetched
+        here = find_hub(str(name))
+        ours = here is not None and is_ours(here)
+        if not ours and importlib.util.find_spec("transformers") is None:  # before anything is fetched
             raise MissingExtra("transformers", "models")
-        return str(name), hub_folder(str(name)), "transformers"
+        folder = hub_folder(str(name))
+        if is_ours(folder):
+            return str(name), folder / WEIGHTS, "zim_safetensors"
+        return str(name), folder, "transformers"
     if str(name) in CHECKPOINTS:
         return str(name), require(str(name)), CHECKPOINTS[str(name)].kind
     path = Path(name).expanduser()
+    if path.is_dir() and is_ours(path):
+        return path.name, path / WEIGHTS, "zim_safetensors"
     if path.is_dir():
         return path.name, path, "zim_onnx"
     if not path.exists():

@@ -1,34 +1,15 @@
 """Converter checkpoints: one safetensors file that carries its own config."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from zim_plugins.core.checkpoints.weight_file import read_weight_file, write_weight_file
 from zim_plugins.errors import CheckpointError
-from zim_plugins.label_converter.backbone import TinyBackboneConfig
-from zim_plugins.label_converter.hiera import HieraConfig
-from zim_plugins.label_converter.network import ConverterConfig, ConverterNetwork
+from zim_plugins.label_converter.network import ConverterNetwork, config_from_dict, config_to_dict
 
 CONVERTER_TINY = Path(__file__).parent / "weights" / "converter_tiny.safetensors"
 """This project's own small converter, shipped with it; its card lies beside it."""
-_BACKBONES = {"tiny": TinyBackboneConfig, "hiera": HieraConfig}
-
-
-def config_to_dict(config: ConverterConfig) -> dict[str, Any]:
-    """A config as plain JSON values."""
-    kind = next(name for name, cls in _BACKBONES.items() if isinstance(config.backbone, cls))
-    return asdict(config) | {"backbone_kind": kind}
-
-
-def config_from_dict(values: dict[str, Any]) -> ConverterConfig:
-    """The config that `config_to_dict` wrote."""
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    backbone = _BACKBONES[values.pop("backbone_kind")]
-    shape = {k: tuple(v) if isinstance(v, list) else v for k, v in values.pop("backbone").items()}
-    return ConverterConfig(backbone(**shape), **values)
 
 
 def save_converter(

@@ -1,7 +1,8 @@
 """Mask-guided matting with progressive refinement (arXiv 2012.06722), after the paper's description."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -9,11 +10,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor, nn
 
+from zim_plugins.core.checkpoints.pretrained import PretrainedModule
 from zim_plugins.core.modeling.layers import upsample
 from zim_plugins.core.transforms import PIXEL_MEAN, PIXEL_STD
 from zim_plugins.label_converter.backbone import BackboneConfig, TinyBackboneConfig, build_backbone
-from zim_plugins.label_converter.hiera import HIERA_CONFIGS
+from zim_plugins.label_converter.hiera import HIERA_CONFIGS, HieraConfig
 
+_BACKBONES = {"tiny": TinyBackboneConfig, "hiera": HieraConfig}
 STRIDE = 32
 """Sides are padded to a multiple of this."""
 TEST_WIDTHS = (15, 7)
@@ -176,8 +179,25 @@ class AlphaHead(nn.Sequential):
         super().__init__(_conv_norm(inputs, channels), nn.ReLU(), nn.Conv2d(channels, 1, 3, padding=1))
 
 
-class ConverterNetwork(nn.Module):
+def config_to_dict(config: ConverterConfig) -> dict[str, Any]:
+    """A config as plain JSON values."""
+    kind = next(name for name, cls in _BACKBONES.items() if isinstance(config.backbone, cls))
+    return asdict(config) | {"backbone_kind": kind}
+
+
+def config_from_dict(values: dict[str, Any]) -> ConverterConfig:
+    """The config that `config_to_dict` wrote."""
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    backbone = _BACKBONES[values.pop("backbone_kind")]
+    shape = {k: tuple(v) if isinstance(v, list) else v for k, v in values.pop("backbone").items()}
+    return ConverterConfig(backbone(**shape), **values)
+
+
+class ConverterNetwork(PretrainedModule):
     """Picture and coarse mask to mattes at strides 8, 4 and 1; any size."""
+
+    model_type = "zim_plugins.label_converter"
+    config_key = "converter_config"
 
     def __init__(self, config: ConverterConfig) -> None:
         super().__init__()
@@ -197,6 +217,15 @@ class ConverterNetwork(nn.Module):
             )
         )
         self.heads = nn.ModuleList(AlphaHead(widths[i], config.head_channels) for i in (1, 2, 4))
+
+    def config_values(self) -> dict[str, Any]:
+        """Return the configuration as plain JSON values."""
+        return json.loads(json.dumps(config_to_dict(self.config)))
+
+    @classmethod
+    def from_config_values(cls, values: dict[str, Any]) -> "ConverterNetwork":
+        """Return the network that `config_values` described, with fresh weights."""
+        return cls(config_from_dict(values))
 
     def forward(self, image: Float[Tensor, "b 3 h w"], mask: Float[Tensor, "b 1 h w"]) -> Levels:
         """Mattes of the three heads, in float32.

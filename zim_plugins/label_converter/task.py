@@ -10,10 +10,10 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from zim_plugins.label_converter.checkpoint import config_to_dict, save_converter
+from zim_plugins.label_converter.checkpoint import save_converter
 from zim_plugins.label_converter.hiera import HieraTrunk, load_trunk
 from zim_plugins.label_converter.losses import ConverterLossWeights, converter_loss
-from zim_plugins.label_converter.network import ConverterConfig, ConverterNetwork, refine
+from zim_plugins.label_converter.network import ConverterConfig, ConverterNetwork, config_to_dict, refine
 from zim_plugins.label_converter.samples.batches import ConverterBatch, ConverterSampling, ConverterSource
 from zim_plugins.label_converter.samples.selective import without_soft_classes
 from zim_plugins.training.distributed import WHOLE, Share

@@ -1,5 +1,6 @@
 """Zim: image encoder, prompt encoder, mask decoder; SAM is the same module with SAM's pixel decoder and no mask."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from zim_plugins.core.checkpoints.pretrained import PretrainedModule
 from zim_plugins.core.checkpoints.weight_file import read_weight_file, write_weight_file
 from zim_plugins.core.modeling.attention import prompt_attention_mask
 from zim_plugins.core.modeling.dense_prompt import DensePromptEncoder, draw_prompts
@@ -64,8 +66,10 @@ def sam_config(name: str) -> ZimConfig:
     return replace(ZIM_CONFIGS[name], pixel_decoder="sam", masked_attention="none")
 
 
-class Zim(nn.Module):
+class Zim(PretrainedModule):
     """Promptable matting network (arXiv 2411.00626), pictures in their square frame, differentiable throughout."""
+
+    model_type = "zim_plugins.zim"
 
     def __init__(self, config: ZimConfig) -> None:
         super().__init__()
@@ -184,6 +188,18 @@ class Zim(nn.Module):
         """One prompt for each normalised picture: logits at the frame's own size, and estimated IoU."""
         logits, iou = self.decode(self.encode(image), coords, labels, alpha)
         return upsample(logits, (image.shape[-2], image.shape[-1])), iou
+
+    def config_values(self) -> dict[str, Any]:
+        """Return the configuration as plain JSON values."""
+        return json.loads(json.dumps(config_to_dict(self.config)))
+
+    @classmethod
+    def from_config_values(cls, values: dict[str, Any]) -> "Zim":
+        """Return the network that `config_values` described, with fresh weights."""
+        config = config_from_dict(values)
+        if isinstance(config, LiteConfig):
+            raise KeyError("encoder_kind lite is a ZimLite")
+        return cls(config)
 
     @classmethod
     def from_sam(cls, state: dict[str, Tensor], config: ZimConfig) -> "Zim":

@@ -9,13 +9,17 @@ Same methods as `Zim`, so that backend, export and training use either.
 """
 
 import copy
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from zim_plugins.core.checkpoints.pretrained import PretrainedModule
 from zim_plugins.core.modeling.efficientnet_lite import (
     PIXEL_CENTRE,
     PIXEL_SCALE,
@@ -176,8 +180,10 @@ def _up(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
-class ZimLite(nn.Module):
+class ZimLite(PretrainedModule):
     """The embedded promptable matting network; see the module's docstring."""
+
+    model_type = "zim_plugins.zim_lite"
 
     def __init__(self, config: LiteConfig) -> None:
         super().__init__()
@@ -213,6 +219,26 @@ class ZimLite(nn.Module):
             nn.init.normal_(head.weight, std=0.01)
             nn.init.constant_(head.bias, 0.0)  # pyright: ignore
         nn.init.constant_(self.coarse.bias, -1.0)  # pyright: ignore
+
+    def config_values(self) -> dict[str, Any]:
+        """Return the configuration as plain JSON values."""
+        return json.loads(json.dumps(asdict(self.config) | {"encoder_kind": "lite"}))
+
+    @classmethod
+    def from_config_values(cls, values: dict[str, Any]) -> "ZimLite":
+        """Return the network that `config_values` described, with fresh weights."""
+        if values["encoder_kind"] != "lite":
+            raise KeyError(f"encoder_kind {values['encoder_kind']} is a Zim")
+        return cls(LiteConfig(**{key: value for key, value in values.items() if key != "encoder_kind"}))
+
+    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype | None = None, **more: Any) -> Path:
+        """Write the network as `PretrainedModule` does; in half precision with its batch norms folded.
+
+        The smallest variances of batch norms do not survive fp16.
+        """
+        if dtype not in (None, torch.float32) and not self.config.folded:
+            return self.folded().save_pretrained(folder, dtype=dtype, **more)
+        return super().save_pretrained(folder, dtype=dtype, **more)
 
     def folded(self) -> "ZimLite":
         """A copy in evaluation mode whose batch norms are part of its convolutions; it computes the same."""
