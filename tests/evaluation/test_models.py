@@ -56,3 +56,21 @@ def test_folder_names_are_plain_and_differ() -> None:
     slugs = {model_slug(spec) for spec in ("a/b.py:make", "a_b.py:make", "a/b.py:make2")}
     assert len(slugs) == 3
     assert all("/" not in slug and ":" not in slug for slug in slugs)
+
+
+def test_a_segmenter_of_transformers(tmp_path, monkeypatch) -> None:
+    from tests.core.backends.transformers import tiny_models
+    from zim_plugins.cli import main
+
+    tiny_models.save("sam", tmp_path / "tiny")
+    spec = f"hf:{tmp_path / 'tiny'}"
+    model = load_model(spec, CPU)
+    assert isinstance(model, Predictor)
+    model.set_image(np.zeros((48, 64, 3), dtype=np.uint8))
+    assert model.predict(Prompt.from_point(20, 20)).alpha.shape == (48, 64)
+    assert len(describe_model(spec)["sha256"]) == 64
+    refined = load_model(spec, ModelOptions(device="cpu", refine="colour"))
+    assert refined.refinement is not None  # type: ignore[attr-defined]
+    with pytest.raises(CheckpointError, match="no folder"):
+        load_model("hf:./nowhere", CPU)
+    assert main(["evaluate", "--data", str(tmp_path), "--models", "hf:./nowhere", "--out", str(tmp_path / "o")]) == 1

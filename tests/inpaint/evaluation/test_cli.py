@@ -231,3 +231,14 @@ def test_without_weights_the_papers_experiment_says_what_is_missing(
     assert {"CLIP", "FID"} <= set(report["missing"]) and report["fid"] == []
     assert "clip_distance" not in report["means"][0]["scores"]
     assert "CLIP" in (out / "report.html").read_text()
+
+
+def test_a_segmenter_of_transformers_makes_the_mattes(sources: Path, filler: str, tmp_path: Path) -> None:
+    from tests.core.backends.transformers import tiny_models
+
+    tiny_models.save("sam", tmp_path / "tiny")
+    out = tmp_path / "out"
+    code = composites(sources, out, filler, "--mattes", f"hf:{tmp_path / 'tiny'}")
+    report = report_of(out)
+    assert code in (0, 1) and report["counts"]["rows"] > 0  # random weights may find nothing, which is a failure told
+    assert code == 0 or all("tiny" in str(one) or "matte" in str(one) for one in report["failures"])

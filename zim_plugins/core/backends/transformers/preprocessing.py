@@ -81,7 +81,7 @@ class Preprocessing:
         from torch.nn.functional import pad
 
         size = frame_size((image.shape[0], image.shape[1]), self.frame_px, stretched=self.stretched)
-        pixels = _resized(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None], size, self.resample)
+        pixels = _resized(torch.from_numpy(image.copy()).permute(2, 0, 1)[None], size, self.resample)
         mean = torch.tensor(self.mean).view(1, 3, 1, 1) / self.scale
         std = torch.tensor(self.std).view(1, 3, 1, 1) / self.scale
         pixels = (pixels.float() - mean) / std
