@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from zim_plugins import core
 from zim_plugins.cli import main as zim
-from zim_plugins.core import Prediction, Prompt, SamStylePredictor, load_predictor, read_image, write_image
+from zim_plugins.core import Prediction, Prompt, load_predictor, read_image, write_image
 from zim_plugins.core.checkpoints.records import find
 
 
@@ -32,7 +33,7 @@ def make_predictor() -> Outside:
     """segment-anything's own predictor where it and its weights are here; else ours behind the same call."""
     weights, wanted = find("sam_vit_b"), ("segment_anything", "torchvision")
     if weights is None or not all(map(importlib.util.find_spec, wanted)):
-        return Outside(SamStylePredictor(load_predictor("zim_tiny", device="cpu")))
+        return Outside(core.SamPredictor(load_predictor("zim_tiny", device="cpu")))
     from segment_anything import SamPredictor, sam_model_registry
 
     return Outside(SamPredictor(sam_model_registry["vit_b"](checkpoint=str(weights))))

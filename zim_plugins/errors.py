@@ -29,3 +29,7 @@ class CheckpointError(ZimError):
 
 class ImageError(ZimError, ValueError):
     """A picture could not be read or written; the message names the file and the reason."""
+
+
+class SharedAcrossThreads(ZimError, RuntimeError):
+    """Two threads used one predictor that remembers an image; nobody was given the other's matte."""

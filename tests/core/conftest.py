@@ -47,6 +47,8 @@ def _nms(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> tor
 
 
 def _batched_nms(boxes, scores, categories, iou_threshold):
+    if len(boxes) == 0:
+        return torch.zeros(0, dtype=torch.long)
     return _nms(boxes + categories[:, None] * (boxes.max() + 1), scores, iou_threshold)
 
 

@@ -24,7 +24,7 @@ def test_many_pictures_take_no_more_memory_than_a_few(rng: np.random.Generator) 
         predictor.set_image(rng.integers(0, 256, (90, 120, 3), dtype=np.uint8))
         predictor.predict(Prompt.from_point(60, 45))
         resident.append(resident_mb())
-    kept = predictor._embedding
+    kept = predictor._encoded.features
     features_mb = sum(t.nbytes for t in (kept.embedding, *kept.details, *kept.projected)) / 1e6
     assert features_mb > 1
     assert resident[-1] - resident[29] < 30 * features_mb

@@ -13,6 +13,7 @@ from zim_plugins.core.exchange import to_supervision as to_supervision
 from zim_plugins.core.load import load_predictor as load_predictor
 from zim_plugins.core.load import resolve_device as resolve_device
 from zim_plugins.core.prediction import Prediction as Prediction
+from zim_plugins.core.predictor import EncodedImage as EncodedImage
 from zim_plugins.core.predictor import ImagePredictor as ImagePredictor
 from zim_plugins.core.predictor import Predictor as Predictor
 from zim_plugins.core.predictor import Zoom as Zoom
@@ -20,13 +21,19 @@ from zim_plugins.core.prompt import Prompt as Prompt
 from zim_plugins.core.prompt_text import PromptText as PromptText
 from zim_plugins.core.prompt_text import parse_objects as parse_objects
 from zim_plugins.core.prompt_text import parse_prompt as parse_prompt
+from zim_plugins.core.sam_compat import ResizeLongestSide as ResizeLongestSide
+from zim_plugins.core.sam_compat import SamAutomaticMaskGenerator as SamAutomaticMaskGenerator
+from zim_plugins.core.sam_compat import SamModel as SamModel
+from zim_plugins.core.sam_compat import SamPredictor as SamPredictor
 from zim_plugins.core.sam_compat import SamStylePredictor as SamStylePredictor
+from zim_plugins.core.sam_compat import sam_model_registry as sam_model_registry
 from zim_plugins.core.text_boxes import TextBox as TextBox
 from zim_plugins.core.text_boxes import TextDetector as TextDetector
 from zim_plugins.core.text_boxes import load_text_detector as load_text_detector
 from zim_plugins.errors import CheckpointError as CheckpointError
 from zim_plugins.errors import ImageError as ImageError
 from zim_plugins.errors import MissingExtra as MissingExtra
+from zim_plugins.errors import SharedAcrossThreads as SharedAcrossThreads
 from zim_plugins.errors import UnsupportedPrompt as UnsupportedPrompt
 from zim_plugins.errors import ZimError as ZimError
 from zim_plugins.imaging.encode import write_raster as write_raster

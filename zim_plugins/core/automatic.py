@@ -7,17 +7,18 @@ batch at a time, and are kept cropped.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Float, Float32, Int
 
 from zim_plugins.core.backends.base import is_stretched
 from zim_plugins.core.exchange import coco_annotation
 from zim_plugins.core.predictor import ImagePredictor, Predictor
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.transforms import image_to_frame, logits_to_alphas, support_box, within_picture
+from zim_plugins.imaging.ranges import ImageArray, as_array, to_uint8
 
 _T = TypeVar("_T")
 
@@ -38,6 +39,8 @@ class EverythingConfig:
 
     points_per_side: int = 32
     """The grid holds its square of clicks."""
+    points: Float[np.ndarray, "_ 2"] | None = field(default=None, compare=False)
+    """Clicks instead of the grid, XY as shares of width and height."""
     points_per_batch: int = 32
     """Clicks decoded at once."""
     min_score: float | None = None
@@ -62,6 +65,11 @@ class EverythingConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.stability_offset < 0.5:
             raise ValueError(f"stability_offset lies in [0, 0.5), got {self.stability_offset}")
+        if self.points is not None:
+            points = np.array(as_array(self.points, "points"), dtype=np.float64)
+            if points.ndim != 2 or points.shape[1] != 2 or not ((points >= 0) & (points <= 1)).all():
+                raise ValueError(f"points are XY in [0, 1], (n, 2), got shape {points.shape}")
+            object.__setattr__(self, "points", points)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,18 +130,19 @@ class _Candidate:
 
 
 def matte_everything(
-    predictor: Predictor, image: UInt8[np.ndarray, "h w 3"], config: EverythingConfig | None = None
+    predictor: Predictor, image: ImageArray, config: EverythingConfig | None = None
 ) -> list[ObjectMatte]:
     """Find the objects of a picture.
 
     Args:
         predictor: afterwards, `image` is set in it.
-        image: RGB in [0, 255].
+        image: RGB, uint8, uint16 or floating-point in [0, 1].
         config: the defaults are SAM's, its stability in opacity as in ZIM's release.
 
     Returns:
         Objects in the order of falling score.
     """
+    image = to_uint8(image)
     config = config or EverythingConfig()
     if config.min_score is None:
         small = isinstance(predictor, ImagePredictor) and predictor.backend.frame_px < 1024
@@ -252,7 +261,11 @@ def _rank(
     if by_logits:
         levels = np.log(levels / (1 - levels))
     low, middle, high = levels.tolist()
-    for batch in _batches(list(point_grid(config.points_per_side)), config.points_per_batch, set_size):
+    for batch in _batches(
+        list(point_grid(config.points_per_side) if config.points is None else config.points),
+        config.points_per_batch,
+        set_size,
+    ):
         prompts = [Prompt.from_point(x * set_size[1], y * set_size[0]) for x, y in batch]
         if by_logits:
             answers, scores = predictor.predict_logits(prompts, multimask=config.multimask)

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool
 
 from zim_plugins.errors import MissingExtra
 from zim_plugins.imaging.outlines import mask_box, mask_to_polygons, mask_to_rle
+from zim_plugins.imaging.ranges import AlphaArray, to_alpha
 
 if TYPE_CHECKING:
     from supervision import Detections
@@ -37,7 +38,7 @@ class CocoImage:
 
 
 def object_record(
-    alpha: Float32[np.ndarray, "h w"],
+    alpha: AlphaArray,
     *,
     score: float | None = None,
     rle: bool = False,
@@ -47,7 +48,7 @@ def object_record(
     """Describe one matte as values of JSON: `box` X1 Y1 X2 Y2 [px], `area_px` and, where asked for, its outline.
 
     Args:
-        alpha: opacity in [0, 1], at the size of the image.
+        alpha: opacity, floating-point in [0, 1], uint8, uint16 or bool, at the size of the image.
         score: the model's own estimate; left out where None.
         rle: add `rle`, the mask in COCO's compressed run lengths.
         polygons: add `polygons`, [x1, y1, ...] [px] for each piece.
@@ -57,6 +58,7 @@ def object_record(
     >>> object_record(alpha, score=0.9, polygons=True)
     {'box': [1, 1, 4, 3], 'area_px': 4.5, 'score': 0.9, 'polygons': [[1.0, 1.0, 4.0, 1.0, 4.0, 3.0, 1.0, 3.0]]}
     """
+    alpha = to_alpha(alpha)
     mask = _mask(alpha, threshold)
     x, y, width, height = mask_box(mask)
     record: dict[str, Any] = {"box": [x, y, x + width, y + height], "area_px": float(alpha.sum(dtype=np.float64))}
@@ -70,7 +72,7 @@ def object_record(
 
 
 def coco_annotation(
-    alpha: Float32[np.ndarray, "h w"],
+    alpha: AlphaArray,
     *,
     score: float | None = None,
     image_id: int = 1,
@@ -82,7 +84,7 @@ def coco_annotation(
     """Describe one matte as a COCO annotation, which is a COCO result too where it has a score.
 
     Args:
-        alpha: opacity in [0, 1], at the size of the image.
+        alpha: opacity, floating-point in [0, 1], uint8, uint16 or bool, at the size of the image.
         score: the model's own estimate; left out where None.
         image_id: of the image.
         annotation_id: of the annotation.
@@ -141,7 +143,7 @@ def coco_dataset(images: Iterable[CocoImage], *, categories: Sequence[str] = ("o
 def labelme_document(
     file_name: str,
     size: tuple[int, int],
-    alphas: Iterable[Float32[np.ndarray, "h w"]],
+    alphas: Iterable[AlphaArray],
     *,
     labels: Sequence[str] | None = None,
     threshold: float = 0.5,
@@ -193,9 +195,7 @@ def labelme_document(
     }
 
 
-def to_supervision(
-    alphas: Sequence[Float32[np.ndarray, "h w"]], scores: Sequence[float], *, threshold: float = 0.5
-) -> "Detections":
+def to_supervision(alphas: Sequence[AlphaArray], scores: Sequence[float], *, threshold: float = 0.5) -> "Detections":
     """Mattes of one image as `supervision.Detections`: masks, tight boxes X1 Y1 X2 Y2 [px] and confidences.
 
     Raises:
@@ -216,8 +216,8 @@ def to_supervision(
     return Detections(xyxy=boxes, mask=masks, confidence=np.array(scores, dtype=np.float64))
 
 
-def _mask(alpha: Float32[np.ndarray, "h w"], threshold: float) -> Bool[np.ndarray, "h w"]:
+def _mask(alpha: AlphaArray, threshold: float) -> Bool[np.ndarray, "h w"]:
     """Return where the opacity exceeds the threshold."""
     if not 0 <= threshold < 1:
         raise ValueError(f"threshold lies in [0, 1), got {threshold}")
-    return alpha > threshold
+    return to_alpha(alpha) > threshold

@@ -4,7 +4,7 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from zim_plugins.core.backends.base import Backend
 from zim_plugins.core.checkpoints.hub import PREFIX, find_hub, hub_folder, is_hub_name
@@ -12,6 +12,9 @@ from zim_plugins.core.checkpoints.records import AUTO_ORDER, CHECKPOINTS, find, 
 from zim_plugins.core.predictor import ImagePredictor, Zoom
 from zim_plugins.core.refinement.base import check_refinement, load_refiner
 from zim_plugins.errors import CheckpointError, MissingExtra
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ def load_predictor(
     name: str | Path = "auto",
     *,
     runtime: Runtime = "auto",
-    device: str = "auto",
+    device: "str | torch.device" = "auto",
     dtype: Dtype = "fp32",
     zoom: bool | None = None,
     refine: Refine = "auto",
@@ -65,6 +68,10 @@ def load_predictor(
         MissingExtra: the runtime is not installed.
     """
     check_refinement(refine)
+    if not isinstance(name, str | Path):
+        raise TypeError(f"a checkpoint is a name, or the path of a file or folder, got {type(name).__name__}")
+    if not isinstance(device, str):
+        device = resolve_device(device)
     name, path, kind = _resolve(name)
     backend = _backend(name, path, kind, runtime, device, dtype, compiled, graphed, threads)
     if zoom is None:
@@ -76,24 +83,31 @@ def load_predictor(
     return ImagePredictor(backend, zoom=rule if zoom else None, refinement=refiner)
 
 
-def resolve_device(device: str) -> str:
-    """The device meant by "auto": CUDA, Apple's GPU, or the CPU.
+def resolve_device(device: "str | torch.device") -> str:
+    """The device meant by "auto": CUDA, Apple's GPU, or the CPU; a `torch.device` is taken as its name.
 
     Raises:
+        TypeError: neither a name nor a `torch.device`.
         ValueError: a device that torch does not see here.
     """
     import torch
 
+    if isinstance(device, torch.device):
+        device = str(device)
+    if not isinstance(device, str):
+        raise TypeError(f"the device is a name such as cpu or cuda, or a torch.device, got {type(device).__name__}")
     if device == "auto":
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind = device.partition(":")[0]
+    kind, _, index = device.partition(":")
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if kind not in present:
+    if kind not in present or (index and not index.isdecimal()) or device.endswith(":"):
         raise ValueError(f"the device is auto, cpu, cuda, cuda:<index> or mps, got {device!r}")
     if not present[kind]:
         raise ValueError(f"there is no {kind} device here (torch sees none): use --device cpu, or see `zim doctor`")
+    if index and int(index) >= (torch.cuda.device_count() if kind == "cuda" else 1):
+        raise ValueError(f"there is no {device} here: {kind} has no device of this number")
     return device
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from zim_plugins.core.exchange import coco_annotation, to_supervision
+from zim_plugins.imaging.ranges import OVERSHOOT, as_array
 
 if TYPE_CHECKING:
     from supervision import Detections
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Candidate mattes for one prompt, at the size of the original image."""
+    """Candidate mattes for one prompt, at the size of the original image; the arrays given are copied.
+
+    >>> Prediction(np.ones((2, 4, 5), np.float32), np.array([0.25, 0.75], np.float32)).best
+    1
+    """
 
     alphas: Float32[np.ndarray, "c h w"]
     """Opacity in [0, 1]: 0 background, 1 foreground. SAM answers with exact 0 and 1."""
@@ -22,8 +27,24 @@ class Prediction:
     """The model's own estimate of each candidate's quality (IoU); higher is better."""
 
     def __post_init__(self) -> None:
+        for name in ("alphas", "scores"):
+            values = as_array(getattr(self, name), name)
+            if values.dtype != np.float32:
+                raise TypeError(f"{name} are float32, got {values.dtype.name}: convert them with .astype(np.float32)")
+            object.__setattr__(self, name, values.copy())
         if self.alphas.ndim != 3 or len(self.alphas) == 0 or self.scores.shape != (len(self.alphas),):
             raise ValueError(f"alphas {self.alphas.shape} and scores {self.scores.shape} do not belong together")
+        low, high = float(self.alphas.min(initial=0.0)), float(self.alphas.max(initial=0.0))
+        if not (-OVERSHOOT <= low and high <= 1 + OVERSHOOT):
+            raise ValueError(f"alphas are opacities in [0, 1], got {low:g}..{high:g}: logits need the sigmoid first")
+
+    @classmethod
+    def owning(cls, alphas: Float32[np.ndarray, "c h w"], scores: Float32[np.ndarray, " c"]) -> "Prediction":
+        """Wrap fresh arrays that nobody else holds: they are neither copied nor checked."""
+        made = object.__new__(cls)
+        object.__setattr__(made, "alphas", alphas)
+        object.__setattr__(made, "scores", scores)
+        return made
 
     @property
     def best(self) -> int:

@@ -1,18 +1,21 @@
 """Predictor: anything that mattes one picture, prompt after prompt; ImagePredictor: geometry over any backend."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from zim_plugins.core.backends.base import Backend, encode_image, is_stretched
+from zim_plugins.core.one_thread import OneThread
 from zim_plugins.core.prediction import Prediction
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.refinement.base import Refiner
 from zim_plugins.core.transforms import logits_to_alphas, prompt_to_frame, support_box
 from zim_plugins.errors import UnsupportedPrompt
+from zim_plugins.imaging.ranges import ImageArray, to_uint8
 
 
 @runtime_checkable
@@ -44,8 +47,29 @@ class Zoom:
     """Opacity above which a pixel of the first pass belongs to the object's extent."""
 
 
+@dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """An image with its encoding, as `ImagePredictor.encode` returns it: never changed, so threads may share it."""
+
+    rgb: UInt8[np.ndarray, "h w 3"]
+    """A copy of the image, read-only."""
+    features: Any = field(repr=False)
+    """What the backend made of it; for the backend alone."""
+    backend: Backend = field(repr=False)
+    """The model that encoded it, and that alone decodes it."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) [px]."""
+        return self.rgb.shape[0], self.rgb.shape[1]
+
+
 class ImagePredictor:
     """A `Predictor` over one backend: resizing, padding, coordinates, zoom; all in pixels of the original picture.
+
+    It has two faces. `set_image(image)` and `predict(prompt)` remember the image between calls and are for one thread:
+    two threads that use them at once get `SharedAcrossThreads`. `encoded = encode(image)` and
+    `predict(prompt, encoded=encoded)` remember nothing and are safe in any number of threads.
 
     Args:
         backend: the model.
@@ -57,79 +81,136 @@ class ImagePredictor:
         self.backend = backend
         self.zoom = zoom
         self.refinement = refinement
-        self._image: UInt8[np.ndarray, "h w 3"] | None = None
-        self._embedding: Any = None
+        self._encoded: EncodedImage | None = None
+        self._guard = OneThread()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the guard: a copy is another predictor, with a thread of its own."""
+        return {name: value for name, value in vars(self).items() if name != "_guard"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._guard = OneThread()
 
     @property
     def name(self) -> str:
         """The checkpoint's name."""
         return self.backend.name
 
-    def set_image(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Encode an RGB picture in [0, 255] once, for all prompts that follow.
+    def encode(self, image: ImageArray) -> EncodedImage:
+        """Encode an image without remembering it; safe in threads.
+
+        Args:
+            image: RGB, uint8, uint16 or floating-point in [0, 1]; it is copied.
 
         Raises:
-            ValueError: not (h, w, 3) of uint8, or empty.
+            TypeError: no array.
+            ValueError: of another shape, type or range.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise ValueError(
-                f"a picture is RGB uint8 of shape (h, w, 3), got {image.dtype} {image.shape}: see read_image"
-            )
-        self._embedding = encode_image(self.backend, image)
-        self._image = image
+        rgb = to_uint8(image, copy=True)
+        features = encode_image(self.backend, rgb)
+        rgb.setflags(write=False)
+        return EncodedImage(rgb, features, self.backend)
 
-    def predict(self, prompt: Prompt, *, multimask: bool = False) -> Prediction:
+    def set_image(self, image: ImageArray) -> None:
+        """Encode an RGB image once, for all prompts that follow from this thread.
+
+        Where it raises, no image is set, the one before neither.
+
+        Args:
+            image: as for `encode`; it is copied, and may be changed afterwards.
+
+        Raises:
+            TypeError: no array.
+            ValueError: of another shape, type or range.
+            SharedAcrossThreads: another thread is using this predictor.
+        """
+        with self._guard.use(sets_image=True):
+            self._encoded = None
+            self._encoded = self.encode(image)
+
+    def reset_image(self) -> None:
+        """Forget the image."""
+        with self._guard.use(sets_image=True):
+            self._encoded = None
+
+    def predict(self, prompt: Prompt, *, multimask: bool = False, encoded: EncodedImage | None = None) -> Prediction:
         """Matte what one prompt points at.
 
         Args:
             prompt: in pixels of the original picture.
             multimask: answer with all candidates of the model instead of one; they are neither zoomed nor refined.
+            encoded: the image, where it is not the one that is set.
 
         Raises:
-            ValueError: no picture is set, or the prompt lies outside it.
+            ValueError: no picture is set, the prompt lies outside it, or `encoded` is another model's.
             UnsupportedPrompt: the model cannot serve this kind of prompt.
+            SharedAcrossThreads: another thread is using this predictor; never with `encoded`.
         """
-        return self.predict_many([prompt], multimask=multimask)[0]
+        return self.predict_many([prompt], multimask=multimask, encoded=encoded)[0]
 
-    def predict_many(self, prompts: Sequence[Prompt], *, multimask: bool = False) -> list[Prediction]:
-        """Matte what each prompt points at; see `predict`."""
-        if not prompts:
-            return []
-        size = self._checked(prompts)
-        assert self._image is not None
-        soft = not multimask and self.refinement is not None and self.refinement.wants_uncertainty
-        predictions = self._decode(self._embedding, prompts, size, multimask, soft=soft)
-        if multimask:
-            return predictions
-        if self.zoom is not None and max(size) > self.backend.frame_px:
-            predictions = [self._zoomed(p, q, self.zoom, soft) for p, q in zip(prompts, predictions, strict=True)]
-        if self.refinement is not None:
-            predictions = [
-                Prediction(self.refinement.refine(self._image, q.alpha, p)[None], q.scores)
-                for p, q in zip(prompts, predictions, strict=True)
-            ]
-        return predictions
+    def predict_many(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        multimask: bool = False,
+        finished: bool | None = None,
+        encoded: EncodedImage | None = None,
+    ) -> list[Prediction]:
+        """Matte what each prompt points at; see `predict`.
+
+        Args:
+            prompts: in pixels of the original image.
+            multimask: answer with all candidates of the model instead of one.
+            finished: zoom and refine, as this predictor does; None does so for single candidates alone.
+            encoded: the image, where it is not the one that is set.
+        """
+        with self._image_for(encoded) as image:
+            if not prompts:
+                return []
+            self._check(prompts, image.size)
+            if finished is None:
+                finished = not multimask
+            soft = finished and self.refinement is not None and self.refinement.wants_uncertainty
+            predictions = self._decode(image.features, prompts, image.size, multimask, soft=soft)
+            if not finished:
+                return predictions
+            return [self._finished(p, q, image, soft) for p, q in zip(prompts, predictions, strict=True)]
 
     def predict_logits(
-        self, prompts: Sequence[Prompt], *, multimask: bool = False
+        self, prompts: Sequence[Prompt], *, multimask: bool = False, encoded: EncodedImage | None = None
     ) -> tuple[Float32[np.ndarray, "b c s s"], Float32[np.ndarray, "b c"]]:
         """Answers as the decoder gives them: for choosing among many before any is enlarged to the picture.
 
         Returns:
             Logits over the padded frame at the decoder's own stride, without zoom and refinement, and scores.
         """
-        framed = self._framed(prompts, self._checked(prompts))
-        return self.backend.decode(self._embedding, framed, multimask=multimask)
+        with self._image_for(encoded) as image:
+            self._check(prompts, image.size)
+            return self.backend.decode(image.features, self._framed(prompts, image.size), multimask=multimask)
 
-    def _checked(self, prompts: Sequence[Prompt]) -> tuple[int, int]:
-        """Size (H, W) of the picture, on which all prompts can be served."""
-        if self._image is None:
-            raise ValueError("no picture is set: call set_image(image) first")
-        size = self._image.shape[0], self._image.shape[1]
+    @contextmanager
+    def _image_for(self, encoded: EncodedImage | None) -> Iterator[EncodedImage]:
+        """The image that is meant; the one that is set is held for this thread."""
+        if encoded is not None:
+            if not isinstance(encoded, EncodedImage):
+                raise TypeError(f"encoded is what encode(image) returns, got {type(encoded).__name__}")
+            if encoded.backend is not self.backend:
+                raise ValueError(f"this image was encoded by another model, {encoded.backend.name}: encode it here")
+            yield encoded
+            return
+        with self._guard.use():
+            if self._encoded is None:
+                raise ValueError("no picture is set: call set_image(image) first")
+            yield self._encoded
+
+    def _check(self, prompts: Sequence[Prompt], size: tuple[int, int]) -> None:
+        """Raise where a prompt cannot be served on an image of `size` (H, W)."""
         for prompt in prompts:
+            if not isinstance(prompt, Prompt):
+                raise TypeError(f"a prompt is a zim_plugins.core.Prompt, got {type(prompt).__name__}")
             prompt.check_inside(size)
             self._check_supported(prompt)
-        return size
 
     def _check_supported(self, prompt: Prompt) -> None:
         backend = self.backend
@@ -148,7 +229,9 @@ class ImagePredictor:
         activation = "sigmoid" if soft else backend.activation
         logits, scores = backend.decode(embedding, self._framed(prompts, size), multimask=multimask)
         return [
-            Prediction(logits_to_alphas(one, size, backend.frame_px, activation, stretched=stretched), score)
+            Prediction.owning(
+                logits_to_alphas(one, size, backend.frame_px, activation, stretched=stretched), score.copy()
+            )
             for one, score in zip(logits, scores, strict=True)
         ]
 
@@ -157,21 +240,44 @@ class ImagePredictor:
         stretched = is_stretched(self.backend)
         return [prompt_to_frame(p, size, self.backend.frame_px, stretched=stretched) for p in prompts]
 
-    def _zoomed(self, prompt: Prompt, first: Prediction, zoom: Zoom, soft: bool) -> Prediction:
+    def _finished(self, prompt: Prompt, prediction: Prediction, image: EncodedImage, soft: bool) -> Prediction:
+        """The candidates, each looked at again in its own crop and refined."""
+        zoomed = self.zoom is not None and max(image.size) > self.backend.frame_px
+        if not zoomed and self.refinement is None:
+            return prediction
+        alphas, scores = [], []
+        for alpha, score in zip(prediction.alphas, prediction.scores, strict=True):
+            if zoomed and self.zoom is not None:
+                alpha, score = self._zoomed(prompt, alpha, score, image.rgb, self.zoom, soft)
+            if self.refinement is not None:
+                alpha = self.refinement.refine(image.rgb, alpha, prompt)
+            alphas.append(alpha)
+            scores.append(score)
+        if len(alphas) == 1:
+            return Prediction.owning(alphas[0][None], np.array(scores, dtype=np.float32))
+        return Prediction.owning(np.stack(alphas), np.array(scores, dtype=np.float32))
+
+    def _zoomed(
+        self,
+        prompt: Prompt,
+        first: Float32[np.ndarray, "h w"],
+        score: np.float32,
+        rgb: UInt8[np.ndarray, "h w 3"],
+        zoom: Zoom,
+        soft: bool,
+    ) -> tuple[Float32[np.ndarray, "h w"], np.float32]:
         """Look again at the object's crop, at the model's full resolution; the rest of the picture becomes 0."""
-        assert self._image is not None
-        height, width = self._image.shape[:2]
-        crop = zoom_crop(first.alpha, prompt, zoom)
+        height, width = rgb.shape[:2]
+        crop = zoom_crop(first, prompt, zoom)
         if crop is None or max(height, width) < zoom.min_gain * max(crop[2] - crop[0], crop[3] - crop[1]):
-            return first
+            return first, score
         x1, y1, x2, y2 = crop
-        piece = np.ascontiguousarray(self._image[y1:y2, x1:x2])
-        embedding = encode_image(self.backend, piece)
-        inner = self._prompt_in_crop(prompt, first.alpha, crop, zoom)
+        embedding = encode_image(self.backend, rgb[y1:y2, x1:x2].copy())
+        inner = self._prompt_in_crop(prompt, first, crop, zoom)
         again = self._decode(embedding, [inner], (y2 - y1, x2 - x1), multimask=False, soft=soft)[0]
         alpha = np.zeros((height, width), dtype=np.float32)
         alpha[y1:y2, x1:x2] = again.alpha
-        return Prediction(alpha[None], again.scores)
+        return alpha, again.scores[again.best]
 
     def _prompt_in_crop(
         self, prompt: Prompt, alpha: Float32[np.ndarray, "h w"], crop: tuple[int, int, int, int], zoom: Zoom

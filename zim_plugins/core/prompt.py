@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
+from zim_plugins.imaging.ranges import as_array, to_alpha
+
 MAX_SCRIBBLE_POINTS = 24
 """Clicks that one scribble is turned into, at most."""
 
@@ -15,7 +17,11 @@ MAX_SCRIBBLE_POINTS = 24
 class Prompt:
     """One object, pointed at by clicks, a box, a coarse matte, or several of them, in pixels of the original image.
 
-    A pixel's centre lies at half-integer coordinates: the top-left pixel covers [0, 1) x [0, 1).
+    A pixel's centre lies at half-integer coordinates: the top-left pixel covers [0, 1) x [0, 1). What is given is
+    copied; lists and tensors become arrays, and a coarse matte may be of any type of `zim_plugins.imaging.ranges`.
+
+    >>> Prompt.from_box(10, 20, 30, 40).merged(Prompt.from_point(15, 25)).points.tolist()
+    [[15.0, 25.0]]
     """
 
     points: Float[np.ndarray, "_ 2"] | None = None
@@ -33,10 +39,13 @@ class Prompt:
         if (self.points is None) != (self.labels is None):
             raise ValueError("points and labels must be given together")
         if self.points is not None and self.labels is not None:
-            points = np.asarray(self.points, dtype=np.float64).reshape(-1, 2)
-            labels = np.asarray(self.labels)
-            if len(points) != len(labels) or len(points) == 0:
-                raise ValueError(f"{len(points)} points do not match {len(labels)} labels")
+            points = _numbers(self.points, "points")
+            if points.size == 0 or points.size % 2 or points.shape[-1] not in (2, points.size):
+                raise ValueError(f"points are rows of x,y, got shape {points.shape}")
+            points = points.reshape(-1, 2)
+            labels = _numbers(self.labels, "labels")
+            if labels.shape != (len(points),):
+                raise ValueError(f"{len(points)} points do not match {labels.size} labels")
             if not np.isin(labels, (0, 1)).all():
                 raise ValueError(f"labels are 1 (foreground) or 0 (background), got {labels.tolist()}")
             if not np.isfinite(points).all():
@@ -44,7 +53,7 @@ class Prompt:
             object.__setattr__(self, "points", points)
             object.__setattr__(self, "labels", labels.astype(np.int64))
         if self.box is not None:
-            box = np.asarray(self.box, dtype=np.float64).reshape(-1)
+            box = _numbers(self.box, "box").reshape(-1)
             if box.shape != (4,) or not np.isfinite(box).all():
                 raise ValueError(f"a box is x1,y1,x2,y2, got {box.tolist()}")
             x1, y1, x2, y2 = box
@@ -52,8 +61,8 @@ class Prompt:
             if box[2] - box[0] <= 0 or box[3] - box[1] <= 0:
                 raise ValueError(f"the box {box.tolist()} has no area")
             object.__setattr__(self, "box", box)
-        if self.alpha is not None and self.alpha.ndim != 2:
-            raise ValueError(f"a coarse matte has shape (h, w), got {self.alpha.shape}")
+        if self.alpha is not None:
+            object.__setattr__(self, "alpha", to_alpha(self.alpha, "coarse matte", copy=True))
 
     @classmethod
     def from_point(cls, x: float, y: float, *, label: int = 1) -> "Prompt":
@@ -144,4 +153,21 @@ class Prompt:
                     f"the box {x1:g},{y1:g},{x2:g},{y2:g} is outside the picture, which is {width}x{height} px"
                 )
         if self.alpha is not None and self.alpha.shape != size:
-            raise ValueError(f"the coarse matte is {self.alpha.shape}, the picture {size} (height, width)")
+            raise ValueError(f"the coarse matte is {self.alpha.shape}, the image {size} (height, width)")
+
+
+def _numbers(values: Any, name: str) -> Float[np.ndarray, "..."]:
+    """A copy of numbers in an array, a tensor or a list, as float64.
+
+    Raises:
+        TypeError: they are no numbers.
+    """
+    if hasattr(values, "detach"):
+        values = as_array(values, name)
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(array.dtype.name)
+        return array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} are numbers in an array or a list, got {values!r:.80}: {error}") from None

@@ -1,7 +1,8 @@
 """Foreground and background colours of a matte: estimating them, compositing, un-mixing.
 
 A picture obeys I = alpha F + (1 - alpha) B. A matte gives alpha; F and B remain to be told apart wherever alpha is
-neither 0 nor 1. All arrays are display-referred RGB in [0, 1], as in the matting benchmarks.
+neither 0 nor 1. Colours are display-referred RGB, as in the matting benchmarks: uint8, uint16 or floating-point in
+[0, 1] come in, floating-point in [0, 1] goes out (`ranges`).
 """
 
 from collections.abc import Iterator
@@ -9,6 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
+
+from zim_plugins.imaging.ranges import AlphaArray, ImageArray, to_alpha, to_uint8
+from zim_plugins.imaging.ranges import to_unit as unit_image
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +42,7 @@ class Layers(NamedTuple):
     """B, RGB in [0, 1]; equal to the picture where alpha is 0."""
 
 
-def estimate_foreground(image: Float32[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"]) -> Layers:
+def estimate_foreground(image: ImageArray, alpha: AlphaArray) -> Layers:
     """Estimate the colours of foreground and background by the multi-level method.
 
     Germer, Uelwer, Conrad, Harmeling, "Fast Multi-Level Foreground Estimation" (2020), arXiv 2006.14970: from the
@@ -48,13 +52,21 @@ def estimate_foreground(image: Float32[np.ndarray, "h w 3"], alpha: Float32[np.n
     all white ones: the same Gauss-Seidel iteration in an order that vectorises.
 
     Args:
-        image: RGB in [0, 1].
-        alpha: opacity in [0, 1], at the picture's size.
+        image: RGB, uint8, uint16 or floating-point in [0, 1].
+        alpha: opacity, floating-point in [0, 1], uint8, uint16 or bool, at the image's size.
+
+    Returns:
+        Both layers in [0, 1], float32, whatever came in.
 
     Raises:
-        ValueError: picture and matte differ in size, or one of them is not finite.
+        TypeError: one of them is no array.
+        ValueError: image and matte differ in size, or hold values out of range.
+
+    >>> grey = np.full((4, 4, 3), 51, np.uint8)
+    >>> estimate_foreground(grey, np.ones((4, 4), np.float32)).foreground[0, 0].tolist()
+    [0.20000000298023224, 0.20000000298023224, 0.20000000298023224]
     """
-    _check(image, alpha)
+    image, alpha = unit_image(image), _matte_of(image, alpha)
     layers = Layers(np.empty_like(image), np.empty_like(image))
     for rows, (foreground, background) in _solved_bands(image, alpha):
         opacity = alpha[rows][..., None]
@@ -63,19 +75,21 @@ def estimate_foreground(image: Float32[np.ndarray, "h w 3"], alpha: Float32[np.n
     return layers
 
 
-def foreground_colours(
-    image: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"]
-) -> UInt8[np.ndarray, "h w 3"]:
+def foreground_colours(image: ImageArray, alpha: AlphaArray) -> UInt8[np.ndarray, "h w 3"]:
     """The foreground of `estimate_foreground` in 8 bits: no array of floats as large as the picture is made.
 
     Args:
-        image: RGB in [0, 255].
-        alpha: opacity in [0, 1], at the picture's size.
+        image: RGB, as `estimate_foreground` takes it; other types than uint8 are rounded to it first.
+        alpha: opacity, as `estimate_foreground` takes it.
 
     Raises:
+        TypeError: as `estimate_foreground`.
         ValueError: as `estimate_foreground`.
+
+    >>> foreground_colours(np.full((2, 2, 3), 51, np.uint8), np.ones((2, 2), bool))[0, 0].tolist()
+    [51, 51, 51]
     """
-    _check(image, alpha)
+    image, alpha = to_uint8(image), _matte_of(image, alpha)
     colours = np.empty_like(image)
     for rows, (foreground, _) in _solved_bands(image, alpha):
         rounded = (foreground * np.float32(255) + np.float32(0.5)).astype(np.uint8)
@@ -83,42 +97,63 @@ def foreground_colours(
     return colours
 
 
-def composite(
-    foreground: Float32[np.ndarray, "h w 3"],
-    alpha: Float32[np.ndarray, "h w"],
-    background: Float32[np.ndarray, "h w 3"],
-) -> Float32[np.ndarray, "h w 3"]:
-    """Lay a foreground over a background: alpha F + (1 - alpha) B, exactly F at alpha 1 and exactly B at alpha 0."""
-    opacity = alpha[..., None]
-    return opacity * foreground + (1.0 - opacity) * background
+def composite(foreground: ImageArray, alpha: AlphaArray, background: ImageArray) -> Float32[np.ndarray, "h w 3"]:
+    """Lay a foreground over a background: alpha F + (1 - alpha) B, exactly F at alpha 1 and exactly B at alpha 0.
+
+    Args:
+        foreground: RGB, uint8, uint16 or floating-point in [0, 1].
+        alpha: opacity, floating-point in [0, 1], uint8, uint16 or bool.
+        background: as the foreground; the two may differ in type.
+
+    Returns:
+        RGB in [0, 1].
+
+    Raises:
+        TypeError: one of them is no array.
+        ValueError: sizes differ, or values are out of range.
+
+    >>> white, black = np.ones((1, 1, 3), np.float32), np.zeros((1, 1, 3), np.uint8)
+    >>> composite(white, np.full((1, 1), 0.25, np.float32), black).tolist()
+    [[[0.25, 0.25, 0.25]]]
+    """
+    over, under = unit_image(foreground, "foreground"), unit_image(background, "background")
+    if over.shape != under.shape:
+        raise ValueError(f"the foreground is {over.shape[:2]}, the background {under.shape[:2]} (height, width)")
+    opacity = _matte_of(over, alpha)[..., None]
+    return opacity * over + (1.0 - opacity) * under
 
 
 def unmix_background(
-    image: Float32[np.ndarray, "h w 3"],
-    alpha: Float32[np.ndarray, "h w"],
-    foreground: Float32[np.ndarray, "h w 3"],
-    *,
-    min_transparency: float = 1e-3,
+    image: ImageArray, alpha: AlphaArray, foreground: ImageArray, *, min_transparency: float = 1e-3
 ) -> Float32[np.ndarray, "h w 3"]:
     """Recover the real background behind a half-transparent foreground: (I - alpha F) / (1 - alpha), clipped to [0, 1].
 
     Exact where alpha is 0, noisy where it nears 1: noise and errors of F grow by alpha / (1 - alpha).
 
     Args:
-        image: RGB in [0, 1].
-        alpha: opacity in [0, 1].
-        foreground: F as `estimate_foreground` gives it.
+        image: RGB, uint8, uint16 or floating-point in [0, 1].
+        alpha: opacity, floating-point in [0, 1], uint8, uint16 or bool.
+        foreground: F as `estimate_foreground` gives it; types as for the image.
         min_transparency: smallest 1 - alpha that is divided by.
+
+    Raises:
+        TypeError: one of them is no array.
+        ValueError: sizes differ, or values are out of range.
+
+    >>> grey, white = np.full((1, 1, 3), 0.5, np.float32), np.ones((1, 1, 3), np.float32)
+    >>> unmix_background(grey, np.full((1, 1), 0.25, np.float32), white).round(3).tolist()
+    [[[0.3330000042915344, 0.3330000042915344, 0.3330000042915344]]]
     """
-    opacity = alpha[..., None]
-    return np.clip((image - opacity * foreground) / np.maximum(1.0 - opacity, np.float32(min_transparency)), 0.0, 1.0)
+    mixed, over = unit_image(image), unit_image(foreground, "foreground")
+    if mixed.shape != over.shape:
+        raise ValueError(f"the foreground is {over.shape[:2]}, the image {mixed.shape[:2]} (height, width)")
+    opacity = _matte_of(mixed, alpha)[..., None]
+    return np.clip((mixed - opacity * over) / np.maximum(1.0 - opacity, np.float32(min_transparency)), 0.0, 1.0)
 
 
-def _check(image: np.ndarray, alpha: np.ndarray) -> None:
-    if image.shape[:2] != alpha.shape:
-        raise ValueError(f"the matte is {alpha.shape}, the picture {image.shape[:2]} (height, width)")
-    if not (np.isfinite(alpha).all() and (image.dtype == np.uint8 or np.isfinite(image).all())):
-        raise ValueError("picture and matte must be finite: there are NaN or infinite values")
+def _matte_of(image: np.ndarray, alpha: AlphaArray) -> Float32[np.ndarray, "h w"]:
+    """The matte in [0, 1], of the image's size."""
+    return to_alpha(alpha, size=(image.shape[0], image.shape[1]))
 
 
 def _pyramid_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from zim_plugins.core.prediction import Prediction
-from zim_plugins.core.predictor import ImagePredictor, Predictor
+from zim_plugins.core.predictor import EncodedImage, ImagePredictor, Predictor
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.server.store import OpenImage, array_bytes
 
@@ -54,11 +54,11 @@ class PackedMatte:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """A predictor to which one image is set."""
+    """An encoded image and the memory that it takes; the model itself is shared."""
 
-    predictor: ImagePredictor
+    image: EncodedImage
     nbytes: int
-    """Memory of its encoding; the model itself is shared."""
+    """Of the encoding and of the copy of the image."""
 
 
 class MattingEngine:
@@ -80,7 +80,10 @@ class MattingEngine:
 
     def prepare(self, image: OpenImage) -> None:
         """Encode what the page shows of an image, so that the first prompt finds it done."""
-        self._encoded(image, full=False)
+        if isinstance(self.predictor, ImagePredictor):
+            self._encoded(self.predictor, image, full=False)
+        else:
+            self._show(self.predictor, image, full=False)
 
     def mattes(self, image: OpenImage, prompts: Sequence[Prompt], quality: Quality = "full") -> list[PackedMatte]:
         """Matte each prompt; answers that are known already are not computed again.
@@ -110,35 +113,37 @@ class MattingEngine:
         return found
 
     def _predict(self, image: OpenImage, prompt: Prompt, quality: Quality) -> Prediction:
-        if quality == "full":
-            return self._encoded(image, full=True).predict(prompt)
-        predictor = self._encoded(image, full=False)
-        if quality == "draft" and isinstance(predictor, ImagePredictor):
-            zoom, refinement = predictor.zoom, predictor.refinement
-            predictor.zoom = predictor.refinement = None
-            try:
-                return predictor.predict(scaled(prompt, image))
-            finally:
-                predictor.zoom, predictor.refinement = zoom, refinement
-        return predictor.predict(scaled(prompt, image))
-
-    def _encoded(self, image: OpenImage, *, full: bool) -> Predictor:
-        """Predictor to which the image, or its preview, is set."""
-        full = full and image.scale < 1  # one encoding where both are the same
-        pixels = image.original.rgb if full or image.scale == 1 else image.preview
+        full = quality == "full"
+        asked = prompt if full else scaled(prompt, image)
         if isinstance(self.predictor, ImagePredictor):
-            key = "full" if full else "preview"
-            if key not in image.cache:
-                whole = self.predictor
-                predictor = ImagePredictor(whole.backend, zoom=whole.zoom, refinement=whole.refinement)
-                predictor.set_image(pixels)
-                image.cache[key] = Encoded(predictor, array_bytes(predictor._embedding))
-            return image.cache[key].predictor
+            encoded = self._encoded(self.predictor, image, full=full)
+            predictor = ImagePredictor(self.predictor.backend) if quality == "draft" else self.predictor
+            return predictor.predict(asked, encoded=encoded)
+        self._show(self.predictor, image, full=full)
+        return self.predictor.predict(asked)
+
+    def _encoded(self, predictor: ImagePredictor, image: OpenImage, *, full: bool) -> EncodedImage:
+        """The image, or its preview, encoded once."""
+        full, pixels = _pixels(image, full)
+        key = "full" if full else "preview"
+        if key not in image.cache:
+            encoded = predictor.encode(pixels)
+            image.cache[key] = Encoded(encoded, array_bytes(encoded.features) + encoded.rgb.nbytes)
+        return image.cache[key].image
+
+    def _show(self, predictor: Predictor, image: OpenImage, *, full: bool) -> None:
+        """Set the image, or its preview, to a predictor that holds one at a time."""
+        full, pixels = _pixels(image, full)
         if self._shown != (image.id, full):
             self._shown = None
-            self.predictor.set_image(pixels)
+            predictor.set_image(pixels)
             self._shown = (image.id, full)
-        return self.predictor
+
+
+def _pixels(image: OpenImage, full: bool) -> tuple[bool, UInt8[np.ndarray, "h w 3"]]:
+    """Return whether the image itself is meant, and its pixels or its preview's: one encoding where both are the same."""
+    full = full and image.scale < 1
+    return full, image.original.rgb if full or image.scale == 1 else image.preview
 
 
 def scaled(prompt: Prompt, image: OpenImage) -> Prompt:

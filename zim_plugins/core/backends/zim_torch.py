@@ -58,9 +58,21 @@ class ZimTorchBackend:
         self.frame_px = zim.config.frame_px
         self.activation: Literal["sigmoid", "step"] = "step" if zim.config.pixel_decoder == "sam" else "sigmoid"
         self.device = torch.device(device)
+        self._is_recorded = bool(compiled or graphed)
         self._encode = torch.compile(zim.encode) if compiled else zim.encode
         decode = torch.compile(zim.decode, dynamic=True) if compiled else zim.decode
         self._decode = GraphedDecode(decode, graphed) if graphed else decode
+
+    def move(self, device: str) -> None:
+        """Move the network to another device.
+
+        Raises:
+            ValueError: it is compiled or recorded for the one it is on.
+        """
+        if self._is_recorded:
+            raise ValueError(f"a compiled or graphed model stays on {self.device}: load it anew on {device}")
+        self.zim.to(device)
+        self.device = torch.device(device)
 
     @torch.inference_mode()
     def encode(self, image: UInt8[np.ndarray, "h w 3"]) -> ImageFeatures:
