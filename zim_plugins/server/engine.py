@@ -141,7 +141,7 @@ class MattingEngine:
 
 
 def _pixels(image: OpenImage, full: bool) -> tuple[bool, UInt8[np.ndarray, "h w 3"]]:
-    """Return whether the image itself is meant, and its pixels or its preview's: one encoding where both are the same."""
+    """Return whether the image itself is meant, and the pixels; where it is its own preview, that is meant."""
     full = full and image.scale < 1
     return full, image.original.rgb if full or image.scale == 1 else image.preview
 

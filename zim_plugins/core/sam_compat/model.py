@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zim_plugins.core.checkpoints.records import CHECKPOINTS
 from zim_plugins.core.load import load_predictor, resolve_device
 from zim_plugins.core.predictor import ImagePredictor
+from zim_plugins.core.sam_compat.answers import answer_prompts, from_frame, prompts_for
 
 if TYPE_CHECKING:
     import torch
@@ -76,23 +77,23 @@ class SamModel:
         Returns:
             For each image `masks` (b, c, H, W) of bool, `iou_predictions` (b, c), `low_res_logits` (b, c, 256, 256).
         """
-        from zim_plugins.core.sam_compat.predictor import SamPredictor
+        import torch
 
-        answers = []
+        predictor, answers = self.predictor, []
         for one in batched_input:
             unknown = set(one) - {"image", "original_size", "boxes", "point_coords", "point_labels", "mask_inputs"}
             if unknown:
                 raise ValueError(f"an image of the batch holds {', '.join(sorted(unknown))}, which nobody reads")
-            predictor = SamPredictor(self)
-            predictor.set_torch_image(one["image"][None], tuple(one["original_size"]))
-            masks, scores, low_res = predictor.predict_torch(
-                one.get("point_coords"),
-                one.get("point_labels"),
-                one.get("boxes"),
-                one.get("mask_inputs"),
-                multimask_output=multimask_output,
-            )
-            answers.append({"masks": masks, "iou_predictions": scores, "low_res_logits": low_res})
+            image = from_frame(predictor, one["image"][None], tuple(one["original_size"]))
+            given = [one.get(name) for name in ("point_coords", "point_labels", "boxes", "mask_inputs")]
+            prompts = prompts_for(predictor, image, image.in_frame(predictor.backend.frame_px), *given)
+            answer = answer_prompts(predictor, image, prompts, multimask_output)
+            values = {
+                "masks": answer.shown(False, False),
+                "iou_predictions": answer.scores,
+                "low_res_logits": answer.low_res,
+            }
+            answers.append({name: torch.from_numpy(array).to(self.device) for name, array in values.items()})
         return answers
 
 

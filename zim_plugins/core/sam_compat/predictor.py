@@ -3,72 +3,20 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Float32, Shaped
 
-from zim_plugins.core.backends.base import is_stretched
 from zim_plugins.core.one_thread import OneThread
-from zim_plugins.core.predictor import EncodedImage, ImagePredictor
-from zim_plugins.core.prompt import Prompt
-from zim_plugins.core.sam_compat.low_resolution import (
-    enlarged,
-    from_low_resolution,
-    log_odds,
-    logit,
-    low_resolution,
-)
+from zim_plugins.core.predictor import ImagePredictor
+from zim_plugins.core.sam_compat.answers import SetImage, answer_prompts, from_frame, prompts_for
 from zim_plugins.core.sam_compat.model import SamModel, as_model
-from zim_plugins.core.sam_compat.prompts import prompts_of
 from zim_plugins.core.sam_compat.resizing import ResizeLongestSide
-from zim_plugins.core.transforms import frame_size
-from zim_plugins.imaging.ranges import ImageArray, as_array, to_uint8
+from zim_plugins.imaging.ranges import ImageArray, to_uint8
 
 if TYPE_CHECKING:
     import torch
-
-CANDIDATES = 3
-"""Masks of a multimask answer, as SAM's."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Set:
-    """An image that is set."""
-
-    encoded: EncodedImage
-    original_size: tuple[int, int]
-    """(H, W) that answers have [px]; not `encoded.size` where only the resized image was given."""
-
-    # Pixels of the encoded image per unit of a prompt's coordinates, XY.
-
-    @property
-    def in_original(self) -> tuple[float, float]:
-        """Scale where coordinates are pixels of the original image."""
-        (height, width), (original_height, original_width) = self.encoded.size, self.original_size
-        return width / original_width, height / original_height
-
-    @property
-    def in_shares(self) -> tuple[float, float]:
-        """Scale where coordinates are shares of width and height."""
-        return float(self.encoded.size[1]), float(self.encoded.size[0])
-
-    def in_frame(self, side_px: int) -> tuple[float, float]:
-        """Scale where coordinates are pixels of the frame."""
-        height, width = frame_size(self.encoded.size, side_px)
-        return self.encoded.size[1] / width, self.encoded.size[0] / height
-
-
-@dataclass(frozen=True, eq=False)
-class _Answer:
-    """Answers to b prompts with c candidates each."""
-
-    alphas: Float32[np.ndarray, "b c h w"]
-    logits: Float32[np.ndarray, "b c h w"] | None
-    """The model's own log-odds at full size, of models that answer with hard masks."""
-    scores: Float32[np.ndarray, "b c"]
-    low_res: Float32[np.ndarray, "b c s s"]
 
 
 class SamPredictor:
@@ -95,7 +43,7 @@ class SamPredictor:
     def __init__(self, sam_model: SamModel | ImagePredictor) -> None:
         self.model = as_model(sam_model)
         self._guard = OneThread()
-        self._images: list[_Set] = []
+        self._images: list[SetImage] = []
         self._is_batch = False
 
     @property
@@ -147,7 +95,7 @@ class SamPredictor:
         with self._replaced(is_batch=False) as images:
             rgb = to_uint8(image)
             encoded = self.predictor.encode(rgb if image_format == "RGB" else rgb[..., ::-1])
-            images.append(_Set(encoded, encoded.size))
+            images.append(SetImage(encoded, encoded.size))
 
     def set_torch_image(self, transformed_image: "torch.Tensor", original_image_size: tuple[int, ...]) -> None:
         """Encode an image that is in the frame already: zoom and refinement see no more than that.
@@ -156,17 +104,8 @@ class SamPredictor:
             transformed_image: (1, 3, h, w) in [0, 255], the longest side the frame's.
             original_image_size: (H, W) that the answers shall have [px].
         """
-        array = as_array(transformed_image, "transformed_image")
-        side = self.transform.target_length
-        if array.ndim != 4 or array.shape[:2] != (1, 3) or max(array.shape[2:]) != side:
-            raise ValueError(f"transformed_image is (1, 3, h, w) with a longest side of {side} px, got {array.shape}")
-        if len(original_image_size) < 2 or min(original_image_size[:2]) < 1:
-            raise ValueError(f"original_image_size is (height, width) [px], got {original_image_size}")
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 255:
-            raise ValueError("transformed_image holds values in [0, 255]")
-        rgb = np.ascontiguousarray(np.round(array[0]).astype(np.uint8).transpose(1, 2, 0))
         with self._replaced(is_batch=False) as images:
-            images.append(_Set(self.predictor.encode(rgb), (int(original_image_size[0]), int(original_image_size[1]))))
+            images.append(from_frame(self.predictor, transformed_image, original_image_size))
 
     def set_image_batch(self, image_list: Sequence[Shaped[np.ndarray, "_ _ 3"]]) -> None:
         """Encode several RGB images, for `predict_batch`; each as `set_image` takes it."""
@@ -175,7 +114,7 @@ class SamPredictor:
         with self._replaced(is_batch=True) as images:
             for image in image_list:
                 encoded = self.predictor.encode(image)
-                images.append(_Set(encoded, encoded.size))
+                images.append(SetImage(encoded, encoded.size))
 
     def reset_image(self) -> None:
         """Forget the image."""
@@ -233,9 +172,9 @@ class SamPredictor:
         with self._guard.use():
             image = self._the_image()
             scale = image.in_shares if not normalize_coords else image.in_original
-            prompts = self._prompts(image, scale, point_coords, point_labels, box, mask_input)
-            answer = self._answer(image, prompts, multimask_output)
-        shown = _shown(answer, return_logits, mattes)
+            prompts = prompts_for(self.predictor, image, scale, point_coords, point_labels, box, mask_input)
+            answer = answer_prompts(self.predictor, image, prompts, multimask_output)
+        shown = answer.shown(return_logits, mattes)
         one = len(prompts) == 1
         return (shown[0], answer.scores[0], answer.low_res[0]) if one else (shown, answer.scores, answer.low_res)
 
@@ -263,9 +202,11 @@ class SamPredictor:
             answers: tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]] = ([], [], [])
             for i, image in enumerate(images):
                 own = [None if rows is None else rows[i] for rows in given]
-                prompts = self._prompts(image, image.in_original if normalize_coords else image.in_shares, *own)
-                answer = self._answer(image, prompts, multimask_output)
-                row = _shown(answer, return_logits, mattes), answer.scores, answer.low_res
+                prompts = prompts_for(
+                    self.predictor, image, image.in_original if normalize_coords else image.in_shares, *own
+                )
+                answer = answer_prompts(self.predictor, image, prompts, multimask_output)
+                row = answer.shown(return_logits, mattes), answer.scores, answer.low_res
                 for kept, values in zip(answers, row, strict=True):
                     kept.append(values[0] if len(prompts) == 1 else values)
         return answers
@@ -302,56 +243,27 @@ class SamPredictor:
             if point_coords is not None and point_coords.ndim != 3:
                 raise ValueError(f"point_coords are (b, n, 2), got {tuple(point_coords.shape)}")
             scale = image.in_frame(self.transform.target_length)
-            prompts = self._prompts(image, scale, point_coords, point_labels, boxes, mask_input)
-            answer = self._answer(image, prompts, multimask_output)
-        values = _shown(answer, return_logits, mattes), answer.scores, answer.low_res
+            prompts = prompts_for(self.predictor, image, scale, point_coords, point_labels, boxes, mask_input)
+            answer = answer_prompts(self.predictor, image, prompts, multimask_output)
+        values = answer.shown(return_logits, mattes), answer.scores, answer.low_res
         masks, scores, low_res = (torch.from_numpy(v).to(self.device) for v in values)
         return masks, scores, low_res
 
     @contextmanager
-    def _replaced(self, *, is_batch: bool) -> Iterator[list[_Set]]:
+    def _replaced(self, *, is_batch: bool) -> Iterator[list[SetImage]]:
         """Replace what is set by what is put into the list; where that raises nothing is set."""
         with self._guard.use(sets_image=True):
             self._images, self._is_batch = [], False
-            images: list[_Set] = []
+            images: list[SetImage] = []
             yield images
             self._images, self._is_batch = images, is_batch
 
-    def _the_image(self) -> _Set:
+    def _the_image(self) -> SetImage:
         if self._is_batch:
             raise ValueError("a batch of images is set: call predict_batch, or set_image(image)")
         if not self._images:
             raise ValueError("an image must be set first: call set_image(image)")
         return self._images[0]
-
-    def _prompts(self, image: _Set, scale: tuple[float, float], *given: Any) -> list[Prompt]:
-        """Prompts in the pixels of the image that was encoded; `given` are clicks, labels, boxes and masks."""
-        coords, labels, boxes, mask_input = given
-        alphas = None
-        if mask_input is not None:
-            stretched = is_stretched(self.predictor.backend)
-            alphas = from_low_resolution(mask_input, image.encoded.size, self._low_res_px(), stretched=stretched)
-        return prompts_of(coords, labels, boxes, alphas, scale)
-
-    def _low_res_px(self) -> int:
-        """Side of the low-resolution log-odds: 256, as SAM's of 1024-px frames."""
-        backend = self.predictor.backend
-        return backend.frame_px // 4 if backend.activation == "step" else 256
-
-    def _answer(self, image: _Set, prompts: Sequence[Prompt], multimask: bool) -> _Answer:
-        predictor, backend = self.predictor, self.predictor.backend
-        stretched, side = is_stretched(backend), self._low_res_px()
-        count = CANDIDATES if multimask else 1
-        if backend.activation == "step" and predictor.zoom is None and predictor.refinement is None:
-            # A hard segmenter as it is: its own log-odds, enlarged as SAM enlarges them.
-            raw, estimates = predictor.predict_logits(prompts, multimask=multimask, encoded=image.encoded)
-            scores, low_res = _chosen(list(zip(estimates, raw, strict=True)), count)
-            logits = log_odds(low_res, image.original_size, backend.frame_px, stretched=stretched)
-            return _Answer((logits > 0).astype(np.float32), logits, scores, enlarged(low_res, (side, side)))
-        found = predictor.predict_many(prompts, multimask=multimask, finished=True, encoded=image.encoded)
-        scores, alphas = _chosen([(p.scores, p.alphas) for p in found], count)
-        alphas = enlarged(alphas, image.original_size).clip(0, 1)
-        return _Answer(alphas, None, scores, low_resolution(alphas, side, stretched=stretched))
 
 
 class SamStylePredictor(SamPredictor):
@@ -371,27 +283,3 @@ class SamStylePredictor(SamPredictor):
     def predict(self, *args: Any, mattes: bool = True, **kwargs: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As `SamPredictor.predict`, with opacities by default."""
         return super().predict(*args, mattes=mattes, **kwargs)
-
-
-def _shown(answer: _Answer, return_logits: bool, mattes: bool) -> Bool[np.ndarray, "..."] | Float32[np.ndarray, "..."]:
-    """Masks, mattes or log-odds, whichever was asked for."""
-    if return_logits and mattes:
-        raise ValueError("return_logits and mattes exclude each other")
-    if mattes:
-        return answer.alphas
-    if not return_logits:
-        return answer.alphas > 0.5
-    if answer.logits is not None:
-        return answer.logits
-    return logit(answer.alphas)
-
-
-def _chosen(
-    candidates: Sequence[tuple[Float32[np.ndarray, " _"], Float32[np.ndarray, "_ _ _"]]], count: int
-) -> tuple[Float32[np.ndarray, "b c"], Float32[np.ndarray, "b c _ _"]]:
-    """Scores and maps of the best scored candidates of each prompt, in the model's own order."""
-    kept = [np.sort(np.argsort(-scores, kind="stable")[:count]) for scores, _ in candidates]
-    return (
-        np.stack([scores[k] for (scores, _), k in zip(candidates, kept, strict=True)]),
-        np.stack([maps[k] for (_, maps), k in zip(candidates, kept, strict=True)]),
-    )
