@@ -12,6 +12,8 @@ from zim_plugins.core.exchange import object_record as object_record
 from zim_plugins.core.exchange import to_supervision as to_supervision
 from zim_plugins.core.load import load_predictor as load_predictor
 from zim_plugins.core.load import resolve_device as resolve_device
+from zim_plugins.core.outlines import mask_to_polygons as mask_to_polygons
+from zim_plugins.core.outlines import mask_to_rle as mask_to_rle
 from zim_plugins.core.prediction import Prediction as Prediction
 from zim_plugins.core.predictor import EncodedImage as EncodedImage
 from zim_plugins.core.predictor import ImagePredictor as ImagePredictor

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool
 
+from zim_plugins.core.outlines import mask_box, mask_to_polygons, mask_to_rle
 from zim_plugins.errors import MissingExtra
-from zim_plugins.imaging.outlines import mask_box, mask_to_polygons, mask_to_rle
 from zim_plugins.imaging.ranges import AlphaArray, to_alpha
 
 if TYPE_CHECKING:

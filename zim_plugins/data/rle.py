@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
+from zim_plugins.core.outlines import compress_runs, runs_of
 from zim_plugins.data.faults import DataError
 from zim_plugins.errors import MissingExtra
 from zim_plugins.imaging.image import MAX_PIXELS
-from zim_plugins.imaging.outlines import compress_runs, runs_of
 
 
 @dataclass(frozen=True)

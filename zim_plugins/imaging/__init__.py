@@ -16,9 +16,6 @@ from zim_plugins.imaging.image import write_image as write_image
 from zim_plugins.imaging.masks import Mask as Mask
 from zim_plugins.imaging.masks import mask_path as mask_path
 from zim_plugins.imaging.masks import read_mask as read_mask
-from zim_plugins.imaging.outlines import mask_box as mask_box
-from zim_plugins.imaging.outlines import mask_to_polygons as mask_to_polygons
-from zim_plugins.imaging.outlines import mask_to_rle as mask_to_rle
 from zim_plugins.imaging.raster import Original as Original
 from zim_plugins.imaging.raster import Raster as Raster
 from zim_plugins.imaging.raster import read_original as read_original

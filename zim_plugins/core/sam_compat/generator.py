@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from zim_plugins.core.automatic import EverythingConfig, ObjectMatte, matte_everything, suppress
+from zim_plugins.core.outlines import mask_box, mask_to_rle
 from zim_plugins.core.predictor import ImagePredictor
 from zim_plugins.core.sam_compat.model import SamModel, as_model
-from zim_plugins.imaging.outlines import mask_box, mask_to_rle
 from zim_plugins.imaging.ranges import ImageArray, to_uint8
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from zim_plugins.imaging.outlines import mask_box, mask_to_polygons, mask_to_rle
+from zim_plugins.core.outlines import mask_box, mask_to_polygons, mask_to_rle
 
 MASKS = {
     "one pixel": np.ones((1, 1), bool),
