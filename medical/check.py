@@ -47,6 +47,8 @@ def guess_layout(root: Path) -> Layout:
         named = layout.name != "folder" and _letters(layout.name) in _letters(str(root.resolve()))
         if cases:
             scored.append((len(cases) + masks - len(problems), named, -place, layout))
+    if not scored and _holds_dicom(root):
+        return LAYOUTS["dicom"]  # what is wrong with its files is said one by one
     if not scored:
         raise ValueError(
             f"{root} is of no known layout (zim-medseg check --list): put pictures into images/ and masks of the same "

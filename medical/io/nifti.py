@@ -260,6 +260,9 @@ def _check_shape(shape: tuple[int, ...], volume: int | None, max_values: int) ->
 def _checked(
     array: np.ndarray, affine: np.ndarray, zooms: np.ndarray, notes: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    if array.dtype.kind not in "biuf":
+        what = f"colours ({', '.join(array.dtype.names)})" if array.dtype.names else "complex numbers"
+        raise ScanFault("values", f"the volume's voxels are {what}: give one number for each, such as a channel")
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or (lengths <= 0).any() or (zooms <= 0).any():
         raise ScanFault("spacing", "the voxel size is 0, negative or not finite: repair the header first")

@@ -73,9 +73,24 @@ class Follower:
         for frame in sorted(set(given) - set(keys)):
             keys[frame] = self._corrected(frame, given[frame], found.masks.get(frame), structure.name)
             found = self._spread(keys, structure)
+        found.notes += self._drifted(found, keys, structure.name)
         for frame in (f for f, mask in keys.items() if not mask.any()):
             found.notes.append(f"{structure.name}: nothing was found on prompted slice {self.numbers[frame]}")
         return found
+
+    def _drifted(self, found: Followed, keys: dict[int, Bool[np.ndarray, "h w"]], name: str) -> list[str]:
+        """Return a warning where masks have left the place of the prompted slice that they were followed from."""
+        away = []
+        for frame, mask in found.masks.items():
+            nearest = keys[min(keys, key=lambda key: abs(key - frame))]
+            if nearest.any() and not (nearest & mask).any():
+                away.append(self.numbers[frame])
+        if not away:
+            return []
+        return [
+            f"{name}: {len(away)} of {len(found.masks)} slices, {min(away)} to {max(away)}, have no pixel in common with "
+            "their nearest prompted slice: look whether it still is the same structure"
+        ]
 
     def _first(self, frame: int, one: SlicePrompts) -> Bool[np.ndarray, "h w"]:
         """Mask of a slice that stands on its own prompts."""

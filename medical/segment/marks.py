@@ -343,6 +343,8 @@ class _Placer:
         return self.space.locate((at if self.units == "ras" else at * [-1, -1, 1])[None])[0]
 
     def _extent(self) -> str:
+        if self.size[0] == 1 and self.space is None:
+            return f"it is an image of {self.size[2]} x {self.size[1]} pixels, and its slice is 0"
         shape = self.space.shape if isinstance(self.space, FileSpace) else self.size[::-1]
         return f"it has {' x '.join(str(n) for n in (shape if self.size[0] > 1 else self.size[:0:-1]))} voxels"
 

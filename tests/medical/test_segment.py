@@ -280,3 +280,18 @@ def test_the_fake_of_other_tests_is_a_predictor_here(volume, monkeypatch, tmp_pa
     monkeypatch.setattr("zim_plugins.core.load_predictor", lambda *a, **k: FakePredictor(4.0))
     args = SegmentArgs(scan=str(path), box=("10,20,20,30@12",), out=str(tmp_path))
     assert command(main, args, package="medical") == 0
+
+
+def test_colours_are_no_volume_and_drift_is_said(call, tmp_path: Path, capsys) -> None:
+    colours = np.zeros((8, 8, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(colours, np.eye(4)), tmp_path / "rgb.nii.gz")
+    assert call(scan=str(tmp_path / "rgb.nii.gz"), point=("3,3@1",), out=str(tmp_path / "o")) == 1
+    assert "colours (R, G, B)" in capsys.readouterr().err
+    values = np.full((60, 40, 20), 20, dtype=np.int16)
+    for k in range(20):
+        values[4 + 2 * k : 14 + 2 * k, 10:20, k] = 200
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "oblique.nii.gz")
+    assert call(scan=str(tmp_path / "oblique.nii.gz"), box=("4,10,14,20@0",), out=str(tmp_path / "o")) == 0
+    record = json.loads((tmp_path / "o" / "oblique_seg.json").read_text())
+    assert record["structures"][0]["slices"] == [0, 19]
+    assert any("15 of 20 slices, 5 to 19, have no pixel in common" in note for note in record["notes"])
