@@ -43,7 +43,7 @@ class SegmentArgs(CommandArgs):
     mask: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="[NAME=]FILE")]] = ()
     """A rough mask on one slice or several, in the scan's own space. Repeatable."""
     prompts: Annotated[str | None, arg(metavar="FILE")] = None
-    """JSON of structures with points, boxes and masks; - is standard input. See docs/medical_segment.md."""
+    """JSON of structures with points, boxes and masks, or markups of 3D Slicer (.mrk.json); - is standard input."""
     table: Annotated[str | None, arg(metavar="FILE")] = None
     """CSV with the columns scan, structure, point and box: a prompt of a scan in each line."""
     units: Literal["voxel", "ras", "lps"] = "voxel"
@@ -124,7 +124,8 @@ def read_work(args: SegmentArgs) -> "list[tuple[Path, str, list[Marks]]]":
         OSError: a file of prompts cannot be read.
     """
     from ..io.opening import scan_stem
-    from .marks import gather_marks, marks_from_json
+    from .marks import DEFAULT_NAME, gather_marks, marks_from_json
+    from .slicer import is_markups, marks_from_markups, structure_name
 
     if not args.scan:
         raise ValueError("name a scan: a volume, a DICOM folder or an image")
@@ -148,7 +149,11 @@ def read_work(args: SegmentArgs) -> "list[tuple[Path, str, list[Marks]]]":
             table = json.loads(text)
         except ValueError as error:
             raise ValueError(f"--prompts {args.prompts} is no JSON: {error}") from None
-        read = marks_from_json(table, Path() if args.prompts == "-" else Path(args.prompts).parent)
+        source = Path(args.prompts)
+        if is_markups(table):
+            read = marks_from_markups(table, structure_name(source) if args.prompts != "-" else DEFAULT_NAME)
+        else:
+            read = marks_from_json(table, Path() if args.prompts == "-" else source.parent)
         if shared := {one.name for one in read} & {one.name for one in marks}:
             raise ValueError(f"{', '.join(sorted(shared))} is in --prompts and on the command line: name it once")
         marks = [*read, *marks]

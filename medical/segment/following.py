@@ -88,8 +88,8 @@ class Follower:
         if not away:
             return []
         return [
-            f"{name}: {len(away)} of {len(found.masks)} slices, {min(away)} to {max(away)}, have no pixel in common with "
-            "their nearest prompted slice: look whether it still is the same structure"
+            f"{name}: {len(away)} of {len(found.masks)} slices, {min(away)} to {max(away)}, have no pixel in common "
+            "with their nearest prompted slice: look whether it still is the same structure"
         ]
 
     def _first(self, frame: int, one: SlicePrompts) -> Bool[np.ndarray, "h w"]:
