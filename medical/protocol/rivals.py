@@ -179,12 +179,12 @@ class RandomWalker(_Cutter):
         self, core: float = WALKER_CORE, margin: float = WALKER_MARGIN, beta: float = WALKER_BETA,
         click_beta: float = WALKER_CLICK_BETA, click_radius: float = WALKER_CLICK_RADIUS,
     ) -> None:  # fmt: skip
-        import skimage
+        from importlib.metadata import version
 
         self.core, self.beta, self.click_beta, self.click_radius = core, beta, click_beta, click_radius
         how = {
             "core": core, "margin": margin, "beta": beta, "click_beta": click_beta, "click_radius": click_radius,
-            "side_px": WALKER_SIDE_PX, "scikit-image": skimage.__version__,
+            "side_px": WALKER_SIDE_PX, "scikit-image": version("scikit-image"),
         }  # fmt: skip
         super().__init__(margin, how)
 
