@@ -75,7 +75,13 @@ class Args(CommandArgs):
     volume: Annotated[int | None, arg(metavar="N")] = None
     """Which one of a file of four dimensions."""
     volumes: Literal["slices", "propagated", "both"] = "slices"
-    """A prompt on each slice, or on one, from which its neighbours follow."""
+    """A prompt on each slice, or on key slices, from which the others follow; copies of them stand beside."""
+    key_slices: Annotated[int, arg(metavar="N")] = 1
+    """Key slices of propagation: one is the largest, several lie evenly through the object."""
+    reach: Annotated[int | None, arg(metavar="N")] = None
+    """Follow so many slices beyond each key slice at most."""
+    max_growth: Annotated[float, arg(metavar="TIMES")] = 4.0
+    """Stop where a mask is so many times as large as on its key slice."""
     slices: Annotated[str, arg(metavar="WHICH")] = "all"
     """Of the slices that show an object: all, max-area, middle or every:N."""
     irregular: Literal["refuse", "keep", "resample"] = "refuse"
@@ -174,7 +180,7 @@ def report(args: Args, config: "RunConfig", tally: "Tally", models: "Sequence[Fr
     """Put the parts of a run together; answers with the exit code."""
     from .presets import ZIM5_NOTE
     from .protocol.prompt_modes import CLICKS
-    from .report.aggregate import POOLED, no_claims
+    from .report.aggregate import POOLED, beside_the_copy, no_claims
     from .report.figures import draw_figures
     from .report.html import write_report
     from .report.overlays import write_overlays
@@ -199,7 +205,7 @@ def report(args: Args, config: "RunConfig", tally: "Tally", models: "Sequence[Fr
     for contrast in tables.contrasts:
         if contrast.is_tested and (contrast.dataset in POOLED or len(results.datasets) == 1):
             logger.info("%s", contrast.says)
-    for said in no_claims(tables.contrasts):
+    for said in (*no_claims(tables.contrasts), *beside_the_copy(tables.summary)):
         logger.info("%s", said)
     logger.info(
         "%s: %d cases, %d could not be used", config.out / "report.html", len(results.cases), len(results.faults)
@@ -235,6 +241,8 @@ def parse_config(args: Args) -> "RunConfig":
         raise ValueError(f"--save takes masks, mattes, overlays or none, got {', '.join(unknown)}")
     if args.max_clicks < 1 or args.box_jitter < 0 or args.min_area < 0 or args.tolerance <= 0:
         raise ValueError("--max-clicks is at least 1, --box-jitter and --min-area at least 0, --tolerance above 0")
+    if args.key_slices < 1 or (args.reach is not None and args.reach < 0) or args.max_growth <= 1:
+        raise ValueError("--key-slices is at least 1, --reach at least 0, --max-growth above 1")
     if not 0 <= args.hide_border < 0.5:
         raise ValueError(f"--hide-border is a share in [0, 0.5), got {args.hide_border:g}")
     check_slices(args.slices)
@@ -249,6 +257,9 @@ def parse_config(args: Args) -> "RunConfig":
         jitter_outward=args.box_jitter_outward,
         slices=args.slices,
         volumes=args.volumes,
+        key_slices=args.key_slices,
+        reach=args.reach,
+        max_growth=args.max_growth,
         min_area=args.min_area,
         seed=args.seed,
         measure=Measure(not args.no_surfaces, args.tolerance, args.tolerance),

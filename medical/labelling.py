@@ -1,7 +1,7 @@
 """Labels of a data set: what its masks' values mean and what each label is written with, decided once for all cases."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -65,6 +65,18 @@ def settle_labels(
         )  # fmt: skip
         settled.append(replace(case, masks=masks))
     return settled, _table(settled)
+
+
+def free_text_labels(cases: Sequence[CaseFiles]) -> list[str]:
+    """Return labels that somebody typed into DICOM files: of segments and of regions of interest."""
+    files = dict.fromkeys(file for case in cases for file in case.masks if file.encoding in ("dicom-seg", "rtstruct"))
+    return list(dict.fromkeys(label for file in files for label, _ in _claims(file)))
+
+
+def rename_table(table: LabelTable, names: Mapping[str, str]) -> LabelTable:
+    """Return the table with other names of its labels."""
+    values = {names.get(label, label): value for label, value in table.values.items()}
+    return LabelTable(values, tuple(names.get(label, label) for label in table.renumbered))
 
 
 def label_map(

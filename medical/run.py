@@ -5,7 +5,7 @@ import logging
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from zim_plugins.core import MissingExtra, ZimError, write_image
 from zim_plugins.imaging import write_text
 
-from .deidentify import inside, make_salt, name_places, safe_name, write_id_map
+from .deidentify import inside, make_salt, name_places, public_labels, safe_name, write_id_map
 from .grouping import GROUPS_REMEDY, group_cases, grouping_note
 from .io.errors import ScanFault
 from .io.layouts import Encoding, find_layout
@@ -23,8 +23,8 @@ from .io.nifti import FileSpace, write_nifti
 from .io.pairing import CaseFiles, find_cases
 from .io.placement import SeriesSpace
 from .io.reading import ReadingConfig, read_scan
-from .io.scan import Scan, only_label
-from .labelling import OVERLAP_RULE, LabelTable, label_map, settle_labels
+from .io.scan import Scan, only_label, rename_labels
+from .labelling import OVERLAP_RULE, LabelTable, free_text_labels, label_map, rename_table, settle_labels
 from .protocol.evaluate_scan import THRESHOLD, Outcome, Place, Trial, TrialConfig, stacked
 from .protocol.frame_model import FrameModel
 from .protocol.prompt_modes import PromptBook, encode_record
@@ -141,6 +141,13 @@ def run(config: RunConfig, models: Sequence[FrameModel], book: PromptBook | None
                            GROUPS_REMEDY)  # fmt: skip
         reading = config.reading
         cases, table = settle_labels(cases, max_pixels=reading.max_pixels, max_values=reading.max_values)
+        if not config.keep_names and (typed := free_text_labels(cases)):
+            names = public_labels(typed)
+            cases = [replace(case, aliases=tuple(names.items())) for case in cases]
+            table = rename_table(table, names)
+            if renamed := sum(label != own for label, own in names.items()):
+                logger.warning("%s: labels of segments that may hold anything are called by numbers: %d; --keep-names "
+                               "keeps them, --write-id-map says which they are", spec.title, renamed)  # fmt: skip
         tally.tables[spec.title] = table
         if table.renumbered:
             logger.warning(
@@ -171,7 +178,8 @@ def read_case(config: RunConfig, place: Place, case: CaseFiles) -> Scan:
     """
     scan = read_scan(case, config.reading)
     label = next(spec.label for spec in config.datasets if spec.title == place.dataset)
-    return only_label(scan, label) if label else scan
+    scan = only_label(scan, label) if label else scan
+    return rename_labels(scan, dict(case.aliases)) if case.aliases else scan
 
 
 def describe_run(
@@ -256,7 +264,15 @@ class _Work:
         write_text(path, json.dumps(record, ensure_ascii=False) + "\n")
 
     def _try_models(self, scan: Scan, place: Place) -> dict[str, Any]:
-        record: dict[str, Any] = {"rows": [], "prompts": [], "efforts": {}, "refused": {}, "dropped": 0, "overlaps": {}}
+        record: dict[str, Any] = {
+            "rows": [],
+            "prompts": [],
+            "efforts": {},
+            "refused": {},
+            "dropped": 0,
+            "overlaps": {},
+            "drifts": [],
+        }
         for model in self.models:
             before = asdict(model.effort)
             keep = _Keeper(self.config, place, model.name)
@@ -264,6 +280,7 @@ class _Work:
             record["rows"] += [row_fields(row) for row in outcome.rows]
             record["prompts"] += [encode_record(prompt) for prompt in outcome.prompts]
             record["refused"][model.name] = sorted(outcome.refused)
+            record["drifts"] += outcome.drifts
             record["dropped"] = max(record["dropped"], outcome.dropped)
             after = asdict(model.effort)
             record["efforts"][model.name] = {name: round(after[name] - before[name], 6) for name in after}

@@ -44,6 +44,8 @@ class CaseFiles:
     masks: tuple[MaskFile, ...]
     pixel_mm: tuple[float, float] | None = None
     """(row, column) where a sidecar says so."""
+    aliases: tuple[tuple[str, str], ...] = ()
+    """What labels of the files are called in results, where that is something else."""
     series_uid: str = ""
     """Of DICOM series: for finding the case in a user's own table, never written."""
 

@@ -1,6 +1,6 @@
 """Scan: a picture or a volume as a stack of frames, its labels, and the way back into the file's own space."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
@@ -107,6 +107,12 @@ class Scan:
 def only_label(scan: Scan, label: str) -> Scan:
     """The scan without its other labels."""
     layers = tuple(Layer(one.ids, {v: n for v, n in one.names.items() if n == label}) for one in scan.layers)
+    return replace(scan, layers=layers)
+
+
+def rename_labels(scan: Scan, names: Mapping[str, str]) -> Scan:
+    """Return the scan with other names of its labels."""
+    layers = tuple(Layer(one.ids, {v: names.get(n, n) for v, n in one.names.items()}) for one in scan.layers)
     return replace(scan, layers=layers)
 
 

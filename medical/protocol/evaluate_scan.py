@@ -12,17 +12,18 @@ from zim_plugins.core import UnsupportedPrompt
 from ..io.scan import Scan, Target
 from .clickers import MAX_CLICKS, Click, make_clicker
 from .frame_model import Answer, FrameModel
-from .prompt_modes import CLICKS, Pointing, PromptBook, PromptRecord, jitter_box, point_at, rng_of, tight_box
+from .prompt_modes import CLICKS, Box, Pointing, PromptBook, PromptRecord, jitter_box, point_at, rng_of
+from .propagation import MAX_GROWTH, choose_keys, copy_keys, propagate
 from .records import BEST_SCORE, ORACLE, SINGLE, Measure, Row, measure
 
 THRESHOLD = 0.5
 """Opacity above which a matte's pixel counts as predicted."""
 PROPAGATED = "+propagated"
-"""Ends the name of a prompt that was given on one frame only."""
+"""Ends the name of a prompt that was given on key slices only."""
+COPIED = "+copied"
+"""Ends the name of the same, where the key slices' masks are copied as they are: the rival of propagation."""
 MAX_HELD_VALUES = 100_000_000
 """Pixels of mattes that are held at once: a frame of many objects is gone through in parts."""
-LEAST_CONTINUITY = 0.3
-"""IoU of neighbouring frames' masks below which propagation has lost the object."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,12 @@ class TrialConfig:
     """Frames that show an object: all, max-area, middle or every:N."""
     volumes: str = "slices"
     """slices: a prompt on each frame; propagated: on one, from which the others follow; both."""
+    key_slices: int = 1
+    """Of propagation: slices that are prompted; one is the largest, several lie evenly through the object."""
+    reach: int | None = None
+    """Of propagation: slices beyond each key slice at most; None until the object ends."""
+    max_growth: float = MAX_GROWTH
+    """Of propagation: area on a slice, times that of its key slice, above which a mask has left the object."""
     min_area: int = 0
     """Objects of fewer pixels are dropped, and counted."""
     seed: int = 0
@@ -69,6 +76,8 @@ class Outcome:
     """Prompts that the model does not take."""
     dropped: int = 0
     """Objects below the least area."""
+    drifts: list[str] = field(default_factory=list)
+    """Where propagation stopped, and why."""
     stacks: dict[tuple[str, str], dict[int, UInt8[np.ndarray, " bytes"]]] = field(default_factory=dict)
     """Predicted masks of a volume by label and prompt, then frame; a bit for each pixel, in raster order."""
 
@@ -264,37 +273,34 @@ class Trial:
         )
 
     def _propagate(self) -> None:
-        """Prompt each label's largest frame, and let each mask's box prompt the next frame, both ways."""
+        """Prompt each label's key slices, follow the masks to the others, and put the copy of the key slices beside."""
+        config = self.config
         for label in self.scan.labels:
             reference = self.scan.label_stack(label)
             areas = reference.sum(axis=(1, 2))
             if not areas.any():
                 continue
-            start = int(areas.argmax())
-            target = Target(start, label, 0, reference[start])
-            for prompt in (p for p in self.config.prompts if p != CLICKS):
+            for prompt in (p for p in config.prompts if p != CLICKS):
                 try:
-                    found = self._spread(target, self._pointing(target, prompt), len(reference))
+                    keys = {
+                        key: self._mask_on(key, self._pointing(Target(key, label, 0, reference[key]), prompt))
+                        for key in choose_keys(areas, config.key_slices)
+                    }
+                    found = propagate(
+                        self._in_box, keys, len(reference), reach=config.reach, max_growth=config.max_growth
+                    )
                 except UnsupportedPrompt:
                     self.outcome.refused.add(prompt)
                     continue
-                packed = {frame: np.packbits(mask) for frame, mask in found.items()}
-                self.outcome.stacks[label, prompt + PROPAGATED] = packed
+                copied = copy_keys(keys, np.flatnonzero(areas), reach=config.reach)
+                for masks, kind in ((found.masks, PROPAGATED), (copied, COPIED)):
+                    packed = {frame: np.packbits(mask) for frame, mask in masks.items()}
+                    self.outcome.stacks[label, prompt + kind] = packed
+                self.outcome.drifts += [f"{label}, {prompt}, {self.model.name}: {end}" for end in found.ends]
         self.model.forget()
 
-    def _spread(self, target: Target, pointing: Pointing, frames: int) -> dict[int, Bool[np.ndarray, "h w"]]:
-        first = self._mask_on(target.frame, pointing)
-        found = {target.frame: first}
-        for step in (1, -1):
-            mask, frame = first, target.frame + step
-            while 0 <= frame < frames and mask.any():
-                following = self._mask_on(frame, Pointing(boxes=(tight_box(mask),)))
-                united = np.count_nonzero(mask | following)
-                if np.count_nonzero(mask & following) < LEAST_CONTINUITY * united:
-                    break
-                found[frame] = mask = following
-                frame += step
-        return found
+    def _in_box(self, frame: int, box: Box) -> Bool[np.ndarray, "h w"]:
+        return self._mask_on(frame, Pointing(boxes=(box,)))
 
     def _mask_on(self, frame: int, pointing: Pointing) -> Bool[np.ndarray, "h w"]:
         self.model.show(self.scan.frames[frame], key=frame)
@@ -302,7 +308,7 @@ class Trial:
 
     def _measure_volumes(self) -> None:
         for (label, prompt), frames in self.outcome.stacks.items():
-            if self.config.slices != "all" and not prompt.endswith(PROPAGATED):
+            if self.config.slices != "all" and not prompt.endswith((PROPAGATED, COPIED)):
                 continue  # predicted on some of the frames only
             reference = self.scan.label_stack(label)
             predicted = stacked(frames, reference.shape)

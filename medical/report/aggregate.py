@@ -27,6 +27,7 @@ from ..metrics.statistics import (
     summarise,
     summarise_clusters,
 )
+from ..protocol.evaluate_scan import COPIED, PROPAGATED
 from ..protocol.prompt_modes import CLICKS
 from ..protocol.records import SINGLE, SURFACES, Row
 from ..protocol.rivals import RIVALS
@@ -293,6 +294,26 @@ def compare_line(contrast: Contrast) -> dict[str, Any]:
         "ties": outcome.ties, "wilcoxon": outcome.statistic, "p": p_text(outcome.p), "p_holm": p_text(contrast.p_holm),
         "rank_biserial": outcome.effect, "claim": contrast.says,
     }  # fmt: skip
+
+
+def beside_the_copy(summary: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say of each propagated prompt how it stands to copying its key slices' masks, over all labels, in 3D Dice."""
+    means = {
+        (line["dataset"], line["model"], line["prompt"]): line for line in summary
+        if (line["level"], line["metric"], line["label"], line["candidate"]) == ("volume", "dice", ALL_LABELS, SINGLE)
+    }  # fmt: skip
+    said = []
+    for (dataset, model, prompt), line in means.items():
+        copied = means.get((dataset, model, prompt.removesuffix(PROPAGATED) + COPIED))
+        if prompt.endswith(PROPAGATED) and copied is not None:
+            gap = line["mean"] - copied["mean"]
+            verdict = "above" if gap > 0 else "no better than" if gap > -5e-4 else "BELOW"
+            said.append(
+                f"{dataset}, {prompt}, {model} (n = {line['n']} {line['unit']}s): propagation {line['mean']:.3f}, "
+                f"{verdict} the copy of its own key slices {copied['mean']:.3f} (3D Dice; the copy is told where the "
+                "object ends)."
+            )
+    return said
 
 
 CURVE_COLUMNS = ("dataset", "model", "n_clicks", "n", "unit", "mean_iou", "ci_low", "ci_high")

@@ -13,7 +13,7 @@ from ..labelling import OVERLAP_RULE
 from ..protocol.prompt_modes import CLICKS
 from ..protocol.records import ORACLE, SINGLE
 from ..run import INTENDED_USE
-from .aggregate import ALL_LABELS, POOLED, Contrast, describe_prompt, no_claims
+from .aggregate import ALL_LABELS, POOLED, Contrast, beside_the_copy, describe_prompt, no_claims
 from .results import Tables
 
 STYLE = (
@@ -69,6 +69,7 @@ def write_report(
         "<h2>Comparisons</h2><p>Differences of patients' IoU, with 95&nbsp;% bootstrap intervals (of all data sets "
         "together: data sets are resampled, and patients within them); Wilcoxon's signed-rank test, corrected by Holm "
         "over all comparisons of this report. <code>compare.csv</code> holds all differences.</p>",
+        *(f"<p>{html.escape(said)}</p>" for said in beside_the_copy(tables.summary)),
         _split([one for one in tables.contrasts if one.is_tested], _contrast_list),
         *(f"<p>{html.escape(said)}</p>" for said in no_claims(tables.contrasts)),
         "<h2>Number of clicks</h2><p>Objects that never reach the target count as the maximum.</p>"
@@ -138,6 +139,7 @@ def _data(record: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> str
         f"{d['title']}: predictions of {d['cases_with_overlap']} cases overlap: {OVERLAP_RULE}"
         for d in record["datasets"] if d["cases_with_overlap"]
     ]  # fmt: skip
+    told += [f"{d['title']}, {drift}" for d in record["datasets"] for drift in d["drifts"]]
     if record["cases"]["problems"]:
         told.append(f"{record['cases']['problems']} files make no case: `zim-medseg check` names them")
     told += [f"left out: {f['dataset']}, {f['case']}: {f['reason']} {f['explanation']}" for f in faults]

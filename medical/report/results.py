@@ -82,7 +82,10 @@ def gather(out: Path, datasets: Sequence[str]) -> Results:
                 continue
             results.rows += [row_from(stored) for stored in part["rows"]]
             results.prompts += part["prompts"]
-            kept = (*("notes", "intensity", "efforts", "refused", "dropped", "overlaps", "frames", "labels"), "seconds")
+            kept = (
+                *("notes", "intensity", "efforts", "refused", "dropped", "overlaps", "frames", "labels", "drifts"),
+                "seconds",
+            )
             results.cases.append(place | {name: part[name] for name in kept})
     return results
 
@@ -210,6 +213,7 @@ def _counts(dataset: str, results: Results) -> dict[str, Any]:
         "faults": sum(fault["dataset"] == dataset for fault in results.faults),
         "notes": sorted({note for case in cases for note in case["notes"]}),
         "cases_with_overlap": sum(bool(case["overlaps"]) for case in cases),
+        "drifts": sorted({f"{case['case']}, {drift}" for case in cases for drift in case["drifts"]}),
         "windows": sorted({str(case["intensity"].get("kind")) for case in cases}),
     }
 

@@ -11,14 +11,8 @@ from zim_plugins.core import Prompt, UnsupportedPrompt
 from ..protocol.evaluate_scan import THRESHOLD
 from ..protocol.models import PromptedModel
 from ..protocol.prompt_modes import tight_box
+from ..protocol.propagation import drift
 from .marks import SlicePrompts, StructurePrompts
-
-MIN_OVERLAP = 0.5
-"""Share of the smaller of two neighbours' masks that both have, below which the structure is lost."""
-MAX_STEP = 2.5
-"""Times its neighbour's area above which a mask has run out of its structure."""
-MAX_GROWTH = 4.0
-"""Times the area of the nearest prompted slice above which a followed mask has run out of its structure."""
 
 
 @dataclass(eq=False)
@@ -154,26 +148,15 @@ class Follower:
         self, key: int, mask: Bool[np.ndarray, "h w"], step: int, end: int
     ) -> Iterator[tuple[int, Bool[np.ndarray, "h w"] | None, str]]:
         """Frames from a prompted one outwards, with their masks; at the end without one, and why."""
-        area = np.count_nonzero(mask)
+        area = int(np.count_nonzero(mask))
         stop = end if self.reach is None else (max(end, key - self.reach) if step < 0 else min(end, key + self.reach))
         for frame in range(key + step, stop + step, step):
             number = self.numbers[frame]
             if not mask.any():
                 break
             following = self._answer(frame, Prompt(box=np.array(_edges(mask))))
-            own, before = np.count_nonzero(following), np.count_nonzero(mask)
-            overlap = np.count_nonzero(mask & following) / max(1, min(own, before))
-            why = ""
-            if not own:
-                why = f"slice {number} shows nothing where its neighbour's mask was"
-            elif overlap < MIN_OVERLAP:
-                why = f"slice {number} has {overlap:.0%} of the smaller mask in common with its neighbour"
-            elif own > MAX_STEP * before:
-                why = f"slice {number} would be {own / before:.1f} times as large as its neighbour"
-            elif own > MAX_GROWTH * area:
-                why = f"slice {number} would be {own / area:.1f} times as large as slice {self.numbers[key]}"
-            if why:
-                yield frame, None, why
+            if why := drift(mask, following, area):
+                yield frame, None, f"slice {number} {why}"
                 return
             mask = following
             yield frame, mask, ""

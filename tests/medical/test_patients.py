@@ -89,3 +89,50 @@ def test_nothing_of_a_header_is_found_in_what_is_written_or_logged(hospital, tmp
         found = [text for text in secrets if text.encode() in content(path) or text in path.as_posix()]
         assert not found, (path, found)
     assert not [text for text in secrets if text in streams.err + streams.out]
+
+
+def test_what_somebody_typed_into_a_segment_stays_where_it_is(tmp_path: Path, call, capsys) -> None:
+    pytest.importorskip("matplotlib")
+    from tests.medical.scanner import block, ct_series, segmentation
+
+    root, map_file = tmp_path / "in", tmp_path / "map.tsv"
+    files = ct_series(root / "ct")
+    masks = {"Liver": block((8, 32, 40)), "Planted Jane MRN-1 tumour": np.roll(block((8, 32, 40)), -10, axis=2)}
+    segmentation(root / "seg.dcm", files, masks)
+    args = Args(data=str(root), dataset="dicom", models="m", prompts="box", out=str(tmp_path / "out"), dicom_seg=True,
+                no_surfaces=True, write_id_map=str(map_file))  # fmt: skip
+    assert call(args) == 0
+    said = capsys.readouterr()
+    for path in (tmp_path / "out").rglob("*"):
+        held = path.name.encode() + (content(path) if path.is_file() else b"")
+        assert b"Planted" not in held and b"MRN" not in held and b"Jane" not in held, path
+    assert "Planted" not in said.err + said.out and "called by numbers: 1" in said.err
+    assert {r["label"] for r in table(tmp_path / "out/cases.csv")} == {"Liver", "segment_001"}
+    assert "segment_001\t(label)\tPlanted Jane MRN-1 tumour" in map_file.read_text()
+    pydicom = pytest.importorskip("pydicom")
+    (written,) = (tmp_path / "out").rglob("*.dcm")
+    assert {s.SegmentLabel for s in pydicom.dcmread(written).SegmentSequence} == {"Liver", "segment_001"}
+    kept = dataclasses.replace(args, out=str(tmp_path / "kept"), keep_names=True, save="none", write_id_map=None)
+    assert call(kept) == 0
+    assert "Planted Jane MRN-1 tumour" in {r["label"] for r in table(tmp_path / "kept/cases.csv")}
+
+
+def test_words_of_anatomy_stay_and_names_do_not() -> None:
+    pytest.importorskip("pydicom")
+    from medical.deidentify import public_labels
+
+    kept = [
+        "Liver",
+        "left kidney",
+        "Kidney_Right",
+        "spinal_cord",
+        "SpinalCord",
+        "lungs",
+        "lesion 12",
+        "tumor",
+        "GallBladder",
+    ]
+    lost = ["Doe", "liver of Jane Doe", "Brown", "lesion 1970", "19700101", "", "x", "Möller"]
+    names = public_labels([*kept, *lost])
+    assert [name for name in kept if names[name] != name] == []
+    assert sorted(names[name] for name in lost) == [f"segment_{i:03d}" for i in range(1, len(lost) + 1)]
