@@ -87,7 +87,7 @@ def test_between_two_key_slices_the_other_takes_over_where_the_nearer_is_lost() 
 def test_drift_just_inside_and_just_outside() -> None:
     mask = np.zeros((20, 20), bool)
     mask[5:15, 5:15] = True
-    assert drift(mask, np.roll(mask, 4, axis=1), 100) == "" and "50%" in drift(mask, np.roll(mask, 5, axis=1), 100)
+    assert drift(mask, np.roll(mask, 5, axis=1), 100) == "" and "40%" in drift(mask, np.roll(mask, 6, axis=1), 100)
     wide = np.zeros((20, 40), bool)
     wide[5:15, 5:15] = True
     larger = wide.copy()
