@@ -154,7 +154,16 @@ class Page:
 
     def key(self, key: str, *modifiers: str) -> None:
         """Press one key."""
-        codes = {"Enter": 13, "Delete": 46, "ArrowRight": 39, "ArrowDown": 40, "ArrowLeft": 37, "ArrowUp": 38}
+        codes = {
+            "Enter": 13,
+            "Delete": 46,
+            "ArrowRight": 39,
+            "ArrowDown": 40,
+            "ArrowLeft": 37,
+            "ArrowUp": 38,
+            "PageUp": 33,
+            "PageDown": 34,
+        }
         about = {
             "key": key,
             "windowsVirtualKeyCode": codes.get(key, ord(key.upper()) if len(key) == 1 else 0),

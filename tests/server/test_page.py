@@ -47,9 +47,12 @@ UNNAMED = """[...document.querySelectorAll("button, input, select")]
 def address() -> Iterator[str]:
     """A server with a predictor of soft disks of 20 px, and with `inpaint`."""
     pytest.importorskip("cv2", reason="OpenCV fills what is removed")
-    from inpaint.server import register
+    pytest.importorskip("nibabel", reason="nibabel reads volumes")
+    from inpaint.server import register as register_inpaint
+    from medical.server import register as register_medical
 
-    app = create_app(FakePredictor(), ServerSettings(max_images=3), extensions=[register])
+    extensions = [register_inpaint, register_medical]
+    app = create_app(FakePredictor(), ServerSettings(max_images=3), extensions=extensions)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -247,6 +250,34 @@ def test_a_dropped_folder_and_images_that_the_server_let_go(page, photo, tmp_pat
     click_at(page, 100, 120)
     scores(page, 1)
     assert saved_alpha(page)[120, 100] == 1
+
+
+def test_slices_of_a_volume_and_labels_through_them(page, tmp_path):
+    import nibabel as nib
+
+    values = np.random.default_rng(0).integers(0, 900, (300, 400, 5)).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, np.diag([1.0, 1.0, 2.0, 1.0])), tmp_path / "head.nii.gz")
+    page.choose_files("#files", tmp_path / "head.nii.gz")
+    page.until("document.querySelector('#slice-text').textContent === '3 of 5'")
+    page.until("document.querySelector('#busy').hidden")
+    page.click("#strip button:nth-child(2)")
+    page.run("document.activeElement.blur()")
+    page.key("PageDown")
+    page.until("document.querySelector('#slice-text').textContent === '4 of 5'")
+    page.until("document.querySelector('#busy').hidden")
+    page.run("document.querySelector('#canvas').focus()")
+    page.key("ArrowRight")
+    page.key("Enter")
+    scores(page, 1)
+    page.key("PageUp")  # each slice keeps its own
+    page.until("document.querySelector('#slice-text').textContent === '3 of 5'")
+    page.until("document.querySelectorAll('#objects li').length === 0")
+    page.key("PageDown")
+    scores(page, 1)
+    path = page.download(lambda: page.run("document.querySelector('#save-volume').click()"), "head_seg.nii.gz")
+    labels = np.asarray(nib.load(path).dataobj)
+    assert labels.shape == values.shape
+    assert (labels.sum(axis=(0, 1)) > 1000).all()  # a disk of 20 px on every slice
 
 
 def test_two_browsers_at_once(browser, address, photo, tmp_path):

@@ -12,23 +12,27 @@ if TYPE_CHECKING:
     from zim_plugins.server.schemas import Action as Action
     from zim_plugins.server.schemas import ActionField as ActionField
     from zim_plugins.server.schemas import ImageInfo as ImageInfo
+    from zim_plugins.server.schemas import ObjectPrompt as ObjectPrompt
     from zim_plugins.server.schemas import ObjectsBody as ObjectsBody
     from zim_plugins.server.schemas import Opener as Opener
     from zim_plugins.server.services import Services as Services
     from zim_plugins.server.settings import ServerSettings as ServerSettings
     from zim_plugins.server.store import OpenImage as OpenImage
+    from zim_plugins.server.store import UnknownImage as UnknownImage
 
 _HOME = {
     "Action": "schemas",
     "ActionField": "schemas",
     "Extension": "extensions",
     "ImageInfo": "schemas",
+    "ObjectPrompt": "schemas",
     "ObjectsBody": "schemas",
     "OpenImage": "store",
     "Opener": "schemas",
     "PROBLEMS": "routes",
     "ServerSettings": "settings",
     "Services": "services",
+    "UnknownImage": "store",
     "body_schema": "routes",
     "create_app": "app",
     "media": "routes",
@@ -39,12 +43,14 @@ __all__ = [
     "ActionField",
     "Extension",
     "ImageInfo",
+    "ObjectPrompt",
     "ObjectsBody",
     "OpenImage",
     "Opener",
     "PROBLEMS",
     "ServerSettings",
     "Services",
+    "UnknownImage",
     "body_schema",
     "create_app",
     "media",

@@ -16,8 +16,8 @@ from zim_plugins.errors import CheckpointError, MissingExtra, ZimError
 from zim_plugins.server import results
 from zim_plugins.server.bodies import describe
 from zim_plugins.server.extensions import Register, installed_extensions, register_all
-from zim_plugins.server.routes import build_router
-from zim_plugins.server.schemas import MAX_OBJECTS, MAX_POINTS, Limits, ObjectPrompt, Problem, Scribble, ServerInfo
+from zim_plugins.server.routes import BODY_SCHEMAS, build_router
+from zim_plugins.server.schemas import MAX_OBJECTS, MAX_POINTS, Limits, Problem, ServerInfo
 from zim_plugins.server.security import Guard
 from zim_plugins.server.services import Services
 from zim_plugins.server.settings import ServerSettings
@@ -167,10 +167,8 @@ def _complete_openapi(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         schema = make()
         known = schema.setdefault("components", {}).setdefault("schemas", {})
-        for model in (ObjectPrompt, Scribble, Problem):
-            own = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            own.pop("$defs", None)
-            known.setdefault(model.__name__, own)
+        for name, one in {**BODY_SCHEMAS, "Problem": Problem.model_json_schema()}.items():
+            known.setdefault(name, one)
         return schema
 
     app.openapi = openapi

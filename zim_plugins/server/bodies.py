@@ -121,6 +121,24 @@ async def read_form(request: Request) -> list[tuple[str, Any]]:
     return form.multi_items()
 
 
+async def read_files(request: Request) -> list[tuple[str, bytes]]:
+    """Return names and contents of the files of a form that holds nothing else.
+
+    Raises:
+        HTTPException: 415 where it is no form, 422 where it holds other fields or no file.
+    """
+    if content_type(request) not in FORM_TYPES:
+        raise HTTPException(415, "send the files as multipart/form-data")
+    fields = await read_form(request)
+    found = [(value.filename or "", await value.read()) for _, value in fields if isinstance(value, UploadFile)]
+    for _, value in fields:
+        if isinstance(value, UploadFile):
+            await value.close()
+    if not found or len(found) < len(fields):
+        raise HTTPException(422, "image: send files, and nothing else")
+    return found
+
+
 def _form_value(name: str, text: str) -> Any:
     if text[:1] not in ("[", "{"):
         return int(text) if name == "bits" and text.isascii() and text.isdecimal() and len(text) < 4 else text

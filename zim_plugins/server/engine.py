@@ -3,9 +3,9 @@
 import json
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -15,6 +15,7 @@ from zim_plugins.core.predictor import EncodedImage, ImagePredictor, Predictor
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.server.store import OpenImage, array_bytes
 
+T = TypeVar("T")
 Quality = Literal["draft", "preview", "full"]
 """draft: the first pass on the preview, for a moving pointer; preview: all passes on it; full: on the image itself."""
 KEPT_MATTES = 32
@@ -111,6 +112,14 @@ class MattingEngine:
             while len(known) > KEPT_MATTES:
                 known.popitem(last=False)
         return found
+
+    def lend(self, function: Callable[[Predictor], T]) -> T:
+        """Return what a function makes of the model, which may be left with any image set."""
+        whole = self.predictor
+        if isinstance(whole, ImagePredictor):
+            return function(ImagePredictor(whole.backend, zoom=whole.zoom, refinement=whole.refinement))
+        self._shown = None
+        return function(whole)
 
     def _predict(self, image: OpenImage, prompt: Prompt, quality: Quality) -> Prediction:
         full = quality == "full"

@@ -26,6 +26,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 """Answers that any route may give."""
 
 
+BODY_SCHEMAS: dict[str, dict[str, Any]] = {}
+"""What the bodies of all routes refer to: FastAPI cannot see it, since bodies may also be forms."""
+
+
 def media(*kinds: str) -> dict[str, Any]:
     """Return OpenAPI's description of an answer that is a file."""
     return {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}}
@@ -34,7 +38,8 @@ def media(*kinds: str) -> dict[str, Any]:
 def body_schema(model: Any, *files: str) -> dict[str, Any]:
     """Return OpenAPI's description of a body that is JSON or a form; `files` are uploads in the form."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
+    for name, known in schema.pop("$defs", {}).items():
+        BODY_SCHEMAS[name] = known
     in_json, in_form = dict(schema["properties"]), dict(schema["properties"])
     for name in files:
         in_json[name] = {"type": "string", "format": "byte"}

@@ -1,6 +1,7 @@
 """Services below the routes, the server's own and those of adapters: images, mattes, work off the event loop."""
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -10,9 +11,10 @@ from jaxtyping import Float32
 
 from zim_plugins.core.predictor import Predictor
 from zim_plugins.core.prompt import Prompt
-from zim_plugins.server.bodies import Model, read_body
+from zim_plugins.imaging.raster import Original
+from zim_plugins.server.bodies import Model, read_body, read_files
 from zim_plugins.server.engine import MattingEngine, PackedMatte, Quality
-from zim_plugins.server.opening import open_image
+from zim_plugins.server.opening import open_image, preview_of, safe_name
 from zim_plugins.server.schemas import ImageInfo
 from zim_plugins.server.settings import ServerSettings
 from zim_plugins.server.store import ImageStore, OpenImage
@@ -52,6 +54,22 @@ class Services:
         """Read a body as JSON or as a form; see `bodies.read_body`."""
         return await read_body(request, model, files=files)
 
+    async def run_model(self, function: Callable[[Predictor], T]) -> T:
+        """Return what a function makes of the model, alone with it on its thread.
+
+        Raises:
+            Busy: as `run`.
+        """
+        return await self._model_work.run(lambda: self.engine.lend(function))
+
+    async def read_files(self, request: Request) -> list[tuple[str, bytes]]:
+        """Return names and contents of all files of a form.
+
+        Raises:
+            HTTPException: it is no form, holds other fields, or no file.
+        """
+        return await read_files(request)
+
     def image(self, request: Request, image_id: str) -> OpenImage:
         """Return an image of the session that asks.
 
@@ -68,6 +86,11 @@ class Services:
         """
         bounds = {"max_pixels": self.settings.max_pixels, "preview_px": self.settings.preview_px}
         return await self.run(lambda: open_image(content, name, self.session(request), **bounds))
+
+    def hold(self, request: Request, original: Original, name: str) -> OpenImage:
+        """Return an image that the server made itself; it is not kept yet."""
+        preview = preview_of(original.rgb, self.settings.preview_px)
+        return OpenImage(self.session(request), safe_name(name), original, preview)
 
     async def keep(self, image: OpenImage) -> ImageInfo:
         """Keep an image for its session, and begin to encode it.
@@ -121,6 +144,16 @@ class Services:
     def session(request: Request) -> str:
         """Return whose request this is."""
         return request.scope["state"]["session"]
+
+    @staticmethod
+    def safe_name(name: str) -> str:
+        """Return a client's file name without what is no letter of a name."""
+        return safe_name(name)
+
+    @staticmethod
+    def said(warnings: Sequence[str]) -> dict[str, str]:
+        """Return the header that carries warnings to the page."""
+        return {"x-zim-warnings": json.dumps(warnings)}
 
     @staticmethod
     def file(content: bytes, media_type: str, name: str, **headers: str) -> Response:

@@ -49,3 +49,8 @@ export async function act(path, id, objects, fields) {
 }
 
 export const file = async (id) => (await ask(`/api/images/${id}/file`)).blob();
+
+export async function follow(path, structures) {
+  const answer = await ask(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ structures }) });
+  return { blob: await answer.blob(), warnings: JSON.parse(answer.headers.get("x-zim-warnings") || "[]") };
+}

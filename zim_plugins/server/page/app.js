@@ -281,6 +281,7 @@ export function refresh() {
     $("slice-text").textContent = `${one.slice + 1} of ${one.series.count}`;
   }
   $("save-file").hidden = one.state.version === 0;
+  $("save-volume").hidden = !one.series?.follow;
   const shown = one.version && app.bitmaps.get(one.key);
   if (shown && view.image?.base !== shown.bitmap) view.show(shown.bitmap, one.version.width, one.version.height);
   fillObjects(one);

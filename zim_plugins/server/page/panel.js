@@ -92,6 +92,13 @@ export async function save(slot, output, { deep, apart }) {
     if (blob) hand(blob, `${stem}_result.${blob.type === "image/tiff" ? "tif" : "png"}`);
     return;
   }
+  if (output === "volume") {
+    const done = await during("Following through the slices: this may take a while", () => api.follow(slot.series.follow, structures(slot)));
+    if (!done) return;
+    hand(done.blob, `${slot.name.replace(/\..*$/, "")}_seg.nii.gz`);
+    toast(["Saved", ...done.warnings].join(". "), true);
+    return;
+  }
   const objects = slot.objects.filter((object) => object.visible && isPointedAt(object));
   if (!objects.length) { toast("Point at something first.", true); return; }
   const groups = apart && output !== "coco" ? objects.map((object) => [object]) : [objects];
@@ -106,6 +113,20 @@ export async function save(slot, output, { deep, apart }) {
     toast(groups.length > 1 ? `${groups.length} files saved` : "Saved", true);
   });
   refresh();
+}
+
+// What was pointed at on the slices of a volume, by name: one name is one structure.
+function structures(slot) {
+  const named = new Map();
+  const slices = new Map([...slot.slices].map(([number, kept]) => [number, kept.state.objects]));
+  slices.set(slot.slice, slot.objects);
+  for (const [number, objects] of slices) {
+    for (const object of objects.filter((one) => one.visible && isPointedAt(one))) {
+      if (!named.has(label(object))) named.set(label(object), {});
+      named.get(label(object))[number] = { ...prompt(object), name: "" };
+    }
+  }
+  return [...named].map(([name, own]) => ({ name, slices: own }));
 }
 
 function hand(blob, name) {
