@@ -218,3 +218,22 @@ def test_missing_weights_are_not_made_up(saved, tmp_path):
     with pytest.raises(CheckpointError, match="cannot be loaded") as caught:
         load_predictor(f"hf:{tmp_path}", device="cpu")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("family", ["sam2", "edgetam", "sam3_tracker"])
+def test_the_hub_s_tracker_files_are_taken(family, tmp_path):
+    """Published files of these families are of the video trackers; the image model takes its part of them."""
+    import json
+
+    state = tiny_models.save_tracker(family, tmp_path)
+    kind = json.loads((tmp_path / "config.json").read_text())["model_type"]
+    assert kind == {"sam2": "sam2_video", "edgetam": "edgetam_video", "sam3_tracker": "sam3_video"}[family]
+    predictor = load_predictor(f"hf:{tmp_path}", device="cpu")
+    predictor.set_image(an_image((97, 131)))
+    assert np.isfinite(predictor.predict(Prompt.from_point(50, 40)).score)
+    theirs = [value for name, value in state.items() if "mask_decoder.iou_token" in name and "detector" not in name]
+    assert torch.equal(predictor.backend.model.mask_decoder.iou_token.weight, theirs[0])  # type: ignore[attr-defined]
+    if family == "sam3_tracker":
+        from zim_plugins.core.checkpoints.whole_model import load_whole, transformers_class
+
+        load_whole(transformers_class("Sam3Model"), tmp_path)  # what finds boxes by text lies in the same file

@@ -119,3 +119,40 @@ def _sam3_tracker(t: Any, side: int) -> tuple[Any, Any]:
         )
     )  # fmt: skip
     return model, t.Sam3TrackerProcessor(t.Sam3ImageProcessor(size={"height": side, "width": side}))
+
+
+def save_tracker(family: str, folder: Path, seed: int = 1) -> Any:
+    """Write a video tracker of a family, as the hub's files are, with the image processor; return its state dict."""
+    save(family, folder)  # skips where something is missing, and writes the processor
+    import torch
+    import transformers as t
+    from safetensors.torch import save_file
+
+    torch.manual_seed(seed)
+    config = t.AutoConfig.from_pretrained(folder)
+    side, name = FRAME[family], {"sam2": "Sam2", "edgetam": "EdgeTam", "sam3_tracker": "Sam3Tracker"}[family]
+    sizes = {
+        "memory_attention_hidden_size": 32, "memory_attention_feed_forward_hidden_size": 32,
+        "memory_encoder_hidden_size": 32, "memory_encoder_output_channels": 16, "mask_downsampler_embed_dim": 32,
+        "memory_fuser_embed_dim": 32, "memory_fuser_intermediate_dim": 32, "image_size": side,
+    }  # fmt: skip
+    parts = {key: getattr(config, key).to_dict() for key in ("prompt_encoder_config", "mask_decoder_config")}
+    tracker = getattr(t, f"{name}VideoConfig")(vision_config=config.vision_config, **parts, **sizes)
+    model = getattr(t, f"{name}VideoModel")(tracker)
+    if family == "sam3_tracker":  # the hub holds it inside of the whole SAM 3
+        small = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 32}
+        text = {
+            **small, "num_hidden_layers": 1, "projection_dim": 32, "vocab_size": 100, "max_position_embeddings": 32,
+            "bos_token_id": 1, "eos_token_id": 2,
+        }  # fmt: skip
+        detector = t.Sam3Config(
+            vision_config=config.vision_config, text_config=text, geometry_encoder_config={"num_layers": 1, **small},
+            detr_encoder_config={"num_layers": 1, **small},
+            detr_decoder_config={"num_layers": 1, "num_queries": 8, **small},
+            mask_decoder_config={"hidden_size": 32, "num_attention_heads": 2},
+        )  # fmt: skip
+        model = t.Sam3VideoModel(t.Sam3VideoConfig(detector_config=detector, tracker_config=tracker))
+    model.config.save_pretrained(folder)
+    state = {key: value.contiguous().clone() for key, value in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    return state
