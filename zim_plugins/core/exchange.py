@@ -166,6 +166,7 @@ def labelme_document(
     count = 0
     for group, alpha in enumerate(alphas):
         count += 1
+        alpha = to_alpha(alpha)
         if alpha.shape != tuple(size):
             raise ValueError(f"{file_name} is {tuple(size)}, a matte of it {alpha.shape} (height, width)")
         if labels is not None and group >= len(labels):

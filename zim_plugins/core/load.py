@@ -12,6 +12,7 @@ from zim_plugins.core.checkpoints.records import AUTO_ORDER, CHECKPOINTS, find, 
 from zim_plugins.core.predictor import ImagePredictor, Zoom
 from zim_plugins.core.refinement.base import check_refinement, load_refiner
 from zim_plugins.errors import CheckpointError, MissingExtra
+from zim_plugins.imaging.ranges import one_line
 
 if TYPE_CHECKING:
     import torch
@@ -132,12 +133,16 @@ def _resolve(name: str | Path) -> tuple[str, Path, str]:
         return str(name), folder, "transformers"
     if str(name) in CHECKPOINTS:
         return str(name), require(str(name)), CHECKPOINTS[str(name)].kind
-    path = Path(name).expanduser()
-    if path.is_dir() and is_ours(path):
+    try:
+        path = Path(name).expanduser()
+        is_folder, is_there = path.is_dir(), path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long a name, nobody's home, a null character
+        raise CheckpointError(f"{one_line(str(name))} is no checkpoint's name and no path: {one_line(error)}") from None
+    if is_folder and is_ours(path):
         return path.name, path / WEIGHTS, "zim_safetensors"
-    if path.is_dir():
+    if is_folder:
         return path.name, path, "zim_onnx"
-    if not path.exists():
+    if not is_there:
         raise CheckpointError(
             f"{name} is no checkpoint's name ({', '.join(CHECKPOINTS)}) and no file on this machine; "
             f"a model of the Hugging Face hub is {PREFIX}ORGANISATION/NAME"
@@ -180,7 +185,7 @@ def _backend(
     from zim_plugins.core.backends.zim_torch import ZimTorchBackend
 
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    if dtype not in dtypes:
+    if not isinstance(dtype, str) or dtype not in dtypes:
         raise ValueError(f"the dtype is one of {', '.join(dtypes)}, got {dtype!r}")
     if kind == "transformers":
         from zim_plugins.core.backends.transformers.backend import TransformersBackend

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from zim_plugins.imaging.ranges import as_mask
+
 RIGHT, DOWN, LEFT, UP = range(4)
 """Directions of a border that is walked with the object on its right."""
 
@@ -23,7 +25,7 @@ def mask_to_rle(mask: Bool[np.ndarray, "h w"], *, compressed: bool = True) -> di
     >>> mask_to_rle(np.array([[False, True], [True, True]]))
     {'size': [2, 2], 'counts': '13'}
     """
-    runs = runs_of(mask)
+    runs = runs_of(as_mask(mask))
     return {"size": list(mask.shape), "counts": compress_runs(runs) if compressed else runs.tolist()}
 
 
@@ -65,6 +67,7 @@ def mask_box(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
     >>> mask_box(np.eye(4, 6, k=1, dtype=bool))
     (1, 0, 4, 4)
     """
+    mask = as_mask(mask)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if len(rows) == 0:
         return 0, 0, 0, 0
@@ -85,6 +88,7 @@ def mask_to_polygons(mask: Bool[np.ndarray, "h w"], *, tolerance_px: float = 0.0
     >>> mask_to_polygons(np.array([[True, True, False]]))
     [[0.0, 0.0, 2.0, 0.0, 2.0, 1.0, 0.0, 1.0]]
     """
+    mask = as_mask(mask)
     if not tolerance_px >= 0:
         raise ValueError(f"tolerance_px is 0 or more, got {tolerance_px}")
     from scipy.ndimage import label

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
-from zim_plugins.imaging.ranges import as_array, to_alpha
+from zim_plugins.imaging.ranges import as_array, one_line, to_alpha
 
 MAX_SCRIBBLE_POINTS = 24
 """Clicks that one scribble is turned into, at most."""
@@ -47,15 +47,16 @@ class Prompt:
             if labels.shape != (len(points),):
                 raise ValueError(f"{len(points)} points do not match {labels.size} labels")
             if not np.isin(labels, (0, 1)).all():
-                raise ValueError(f"labels are 1 (foreground) or 0 (background), got {labels.tolist()}")
+                raise ValueError(f"labels are 1 (foreground) or 0 (background), got {one_line(labels.tolist())}")
             if not np.isfinite(points).all():
-                raise ValueError(f"points must be finite, got {points.tolist()}")
+                raise ValueError(f"points must be finite, got {one_line(points.tolist())}")
             object.__setattr__(self, "points", points)
             object.__setattr__(self, "labels", labels.astype(np.int64))
         if self.box is not None:
             box = _numbers(self.box, "box").reshape(-1)
             if box.shape != (4,) or not np.isfinite(box).all():
-                raise ValueError(f"a box is x1,y1,x2,y2, got {box.tolist()}")
+                shown = box.tolist() if box.size <= 4 else f"{box.size} numbers"
+                raise ValueError(f"a box is x1,y1,x2,y2, got {shown}")
             x1, y1, x2, y2 = box
             box = np.array([min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)])
             if box[2] - box[0] <= 0 or box[3] - box[1] <= 0:
@@ -67,18 +68,21 @@ class Prompt:
     @classmethod
     def from_point(cls, x: float, y: float, *, label: int = 1) -> "Prompt":
         """One click at (x, y) [px]."""
-        return cls(points=np.array([[x, y]], dtype=np.float64), labels=np.array([label]))
+        return cls(points=_numbers([[x, y]], "a click's x and y"), labels=_numbers([label], "a click's label"))
 
     @classmethod
     def from_points(cls, points: Sequence[Sequence[float]]) -> "Prompt":
         """Clicks (x, y) or (x, y, label) [px]; the label is 1 where it is left out."""
-        rows = [(float(p[0]), float(p[1]), int(p[2]) if len(p) > 2 else 1) for p in points]
+        try:
+            rows = [(float(p[0]), float(p[1]), int(p[2]) if len(p) > 2 else 1) for p in points]
+        except (TypeError, ValueError, LookupError, OverflowError) as error:
+            raise TypeError(f"points are rows of x,y or x,y,label, got {one_line(points)}: {one_line(error)}") from None
         return cls(points=np.array([r[:2] for r in rows]), labels=np.array([r[2] for r in rows]))
 
     @classmethod
     def from_box(cls, x1: float, y1: float, x2: float, y2: float) -> "Prompt":
         """A box by two opposite corners [px]."""
-        return cls(box=np.array([x1, y1, x2, y2], dtype=np.float64))
+        return cls(box=_numbers([x1, y1, x2, y2], "a box's corners"))
 
     @classmethod
     def from_scribble(
@@ -167,7 +171,8 @@ def _numbers(values: Any, name: str) -> Float[np.ndarray, "..."]:
     try:
         array = np.asarray(values)
         if array.dtype.kind not in "biuf":
-            raise TypeError(array.dtype.name)
+            raise TypeError(f"they are {array.dtype.name}")
         return array.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} are numbers in an array or a list, got {values!r:.80}: {error}") from None
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        shown = f"{one_line(values)}: {one_line(error)}"
+        raise TypeError(f"{name} must be numbers in an array or a list, got {shown}") from None

@@ -22,6 +22,7 @@ from jaxtyping import Shaped
 from zim_plugins.errors import ImageError
 from zim_plugins.imaging.formats import HEAD_BYTES, READ, plugin_for, prepare_plugin, readable_formats
 from zim_plugins.imaging.metadata import IPTC_TAG, XMP_TAG, Metadata, read_metadata
+from zim_plugins.imaging.ranges import one_line
 from zim_plugins.imaging.sources import SAMPLE_PREFIX, check_is_file, sample_path, split_page
 
 MAX_PIXELS = 200_000_000
@@ -81,19 +82,29 @@ def decode(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS, dee
         name = str(source)
         file, page = split_page(name)
         path = sample_path(name) if name.startswith(SAMPLE_PREFIX) else Path(file)
-        check_is_file(path, file)
         try:
+            check_is_file(path, file)
             with path.open("rb") as stream:
                 return _decode_stream(stream, path, name, max_pixels, deep, page)
         except FileNotFoundError:
             raise ImageError(f"{file} does not exist") from None
         except OSError as error:
-            raise ImageError(f"cannot read {name}: {error.strerror or error}") from error
+            raise ImageError(f"cannot read {name if len(name) < 300 else one_line(name)}: {error.strerror}") from error
         except ValueError as error:
             if isinstance(error, ImageError):
                 raise
             raise ImageError(f"{name!r} is no path: {error}") from error  # a null character
-    content = source.read()
+    if not callable(getattr(source, "read", None)):
+        raise TypeError(
+            f"an image is read from a path, sample:NAME or an open binary file, got {type(source).__name__}: "
+            "wrap bytes in io.BytesIO; an array needs no reading"
+        )
+    try:
+        content = source.read()
+    except (OSError, ValueError) as error:  # closed, not readable, or text that is none
+        raise ImageError(f"the open file cannot be read: {error}") from None
+    if not isinstance(content, bytes):
+        raise TypeError(f"an image is read from a file opened in binary mode, got {type(content).__name__} from it")
     return _decode_stream(io.BytesIO(content), None, "the picture on standard input", max_pixels, deep, None)
 
 

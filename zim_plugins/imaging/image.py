@@ -28,6 +28,7 @@ from zim_plugins.imaging.decode import SHALLOW_TOP_BYTE, Decoded, decode, highes
 from zim_plugins.imaging.decode import ByteStream as ByteStream
 from zim_plugins.imaging.files import atomic_write
 from zim_plugins.imaging.formats import WRITERS
+from zim_plugins.imaging.ranges import as_array
 from zim_plugins.imaging.sources import STDIN, output_stem
 from zim_plugins.imaging.sources import expand_inputs as expand_inputs
 from zim_plugins.imaging.sources import output_stems as output_stems
@@ -193,7 +194,7 @@ def write_image(
     Raises:
         ImageError: the suffix is unknown, the format cannot hold the array, or the disk refuses.
     """
-    path = Path(path)
+    path, array = Path(path), as_array(array, "image")
     file_format = WRITERS.get(path.suffix.lower())
     if file_format is None:
         raise ImageError(f"cannot write {path}: its suffix is none of {', '.join(WRITERS)}")

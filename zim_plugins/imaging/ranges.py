@@ -29,7 +29,11 @@ def as_array(values: Any, name: str) -> np.ndarray:
     if isinstance(values, np.ndarray):
         return values
     if hasattr(values, "detach") and hasattr(values, "numpy"):
-        return values.detach().cpu().numpy()
+        try:
+            dense = values.detach().cpu()
+            return (dense.float() if "bfloat16" in str(dense.dtype) else dense).numpy()
+        except (RuntimeError, TypeError) as error:
+            raise TypeError(f"the {name} is a tensor that is no array: {one_line(error)}") from None
     kind = type(values).__name__
     if isinstance(values, str | bytes | bytearray) or hasattr(values, "__fspath__"):
         remedy = "read the file first, with read_image(path).rgb or read_alpha(path)"
@@ -42,6 +46,33 @@ def as_array(values: Any, name: str) -> np.ndarray:
     else:
         remedy = "give np.asarray(...) of it, of type uint8"
     raise TypeError(f"the {name} must be a numpy array, got {kind}: {remedy}")
+
+
+def as_mask(values: Any, name: str = "mask") -> Bool[np.ndarray, "h w"]:
+    """Return a mask as it is, its type and shape checked.
+
+    Raises:
+        TypeError: no array.
+        ValueError: not bool, or of another shape than (h, w).
+    """
+    array = as_array(values, name)
+    if array.dtype != np.bool_ or array.ndim != 2:
+        raise ValueError(
+            f"the {name} is bool of shape (h, w), got {array.dtype.name} {array.shape}: cut a matte by alpha > 0.5"
+        )
+    return array
+
+
+def one_line(values: Any) -> str:
+    """Describe anything for a message: an array by type and shape, all else by its first characters.
+
+    >>> one_line(np.zeros((2, 3))), one_line("x" * 100)[-8:]
+    ('float64 (2, 3)', 'xxxxx...')
+    """
+    if hasattr(values, "shape") and hasattr(values, "dtype"):
+        return f"{values.dtype} {tuple(values.shape)}"
+    text = " ".join((str(values) if isinstance(values, Exception) else repr(values)).split())
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def check_image(image: Any, name: str = "image") -> ImageArray:

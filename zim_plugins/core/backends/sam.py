@@ -1,10 +1,10 @@
 """Official SAM weights (`sam_vit_b_01ec64.pth` and its like) in our own modules: hard masks, no matte."""
 
-import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zim_plugins.core.checkpoints.damage import MAX_CONFIG_NUMBER, UNREADABLE, why_unreadable
 from zim_plugins.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -26,16 +26,21 @@ def load_sam(path: Path) -> "Zim":
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or no torch checkpoint: {error}") from error
+    except UNREADABLE:  # their words advise to unpickle what may not be trusted
+        raise CheckpointError(f"{path} holds no weights: {why_unreadable(path)}") from None
     encoder = encoder_config(state, path)
-    config = replace(
-        sam_config("vit_b"),
-        encoder=encoder,
-        frame_px=encoder.frame_px,
-        mlp_dim=state["mask_decoder.transformer.layers.0.mlp.lin1.weight"].shape[0],
-    )
-    return Zim.from_sam(state, config)
+    try:
+        config = replace(
+            sam_config("vit_b"),
+            encoder=encoder,
+            frame_px=encoder.frame_px,
+            mlp_dim=state["mask_decoder.transformer.layers.0.mlp.lin1.weight"].shape[0],
+        )
+        return Zim.from_sam(state, config)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} holds no SAM: {error}") from None
+    except UNREADABLE as error:
+        raise CheckpointError(f"{path} holds no SAM: its shapes do not fit together ({type(error).__name__})") from None
 
 
 def encoder_config(state: Any, path: Path) -> "ViTConfig":
@@ -55,8 +60,11 @@ def encoder_config(state: Any, path: Path) -> "ViTConfig":
             tables.append(tuple(state[key].shape))
         head_dim = tables[0][1]
         state["mask_decoder.transformer.layers.0.mlp.lin1.weight"]
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        heads = dim // head_dim
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{path} holds no SAM: {error!r} in its state dict") from error
+    if max(dim, len(tables), grid, patch_px, out_channels) > MAX_CONFIG_NUMBER or grid * patch_px > MAX_CONFIG_NUMBER:
+        raise CheckpointError(f"{path} holds no SAM: its shapes are those of no image encoder")
     global_blocks = tuple(i for i, (rows, _) in enumerate(tables) if rows == 2 * grid - 1)
     windows = {(rows + 1) // 2 for rows, _ in tables if rows != 2 * grid - 1}
     if len(windows) > 1:
@@ -64,7 +72,7 @@ def encoder_config(state: Any, path: Path) -> "ViTConfig":
     return ViTConfig(
         dim=dim,
         depth=len(tables),
-        heads=dim // head_dim,
+        heads=heads,
         global_blocks=global_blocks,
         frame_px=grid * patch_px,
         patch_px=patch_px,

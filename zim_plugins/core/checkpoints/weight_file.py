@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from zim_plugins.core.checkpoints.damage import UNREADABLE, check_config, why_unreadable
 from zim_plugins.errors import CheckpointError
 from zim_plugins.imaging.files import atomic_path
 
@@ -58,7 +59,17 @@ def read_weight_file(
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             state = {k: file.get_tensor(k) for k in file.keys()}
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing") from error
+    except (SafetensorError, *UNREADABLE):
+        raise CheckpointError(f"{path} is not a {kind} of this project: {why_unreadable(path)}") from None
+    if config_key not in metadata:
+        raise CheckpointError(f"{path} is not a {kind} of this project: it does not say which network it is for")
+    try:
         config = json.loads(metadata.pop(config_key))
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is not a {kind} of this project: {error}") from error
+        if not isinstance(config, dict):
+            raise ValueError("no object")
+        check_config(config)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not a {kind} of this project: broken configuration, {error}") from error
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, config, metadata

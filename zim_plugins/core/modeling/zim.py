@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from zim_plugins.core.checkpoints.damage import UNREADABLE
 from zim_plugins.core.checkpoints.pretrained import PretrainedModule
 from zim_plugins.core.checkpoints.weight_file import read_weight_file, write_weight_file
 from zim_plugins.core.modeling.attention import prompt_attention_mask
@@ -227,8 +228,11 @@ def _load(
     kept = {k: v for k, v in state.items() if not k.startswith(tuple(ignored_prefixes) or ("\0",))}
     try:
         missing, unexpected = zim.load_state_dict(kept, strict=False)
-    except RuntimeError as error:  # sizes differ
-        raise CheckpointError(f"the weights do not fit this model: {error}") from error
+    except RuntimeError:  # sizes differ
+        wanted = {k: tuple(v.shape) for k, v in zim.state_dict().items()}
+        wrong = [k for k, v in kept.items() if wanted.get(k, tuple(v.shape)) != tuple(v.shape)]
+        sizes = ", ".join(f"{k} is {tuple(kept[k].shape)}, not {wanted[k]}" for k in wrong[:2])
+        raise CheckpointError(f"the weights do not fit this model: {sizes or 'of another kind'}") from None
     missing = [k for k in missing if not k.startswith(tuple(missing_prefixes) or ("\0",))]
     if missing or unexpected:
         raise CheckpointError(f"the weights do not fit this model: missing {missing[:5]}, unexpected {unexpected[:5]}")
@@ -277,7 +281,7 @@ def load_weights(path: Path) -> tuple["Zim | ZimLite", dict[str, str]]:
     state, config, metadata = read_weight_file(path, "config", "matting checkpoint")
     try:
         zim = build_network(config_from_dict(config))
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} describes no model of this version: {error}") from error
+    except UNREADABLE as error:
+        raise CheckpointError(f"{path} describes no model of this version: {error!r}") from None
     _load(zim, state, (), ())
     return zim, metadata

@@ -39,6 +39,8 @@ def check_refinement(words: str) -> None:
 
     >>> check_refinement("vitmatte:hustvl/vitmatte-base-composition-1k")
     """
+    if not isinstance(words, str):
+        raise TypeError(f"refine is {WORDS}, got {type(words).__name__}")
     kind, colon, name = words.partition(":")
     if kind not in ("auto", "colour", "none", *PLACES) or (colon and (kind not in PLACES or not name)):
         raise ValueError(f"refine is {WORDS}, got {words!r}")

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from zim_plugins.core.prompt import Prompt
-from zim_plugins.imaging.ranges import as_array
+from zim_plugins.imaging.ranges import as_array, one_line
 
 
 def prompts_of(
@@ -81,5 +81,5 @@ def _floats(values: Any, name: str) -> Float[np.ndarray, "..."]:
         values = as_array(values, name)
     try:
         return np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} are numbers in an array, got {type(values).__name__}: {error}") from None
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise TypeError(f"{name} must be numbers, got {one_line(values)}: {one_line(error)}") from None
