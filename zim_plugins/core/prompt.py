@@ -46,12 +46,10 @@ class Prompt:
             labels = _numbers(self.labels, "labels")
             if labels.shape != (len(points),):
                 raise ValueError(f"{len(points)} points do not match {labels.size} labels")
-            if not np.isin(labels, (0, 1)).all():
-                raise ValueError(f"labels are 1 (foreground) or 0 (background), got {one_line(labels.tolist())}")
             if not np.isfinite(points).all():
                 raise ValueError(f"points must be finite, got {one_line(points.tolist())}")
             object.__setattr__(self, "points", points)
-            object.__setattr__(self, "labels", labels.astype(np.int64))
+            object.__setattr__(self, "labels", _whole(labels))
         if self.box is not None:
             box = _numbers(self.box, "box").reshape(-1)
             if box.shape != (4,) or not np.isfinite(box).all():
@@ -68,7 +66,7 @@ class Prompt:
     @classmethod
     def from_point(cls, x: float, y: float, *, label: int = 1) -> "Prompt":
         """One click at (x, y) [px]."""
-        return cls(points=_numbers([[x, y]], "a click's x and y"), labels=_numbers([label], "a click's label"))
+        return cls(points=_numbers([[x, y]], "a click's x and y"), labels=_whole(_numbers([label], "a click's label")))
 
     @classmethod
     def from_points(cls, points: Sequence[Sequence[float]]) -> "Prompt":
@@ -176,3 +174,14 @@ def _numbers(values: Any, name: str) -> Float[np.ndarray, "..."]:
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         shown = f"{one_line(values)}: {one_line(error)}"
         raise TypeError(f"{name} must be numbers in an array or a list, got {shown}") from None
+
+
+def _whole(labels: Float[np.ndarray, " _"]) -> Int[np.ndarray, " _"]:
+    """Labels as integers.
+
+    Raises:
+        ValueError: another label than 0 and 1.
+    """
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError(f"labels are 1 (foreground) or 0 (background), got {one_line(labels.tolist())}")
+    return labels.astype(np.int64)

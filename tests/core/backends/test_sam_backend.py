@@ -39,7 +39,7 @@ def test_a_pth_file_loads_strictly(tmp_path):
 def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "sam.pth"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"sam\.pth is damaged or no torch checkpoint"):
+    with pytest.raises(CheckpointError, match=r"sam\.pth holds no weights: it is"):
         load_sam(path)
 
 
