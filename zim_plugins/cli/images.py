@@ -143,8 +143,12 @@ def check_results(args: ImagesArgs, sources: Sequence[str], names: Sequence[str]
         raise Misuse(one_line(error)) from error
 
 
-def find_sources(args: ImagesArgs) -> tuple[list[str], list[str]]:
+def find_sources(args: ImagesArgs, *, exact: bool = False) -> tuple[list[str], list[str]]:
     """Return the images that the arguments name, and the names of their results; say what folders leave out.
+
+    Args:
+        args: the command's options.
+        exact: every image is named by itself: none is searched for, and none is taken for a result.
 
     Raises:
         Misuse: there are none, or the output folder is a file.
@@ -156,6 +160,8 @@ def find_sources(args: ImagesArgs) -> tuple[list[str], list[str]]:
         raise Misuse("no picture given (sample:chelsea is always at hand)")
     value_range(args)
     existing(args)
+    if exact:
+        return list(args.images), output_names(args.images)
     try:
         found = find_inputs(args.images, recursive=not args.flat, own_results=own_results)
     except ValueError as error:

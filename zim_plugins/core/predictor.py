@@ -214,6 +214,10 @@ class ImagePredictor:
 
     def _check_supported(self, prompt: Prompt) -> None:
         backend = self.backend
+        if prompt.is_salient and not getattr(backend, "supports_salient", False):
+            raise UnsupportedPrompt(
+                f"{backend.name} finds no object by itself: give a click or a box, or take zim_tiny, which does"
+            )
         if prompt.alpha is not None and not backend.supports_alpha:
             raise UnsupportedPrompt(f"{backend.name} takes no coarse matte: use clicks or a box, or another model")
         if prompt.points is not None and prompt.box is not None and not backend.supports_clicks_and_box:

@@ -32,10 +32,14 @@ class Prompt:
     """Corners X1 Y1 X2 Y2 [px], X1 < X2 and Y1 < Y2."""
     alpha: Float32[np.ndarray, "h w"] | None = None
     """A coarse matte in [0, 1] at the size of the original image: an earlier answer, or a mask to refine."""
+    is_salient: bool = False
+    """Whether nothing is pointed at and the salient object is meant; see `salient`."""
 
     def __post_init__(self) -> None:
-        if self.points is None and self.box is None and self.alpha is None:
+        if self.points is None and self.box is None and self.alpha is None and not self.is_salient:
             raise ValueError("a prompt needs at least one click, a box or a coarse matte")
+        if self.is_salient and not (self.points is None and self.box is None and self.alpha is None):
+            raise ValueError("the salient object is not pointed at: leave out clicks, box and matte, or is_salient")
         if (self.points is None) != (self.labels is None):
             raise ValueError("points and labels must be given together")
         if self.points is not None and self.labels is not None:
@@ -62,6 +66,15 @@ class Prompt:
             object.__setattr__(self, "box", box)
         if self.alpha is not None:
             object.__setattr__(self, "alpha", to_alpha(self.alpha, "coarse matte", copy=True))
+
+    @classmethod
+    def salient(cls) -> "Prompt":
+        """The object that the image is of, without pointing at it; for models that are trained to find it (zim_tiny).
+
+        >>> Prompt.salient().to_json()
+        {'salient': True}
+        """
+        return cls(is_salient=True)
 
     @classmethod
     def from_point(cls, x: float, y: float, *, label: int = 1) -> "Prompt":
@@ -127,6 +140,7 @@ class Prompt:
             labels=np.concatenate(labels) if labels else None,
             box=self.box if self.box is not None else other.box,
             alpha=self.alpha if self.alpha is not None else other.alpha,
+            is_salient=self.is_salient and other.is_salient,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -137,7 +151,7 @@ class Prompt:
             row["points"] = [[x, y, label] for (x, y), label in pairs]
         if self.box is not None:
             row["box"] = self.box.tolist()
-        return row
+        return {"salient": True} if self.is_salient else row
 
     def check_inside(self, size: tuple[int, int]) -> None:
         """Raise ValueError where the prompt names nothing on a picture of `size` (H, W) [px]."""

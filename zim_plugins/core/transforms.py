@@ -72,7 +72,7 @@ def prompt_to_frame(prompt: Prompt, size: tuple[int, int], frame_px: int, *, str
         )
         alpha = np.zeros((frame_px, frame_px), dtype=np.float32)
         alpha[:height, :width] = np.asarray(small).clip(0, 1)
-    return Prompt(points=points, labels=prompt.labels, box=box, alpha=alpha)
+    return Prompt(points=points, labels=prompt.labels, box=box, alpha=alpha, is_salient=prompt.is_salient)
 
 
 def logits_to_alphas(

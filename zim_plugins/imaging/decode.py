@@ -317,3 +317,28 @@ def _decode_tiff(stream: _Stream, name: str, max_pixels: int, index: int | None)
         iptc=bytes(iptc) if isinstance(iptc, bytes) else None,
     )
     return Decoded(values, source_mode, "TIFF", metadata, tuple(notes))
+
+
+def page_count(source: str) -> int:
+    """Return how many pages or frames a file holds; 1 for what cannot be read, which reading it then says."""
+    file, page = split_page(source)
+    if page is not None or not Path(file).is_file():
+        return 1
+    try:
+        with Path(file).open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
+            plugin = plugin_for(head)
+            if plugin is not None:
+                if plugin.format == "EXR":
+                    return 1
+                prepare_plugin(plugin, file)
+            stream.seek(0)
+            if head[:4] in _TIFF_MAGIC and importlib.util.find_spec("tifffile") is not None:
+                import tifffile
+
+                with tifffile.TiffFile(stream) as tiff:
+                    return max(1, len(tiff.pages))
+            with PIL.Image.open(stream, formats=readable_formats()) as image:
+                return 1 if image.format == "MPO" else max(1, count_pages(image))
+    except (ImageError, PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning, *BROKEN_FILE):
+        return 1

@@ -48,12 +48,27 @@ def write_raster(
     if not isinstance(path, str | Path):
         return _write(path, picture, suffix or picture.suffix, quality)
     path = Path(path)
+    if path.suffix.lower() == ".exr" and picture.is_linear:
+        return _write_exr(path, picture)
     notes: list[Notes] = []
     try:
         write_whole(path, lambda stream: notes.append(_write(stream, picture, path.suffix.lower(), quality)))
     except ImageError as error:
         raise ImageError(f"cannot write {path}: {str(error).removeprefix(f'cannot write {path}: ')}") from error
     return notes[0]
+
+
+def _write_exr(path: Path, picture: Raster) -> Notes:
+    from zim_plugins.imaging.exr import write_exr
+    from zim_plugins.imaging.files import atomic_path
+
+    try:
+        with atomic_path(path) as temporary:
+            header = dict(picture.metadata.exr or {})
+            write_exr(temporary, np.ascontiguousarray(picture.pixels), bits=16, header=header)
+    except OSError as error:
+        raise ImageError(f"cannot write {path}: {error.strerror or error}") from error
+    return ()
 
 
 def _write(stream: Sink, picture: Raster, suffix: str, quality: int | None) -> Notes:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Int64, UInt8, UInt16
 
 from zim_plugins.imaging.ranges import AlphaArray, ImageArray, to_alpha, to_uint8
 from zim_plugins.imaging.ranges import to_unit as unit_image
@@ -26,11 +26,14 @@ REGULARIZATION = 1e-5
 GRADIENT_WEIGHT = 1.0
 """Weight of their smoothness per unit of alpha's difference between neighbours (omega of the paper)."""
 
+TILE_PX = 128
+"""Width of the tiles that `foreground_colours` solves or, where no edge of the matte crosses them, leaves out."""
 BAND_PIXELS = 1 << 19
 """Pixels that are solved at once: what bounds the memory."""
 
-Picture = Float32[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"]
-"""RGB in [0, 1], or in [0, 255]."""
+Picture = Float32[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+"""RGB in [0, 1], in [0, 255], or in [0, 65535]."""
+Integers = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 
 
 class Layers(NamedTuple):
@@ -75,12 +78,17 @@ def estimate_foreground(image: ImageArray, alpha: AlphaArray) -> Layers:
     return layers
 
 
-def foreground_colours(image: ImageArray, alpha: AlphaArray) -> UInt8[np.ndarray, "h w 3"]:
-    """The foreground of `estimate_foreground` in 8 bits: no array of floats as large as the picture is made.
+def foreground_colours(image: ImageArray, alpha: AlphaArray) -> Integers:
+    """The foreground of `estimate_foreground` in 8 or 16 bits: no array of floats as large as the picture is made.
+
+    Where alpha is 0, colours that nobody sees are coarser than those of `estimate_foreground`.
 
     Args:
-        image: RGB, as `estimate_foreground` takes it; other types than uint8 are rounded to it first.
+        image: RGB, as `estimate_foreground` takes it; other types than uint8 and uint16 are rounded to uint8 first.
         alpha: opacity, as `estimate_foreground` takes it.
+
+    Returns:
+        RGB, uint16 where the image is, else uint8.
 
     Raises:
         TypeError: as `estimate_foreground`.
@@ -89,12 +97,28 @@ def foreground_colours(image: ImageArray, alpha: AlphaArray) -> UInt8[np.ndarray
     >>> foreground_colours(np.full((2, 2, 3), 51, np.uint8), np.ones((2, 2), bool))[0, 0].tolist()
     [51, 51, 51]
     """
-    image, alpha = to_uint8(image), _matte_of(image, alpha)
+    image, alpha = image if image.dtype == np.uint16 else to_uint8(image), _matte_of(image, alpha)
     colours = np.empty_like(image)
-    for rows, (foreground, _) in _solved_bands(image, alpha):
-        rounded = (foreground * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-        colours[rows] = np.where(alpha[rows][..., None] >= 1.0, image[rows], rounded)
+    top = np.float32(np.iinfo(image.dtype).max)
+    if image.size == 0:
+        return colours
+    clear = float(0.5 / top)  # opacities that round to 0 and 1
+    size = alpha.shape[0], alpha.shape[1]
+    layers = _coarse_layers(image, alpha, clear)
+    spread = _rounded(layers[0].permute(1, 2, 0).numpy(), image.dtype)
+    columns = _nearest(slice(0, size[1]), size[1], spread.shape[1])
+    for rows in _bands(size):
+        band, opacity = colours[rows], alpha[rows]
+        band[:] = spread[_nearest(rows, size[0], spread.shape[0])][:, columns]
+        for span, solved in _solved_spans(layers, image, alpha, size, rows, _edge_spans(opacity, clear)):
+            band[:, span] = _rounded(solved[0].permute(1, 2, 0).numpy(), image.dtype)
+        opaque = opacity >= 1 - clear
+        band[opaque] = image[rows][opaque]
     return colours
+
+
+def _rounded(colours: Float32[np.ndarray, "h w 3"], dtype: np.dtype) -> Integers:
+    return (colours * np.float32(np.iinfo(dtype).max) + np.float32(0.5)).astype(dtype)
 
 
 def composite(foreground: ImageArray, alpha: AlphaArray, background: ImageArray) -> Float32[np.ndarray, "h w 3"]:
@@ -167,49 +191,104 @@ def _solved_bands(
     image: Picture, alpha: Float32[np.ndarray, "h w"]
 ) -> "Iterator[tuple[slice, Float32[np.ndarray, '2 r w 3']]]":
     """Solve all levels; F and B of the finest come as bands of rows, from the top."""
-    import torch
-
     if image.size == 0:
         return
-    means = [_mean_colour(image, alpha), _mean_colour(image, alpha, of_background=True)]
-    layers = torch.from_numpy(np.stack(means))[:, :, None, None]
-    *coarse, finest = _pyramid_sizes((alpha.shape[0], alpha.shape[1]))
+    size = alpha.shape[0], alpha.shape[1]
+    layers = _coarse_layers(image, alpha)
+    for rows in _bands(size):
+        for _, solved in _solved_spans(layers, image, alpha, size, rows, [slice(0, size[1])]):
+            yield rows, solved.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _coarse_layers(image: Picture, alpha: Float32[np.ndarray, "h w"], clear: float | None = None) -> "torch.Tensor":
+    """Solve all levels but the finest and return F and B of the last one, (2, 3, h', w').
+
+    With `clear`, the last one is solved only near pixels whose opacity is more than that away from 0 and from 1.
+    """
+    import torch
+
+    layers = torch.from_numpy(_mean_colours(image, alpha))[:, :, None, None]
+    coarse = _pyramid_sizes((alpha.shape[0], alpha.shape[1]))[:-1]
     for size in coarse:
+        everywhere = slice(0, size[1])
+        only_edges = clear is not None and size == coarse[-1]
         level = torch.empty(2, 3, *size)
-        for rows, solved in _level_bands(layers, image, alpha, size):
-            level[:, :, rows] = solved
+        for rows in _bands(size):
+            spans = [everywhere]
+            if only_edges:
+                spans = _edge_spans(_sampled(alpha, rows, everywhere, size), clear or 0.0)
+                level[:, :, rows] = _spread(layers, rows, everywhere, size)
+            for span, solved in _solved_spans(layers, image, alpha, size, rows, spans):
+                level[:, :, rows, span] = solved
         layers = level
-    for rows, solved in _level_bands(layers, image, alpha, finest):
-        yield rows, solved.permute(0, 2, 3, 1).contiguous().numpy()
+    return layers
 
 
-def _level_bands(
-    layers: "torch.Tensor", image: Picture, alpha: Float32[np.ndarray, "h w"], size: tuple[int, int]
+def _solved_spans(
+    layers: "torch.Tensor",
+    image: Picture,
+    alpha: Float32[np.ndarray, "h w"],
+    size: tuple[int, int],
+    rows: slice,
+    spans: list[slice],
 ) -> "Iterator[tuple[slice, torch.Tensor]]":
-    """Solve one level, a band of rows at a time.
+    """Solve columns of a band of rows of one level.
 
-    A pixel hears of another one row away with every half sweep. A band is therefore solved with so many rows around it
-    that what it answers is what the whole level solved at once would give.
+    A pixel hears of another one row away with every half sweep. A window is therefore solved with so many pixels around
+    it that what it answers is what the whole level solved at once would give.
 
     Args:
         layers: F and B of the level before, (2, 3, h', w').
         image: I, at full size.
         alpha: at full size.
         size: of the level (H, W) [px].
+        rows: of the band.
+        spans: columns to solve.
     """
     import torch
 
     sweeps = SMALL_SWEEPS if max(size) <= SMALL_SIDE_PX else LARGE_SWEEPS
     around = 2 * sweeps
-    columns = _nearest(slice(0, size[1]), size[1], alpha.shape[1])
-    coarse_columns = _nearest(slice(0, size[1]), size[1], layers.shape[3])
-    for rows in _bands(size):
-        wide = slice(max(0, rows.start - around), min(size[0], rows.stop + around))
-        own, coarse = (_nearest(wide, size[0], n)[:, None] for n in (alpha.shape[0], layers.shape[2]))
-        picture = torch.from_numpy(np.ascontiguousarray(_to_unit(image[own, columns]).transpose(2, 0, 1)))
-        opacity = torch.from_numpy(alpha[own, columns].clip(0.0, 1.0))
-        solved = _relax(layers[..., coarse, coarse_columns], picture, opacity, sweeps, wide.start)
-        yield rows, solved[:, :, rows.start - wide.start : rows.stop - wide.start]
+    wide = slice(max(0, rows.start - around), min(size[0], rows.stop + around))
+    for span in spans:
+        broad = slice(max(0, span.start - around), min(size[1], span.stop + around))
+        colours = _to_unit(_sampled(image, wide, broad, size))
+        picture = torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1)))
+        opacity = torch.from_numpy(_sampled(alpha, wide, broad, size).clip(0.0, 1.0))
+        solved = _relax(_spread(layers, wide, broad, size), picture, opacity, sweeps, wide.start + broad.start)
+        inner = slice(rows.start - wide.start, rows.stop - wide.start)
+        yield span, solved[:, :, inner, span.start - broad.start : span.stop - broad.start]
+
+
+def _edge_spans(alpha: Float32[np.ndarray, "r w"], clear: float) -> list[slice]:
+    """Columns of the tiles with opacities more than `clear` away from 0 and from 1; neighbours as one."""
+    width = alpha.shape[1]
+    edgy = np.asarray(((alpha > clear) & (alpha < 1 - clear)).any(axis=0))
+    spans: list[slice] = []
+    for start in range(0, width, TILE_PX):
+        stop = min(width, start + TILE_PX)
+        if not edgy[max(0, start - 1) : stop + 1].any():
+            continue
+        if spans and spans[-1].stop == start:
+            start = spans.pop().start
+        spans.append(slice(start, stop))
+    return spans
+
+
+def _sampled(values: np.ndarray, rows: slice, columns: slice, size: tuple[int, int]) -> np.ndarray:
+    """Return a window of the level of `size`, made of the nearest values of the full size."""
+    if values.shape[:2] == size:
+        return values[rows, columns]
+    ys = _nearest(rows, size[0], values.shape[0])[:, None]
+    return values[ys, _nearest(columns, size[1], values.shape[1])]
+
+
+def _spread(layers: "torch.Tensor", rows: slice, columns: slice, size: tuple[int, int]) -> "torch.Tensor":
+    """Return a window of the level of `size`, made of the nearest values of the level before."""
+    import torch
+
+    ys, xs = _nearest(rows, size[0], layers.shape[2]), _nearest(columns, size[1], layers.shape[3])
+    return layers.index_select(2, torch.from_numpy(ys)).index_select(3, torch.from_numpy(xs))
 
 
 def _bands(size: tuple[int, int]) -> list[slice]:
@@ -224,32 +303,27 @@ def _nearest(wanted: slice, side: int, source_side: int) -> Int64[np.ndarray, " 
 
 
 def _to_unit(colours: Picture) -> Float32[np.ndarray, "h w 3"]:
-    return colours / np.float32(255) if colours.dtype == np.uint8 else colours
+    return colours / np.float32(np.iinfo(colours.dtype).max) if colours.dtype.kind == "u" else colours
 
 
-def _mean_colour(
-    image: Picture, alpha: Float32[np.ndarray, "h w"], *, of_background: bool = False
-) -> Float32[np.ndarray, " 3"]:
+def _mean_colours(image: Picture, alpha: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "2 3"]:
     """Mean RGB in [0, 1] of the pixels whose weight exceeds 0.9; if there are none, of all, so weighted.
 
-    The weight is alpha, or 1 - alpha for the background.
+    The weight is alpha for the first row, of the foreground, and 1 - alpha for the second, of the background.
     """
-    clear_sum, weighted_sum, clear_weight, weight_sum = np.zeros(3), np.zeros(3), 0, 0.0
+    sums, weights = np.zeros((4, 3)), np.zeros(4)
     for rows in _bands((alpha.shape[0], alpha.shape[1])):
-        weight = alpha[rows].clip(0.0, 1.0)
-        weight = 1.0 - weight if of_background else weight
-        colours = _to_unit(image[rows])
-        clear = weight > 0.9
-        clear_sum += colours[clear].sum(axis=0, dtype=np.float64)
-        clear_weight += int(clear.sum())
-        weighted_sum += np.einsum("hwc,hw->c", colours, weight, dtype=np.float64)
-        weight_sum += float(weight.sum(dtype=np.float64))
-    mean = clear_sum / clear_weight if clear_weight else weighted_sum / max(weight_sum, 1e-6)
-    return mean.astype(np.float32)
+        weight = alpha[rows].clip(0.0, 1.0).reshape(-1)
+        each = np.stack([weight > 0.9, weight, weight < 0.1, 1 - weight]).astype(np.float32)
+        colours = _to_unit(image[rows]).reshape(-1, 3)
+        sums += each @ colours
+        weights += each.sum(axis=1, dtype=np.float64)
+    clear = [0 if weights[0] else 1, 2 if weights[2] else 3]
+    return (sums[clear] / np.maximum(weights[clear], 1e-6)[:, None]).astype(np.float32)
 
 
 def _relax(
-    layers: "torch.Tensor", picture: "torch.Tensor", opacity: "torch.Tensor", sweeps: int, first_row: int
+    layers: "torch.Tensor", picture: "torch.Tensor", opacity: "torch.Tensor", sweeps: int, first_diagonal: int
 ) -> "torch.Tensor":
     """Run red-black Gauss-Seidel on rows of one level.
 
@@ -258,7 +332,7 @@ def _relax(
         picture: I, (3, h, w).
         opacity: alpha, (h, w).
         sweeps: how often each pixel is solved.
-        first_row: which row of the level the first one is.
+        first_diagonal: row plus column of the level that the first pixel is.
     """
     import torch
     from torch.nn.functional import pad
@@ -278,7 +352,7 @@ def _relax(
     inv_ff, inv_fb, inv_bb = bb / determinant, fb / determinant, ff / determinant
     evidence = torch.stack([opacity * picture, clear * picture])
 
-    chessboard = (torch.arange(first_row, first_row + height)[:, None] + torch.arange(width)) % 2 == 0
+    chessboard = (torch.arange(first_diagonal, first_diagonal + height)[:, None] + torch.arange(width)) % 2 == 0
     framed = pad(layers, (1, 1, 1, 1), mode="replicate")
     inner = framed[..., 1:-1, 1:-1]
     right = torch.empty_like(evidence)

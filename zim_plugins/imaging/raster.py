@@ -35,7 +35,9 @@ class Raster:
 
     @property
     def suffix(self) -> str:
-        """.png where PNG can hold these pixels, else .tif."""
+        """.png where PNG can hold these pixels, .exr where they are linear light, else .tif."""
+        if self.is_linear:
+            return ".exr"
         return ".tif" if self.mode == "CMYK" or self.pixels.dtype.kind == "f" else ".png"
 
 
@@ -49,10 +51,24 @@ class Original(Image):
         """RGB in the file's own colour space and depth; grey three times, float in 16 bits, CMYK as 8-bit sRGB."""
         if self.raster.mode == "CMYK":
             return self.rgb
+        if self.raster.is_linear:
+            from zim_plugins.imaging.exr import to_display
+
+            shown = to_display(self.linear_colours())
+            return (shown * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
         channels = self.raster.pixels[..., : self._colour_channels()]
         if channels.dtype.kind == "f":
             channels = (np.nan_to_num(channels, nan=0.0).clip(0, 1) * 65535 + 0.5).astype(np.uint16)
         return np.broadcast_to(channels, (*channels.shape[:2], 3))
+
+    def linear_colours(self) -> Float32[np.ndarray, "h w 3"]:
+        """RGB in linear light of a picture that holds it (OpenEXR), not premultiplied, in its own primaries."""
+        values = np.nan_to_num(self.raster.pixels, nan=0.0, posinf=65504.0, neginf=0.0)
+        channels = values[..., : self._colour_channels()]
+        if self.raster.mode in ("LA", "RGBA"):
+            alpha = values[..., -1:].clip(0, 1)
+            channels = np.where(alpha > 0, channels / np.maximum(alpha, np.float32(1e-6)), channels)
+        return np.ascontiguousarray(np.broadcast_to(channels, (*channels.shape[:2], 3)))
 
     def opacity(self) -> Float32[np.ndarray, "h w"] | None:
         """The file's own alpha channel in [0, 1]; None where it has none."""
@@ -100,6 +116,10 @@ class Original(Image):
             return _by_profile(colours, self.raster.metadata.icc_profile, "CMYK")
         if self._colour_channels() == 1:
             colours = (colours.sum(axis=2, keepdims=True, dtype=np.uint32) + 1) // 3
+        if self.raster.is_linear:
+            from zim_plugins.imaging.exr import to_linear
+
+            return to_linear((colours / np.float32(65535)).astype(np.float32))
         if self.raster.pixels.dtype.kind == "f":
             return (colours / np.float32(65535)).astype(np.float32)
         return colours.astype(self.raster.pixels.dtype)

@@ -12,7 +12,10 @@ from zim_plugins.core.transforms import image_to_frame
 
 @runtime_checkable
 class Backend(Protocol):
-    """Model as `ImagePredictor` needs it. It knows no image but the one resized into its frame."""
+    """Model as `ImagePredictor` needs it. It knows no image but the one resized into its frame.
+
+    One that finds the salient object without being pointed at says so by an attribute `supports_salient`, True.
+    """
 
     name: str
     """Checkpoint name, for records and messages."""

@@ -55,6 +55,8 @@ class ZimTorchBackend:
             if part != "prompt_encoder":
                 module.to(dtype)
         self.name = name
+        self.supports_salient = isinstance(zim, ZimLite)
+        """Whether no prompt at all is one, too: the embedded model is trained to find the salient object."""
         self.frame_px = zim.config.frame_px
         self.activation: Literal["sigmoid", "step"] = "step" if zim.config.pixel_decoder == "sam" else "sigmoid"
         self.device = torch.device(device)

@@ -1,0 +1,111 @@
+"""Lists: many images, each with objects of its own, from a .csv, .json or .jsonl file."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from zim_plugins.cli.matting.targets import Target
+from zim_plugins.core.prompt_text import PromptText, parse_object, prompt_text
+from zim_plugins.imaging.sources import SAMPLE_PREFIX
+
+COLUMNS = ("image", "points", "box", "mask", "scribble", "also", "objects")
+"""What a row may hold: points as "x,y;x,y,0", a box as "x1,y1,x2,y2", files, and further objects."""
+OBJECT_KEYS = ("points", "box", "mask", "scribble")
+"""What names one object."""
+
+
+def read_list(path: str | Path) -> dict[str, tuple[Target, ...]]:
+    """Read the images of a list with their objects; rows of one image name several objects of it.
+
+    Paths are relative to the list's folder. In CSV, `points` and `box` are texts as options take them, and `also` holds
+    further objects divided by |; in JSON, numbers may stand in lists, and `objects` holds several of them. A row
+    without any names the salient object.
+
+    Raises:
+        ValueError: the file or a row does not fit; the row is named by its number.
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".json", ".jsonl"):
+        raise ValueError(f"{path}: a list is a .csv, .json or .jsonl file")
+    rows = _read_csv(path) if kind == ".csv" else _read_json(path, lines=kind == ".jsonl")
+    if not isinstance(rows, list) or not rows:
+        raise ValueError(f"{path} holds no rows")
+    found: dict[str, tuple[Target, ...]] = {}
+    for number, row in enumerate(rows, 1):
+        try:
+            image, targets = _row(row, path.parent)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}, row {number}: {error}") from error
+        found[image] = found.get(image, ()) + targets
+    return found
+
+
+def _row(row: Any, folder: Path) -> tuple[str, tuple[Target, ...]]:
+    if not isinstance(row, Mapping):
+        raise ValueError(f"a row is an object with the key image, got {row!r}")
+    given = _known(row, COLUMNS)
+    if "image" not in given:
+        raise ValueError("the key image is missing")
+    targets = []
+    if any(key in given for key in OBJECT_KEYS):
+        targets.append(_target({key: given[key] for key in OBJECT_KEYS if key in given}, folder))
+    also = given.get("also", [])
+    targets += [_target(one, folder) for one in (also.split("|") if isinstance(also, str) else _listed(also))]
+    targets += [_target(one, folder) for one in _listed(given.get("objects", []))]
+    image = str(given["image"])
+    return image if image.startswith(SAMPLE_PREFIX) else str(folder / image), tuple(targets or [Target()])
+
+
+def _known(row: Mapping[Any, Any], keys: Sequence[str]) -> dict[str, Any]:
+    given = {key: value for key, value in row.items() if value not in (None, "", [])}
+    if unknown := sorted(map(str, set(given) - set(keys))):
+        raise ValueError(f"unknown key {unknown[0]!r}: known are {', '.join(keys)}")
+    return given
+
+
+def _target(row: Any, folder: Path) -> Target:
+    if isinstance(row, str):
+        return Target(parse_object(row))
+    if not isinstance(row, Mapping):
+        raise ValueError(f"an object has the keys {', '.join(OBJECT_KEYS)}, got {row!r}")
+    given = _known(row, OBJECT_KEYS)
+    files = {key: str(folder / str(given[key])) for key in ("mask", "scribble") if key in given}
+    return Target(_text(given.get("points"), given.get("box")), **files)
+
+
+def _text(points: Any, box: Any) -> PromptText | None:
+    if points is None and box is None:
+        return None
+    if isinstance(points, str):
+        points = [part.strip() for part in points.split(";") if part.strip()]
+    texts = [one if isinstance(one, str) else _joined(one) for one in _listed([] if points is None else points)]
+    return prompt_text(texts, None if box is None else box if isinstance(box, str) else _joined(box))
+
+
+def _listed(values: Any) -> Sequence[Any]:
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise ValueError(f"expected a list, got {values!r}")
+    return values
+
+
+def _joined(numbers: Any) -> str:
+    return ",".join(str(int(n) if i == 2 and len(numbers) == 3 else n) for i, n in enumerate(_listed(numbers)))
+
+
+def _read_csv(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return list(csv.DictReader(stream, skipinitialspace=True, restkey="a column without a name"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
+
+
+def _read_json(path: Path, *, lines: bool) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
