@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zim_plugins.errors import ImageError
-from zim_plugins.imaging.sources import SAMPLE_PREFIX, STDIN, sample_path, split_page
+from zim_plugins.imaging.sources import SAMPLE_PREFIX, STDIN, check_is_file, sample_path, split_page
 
 RECORDS_FOLDER = ".zim-records"
 """Beside the results."""
@@ -54,6 +54,7 @@ class Source:
 
         Raises:
             OSError: it cannot be read.
+            ImageError: it is no file.
         """
         text = str(source)
         if content is not None or text == STDIN:
@@ -63,6 +64,7 @@ class Source:
             size, digest = measure(sample_path(text))
             return cls(text, size, digest)
         file, page = split_page(text)
+        check_is_file(Path(file), file)
         size, digest = measure(Path(file))
         return cls(os.path.abspath(file), size, digest, page)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from zim_plugins.cli.matting.targets import Target
 from zim_plugins.core.prompt_text import PromptText, parse_object, prompt_text
-from zim_plugins.imaging.sources import SAMPLE_PREFIX
+from zim_plugins.imaging.sources import SAMPLE_PREFIX, check_is_file
 
 COLUMNS = ("image", "points", "box", "mask", "scribble", "also", "objects")
 """What a row may hold: points as "x,y;x,y,0", a box as "x1,y1,x2,y2", files, and further objects."""
@@ -30,6 +30,7 @@ def read_list(path: str | Path) -> dict[str, tuple[Target, ...]]:
     kind = path.suffix.lower()
     if kind not in (".csv", ".json", ".jsonl"):
         raise ValueError(f"{path}: a list is a .csv, .json or .jsonl file")
+    check_is_file(path, str(path))
     rows = _read_csv(path) if kind == ".csv" else _read_json(path, lines=kind == ".jsonl")
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"{path} holds no rows")

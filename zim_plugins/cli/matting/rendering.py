@@ -137,7 +137,7 @@ def _render(
         drawn = draw_overlay(image.rgb, alpha, *prompts) if overlay is None else overlay
         return Rendered(Raster(drawn, "RGB", where), 8)
     if kind == "trimap":
-        from zim_plugins.imaging.trimap import trimap_of
+        from zim_plugins.cli.matting.trimap import trimap_of
 
         return Rendered(Raster(trimap_of(alpha)[..., None], "L", where), 8)
     bits, note = output.bits(image, chosen)

@@ -114,7 +114,7 @@ def _strokes(path: str) -> tuple[Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"
     return drawn & (green > 127), drawn & is_red
 
 
-def _fitted(alpha: Float32[np.ndarray, "h w"], path: str, size: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
+def _fitted(alpha: Float32[np.ndarray, "h w"], path: str, size: tuple[int, int]) -> Float32[np.ndarray, "s t"]:
     if alpha.shape == size:
         return alpha
     scales = size[0] / alpha.shape[0], size[1] / alpha.shape[1]
@@ -180,8 +180,9 @@ def _same(one: str, other: str) -> bool:
 
 
 def _digest(path: str) -> dict[str, str]:
+    file = Path(mask_path(path))
     try:
-        digest = hashlib.sha256(Path(mask_path(path)).read_bytes()).hexdigest()
+        digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
     except OSError:
         digest = ""
     return {"path": path, "sha256": digest}
