@@ -352,3 +352,28 @@ def test_processes_give_the_same_results(capsys):
     assert main([*arguments, "--jobs", "2", "-o", "two", "--json"]) == 1
     assert [Path(row["image"]).name for row in records(capsys)] == ["a.png", "b.png", "bad.png", "c.png"]
     assert len(files("two")) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["ball.png", "--point", "1,1", "--outputs", "beta"], "--outputs are alpha,rgba,overlay,trimap"),
+        (["ball.png", "--point", "1,1", "--format", "webp", "--depth", "16"], "webp holds 8 bits, not 16"),
+        (["ball.png", "--point", "1,1", "--premultiplied", "--straight"], "contradict each other"),
+        (["ball.png", "--point", "1,1", "--all"], "--all takes every object"),
+        (["ball.png", "other.png", "--point", "1,1", "-o", "one.png"], "is one file, and there are 2"),
+        (["ball.png", "--point", "1,1", "-o", "one.jpg"], "results are .png, .tif"),
+        (["ball.png", "--point", "1,1", "-o", "one.png", "--outputs", "alpha,rgba"], "give --outputs one kind"),
+        (["ball.png", "--list", "list.csv"], "give it alone"),
+        (["--list", "list.txt"], "a list is a .csv, .json or .jsonl file"),
+        (["ball.png", "--frames", "9-1"], "frames are numbers and ranges"),
+        (["ball.png", "--mask", "a.png", "--mask", "b.png", "--point", "1,1"], "which belong together"),
+        (["ball.png", "--point", "1,1", "--jobs", "0"], "at least 1"),
+    ],
+)
+def test_misuse(arguments, reason, capsys):
+    photo("ball.png")
+    assert main(["matte", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert reason in captured.err and len(captured.err.splitlines()) == 1
+    assert files(".") == ["ball.png"]

@@ -140,7 +140,7 @@ def output_of(args: MatteArgs) -> "Output":
 
 
 def names_a_file(out: str) -> bool:
-    """Tell whether `--out` names an image's file, not a folder: by its suffix, unless a folder is called so."""
+    """Return whether `--out` names an image's file, not a folder: by its suffix, unless a folder is called so."""
     from zim_plugins.imaging.formats import is_image
 
     return out != STDOUT and is_image(out) and not Path(out).is_dir()

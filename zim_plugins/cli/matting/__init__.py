@@ -1,1 +1,1 @@
-"""What `zim matte` is made of: objects of an image, lists of them, frames, and what is written."""
+"""Parts of `zim matte`: objects of an image, lists of them, frames, and results."""

@@ -1,4 +1,4 @@
-"""What `zim matte` writes of an image: which kinds of results, in which format and depth."""
+"""Results of `zim matte`: their kinds, formats and depths."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ ALWAYS_8_BITS = ("overlay", "trimap")
 
 @dataclass(frozen=True)
 class Output:
-    """How results are written."""
+    """Kinds, format and depth of results."""
 
     kinds: tuple[str, ...]
     format: str = "auto"
