@@ -110,11 +110,15 @@ def foreground_colours(image: ImageArray, alpha: AlphaArray) -> Integers:
     for rows in _bands(size):
         band, opacity = colours[rows], alpha[rows]
         band[:] = spread[_nearest(rows, size[0], spread.shape[0])][:, columns]
+        _copy_where(opacity >= 1 - clear, image[rows], band)
         for span, solved in _solved_spans(layers, image, alpha, size, rows, _edge_spans(opacity, clear)):
             band[:, span] = _rounded(solved[0].permute(1, 2, 0).numpy(), image.dtype)
-        opaque = opacity >= 1 - clear
-        band[opaque] = image[rows][opaque]
+            _copy_where(opacity[:, span] >= 1, image[rows][:, span], band[:, span])
     return colours
+
+
+def _copy_where(where: np.ndarray, source: Integers, target: Integers) -> None:
+    np.copyto(target, source, where=where[..., None])
 
 
 def _rounded(colours: Float32[np.ndarray, "h w 3"], dtype: np.dtype) -> Integers:
