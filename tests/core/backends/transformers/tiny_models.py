@@ -16,7 +16,7 @@ def save(family: str, folder: Path, seed: int = 0) -> Any:
     pytest.importorskip("transformers", reason="the extra `models`", minversion="5.0")
     pytest.importorskip("torchvision", reason="transformers' own processors stand on it")
     if family == "edgetam":
-        pytest.importorskip("timm", reason="EdgeTAM's trunk stands on it")
+        pytest.importorskip("timm", reason="EdgeTAM's trunk stands on it", minversion="1.0")
     import transformers as t
 
     torch.manual_seed(seed)
