@@ -81,6 +81,10 @@ class SeriesSpace:
         whole[list(self.grid)] = stack
         return np.ascontiguousarray(whole.transpose(2, 1, 0))
 
+    def stack(self, array: Shaped[np.ndarray, "i j k"]) -> Shaped[np.ndarray, "s h w"]:
+        """Frames of an array that `restore` made; what it holds on slices that the series lacks is left out."""
+        return np.ascontiguousarray(array.transpose(2, 1, 0)[list(self.grid)])
+
     def in_file_order(self, stack: Shaped[np.ndarray, "s h w"]) -> Shaped[np.ndarray, "s h w"]:
         """A stack of frames in the order in which the one file that holds them all has them."""
         return stack[np.argsort(self.frame_numbers)] if self.frame_numbers else stack

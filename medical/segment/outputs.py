@@ -93,8 +93,16 @@ def write_outputs(
     try:
         for kind, path in files.items():
             _write(kind, staging / path.name, opened, result, record, model, kept)
-        for path in files.values():
-            os.replace(staging / path.name, path)
+        moved: list[Path] = []
+        try:
+            for path in files.values():
+                if not path.exists():
+                    moved.append(path)
+                os.replace(staging / path.name, path)
+        except OSError:
+            for path in moved:
+                path.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise ImageError(f"cannot write into {folder}: {error.strerror or error}") from error
     finally:

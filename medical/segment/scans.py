@@ -123,13 +123,19 @@ def _read_mask(path: Path, opened: OpenedScan) -> Integer[np.ndarray, "s h w"]:
     """Values of a mask file on the frames of a scan."""
     scan = opened.scan
     if is_volume_file(path):
-        if not isinstance(scan.space, FileSpace):
+        if not isinstance(scan.space, FileSpace | SeriesSpace):
             raise ScanFault("mask", f"{path.name} is a volume, the scan is not: give the mask in the scan's own format")
         array, affine, _ = read_volume(path)
-        if tuple(array.shape) != tuple(scan.space.shape):
-            raise ScanFault("size", f"the mask is {array.shape}, the scan {scan.space.shape}: nothing is resampled")
+        height, width = scan.frames.shape[1:3]
+        shape = scan.space.shape if isinstance(scan.space, FileSpace) else (width, height, scan.space.grid[-1] + 1)
+        if tuple(array.shape) != shape:
+            raise ScanFault("size", f"the mask is {array.shape}, the scan {shape}: nothing is resampled")
         check_same_space(scan.space.affine, affine)
         return scan.space.stack(whole_numbers(np.asarray(array)))
+    if opened.kind == "dicom" and len(scan.frames) > 1:
+        raise ScanFault(
+            "mask", f"{path.name}: the mask of a series is a volume in its space, such as an earlier NAME_seg.nii.gz"
+        )
     values = read_values(path)
     if values.shape != scan.frames.shape[1:3] or len(scan.frames) > 1:
         raise ScanFault("size", f"the mask is {values.shape}, the scan {scan.frames.shape[:3]}: nothing is resized")

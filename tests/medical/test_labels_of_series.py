@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from medical.io.dicom import read_series
+from medical.io.dicom_seg import read_segmentation
 from medical.io.errors import ScanFault
 from medical.io.layouts import find_layout
 from medical.io.pairing import find_cases
 from medical.io.reading import ReadingConfig, read_scan
+from medical.io.rtstruct import read_structures
 from medical.segment.command import SegmentArgs, main
 from tests.medical.invented_dicom import CENTRE, in_order, make, masks_of
 from tests.medical.test_segment import Threshold
@@ -124,3 +126,66 @@ def test_a_structure_set_without_contours_is_said_to_be_one(medical_cases: Path)
     cases, problems = find_cases(medical_cases / "rtstruct", find_layout("dicom"))
     assert not cases
     assert {p.where: p.what for p in problems}["rs/rs.dcm"] == "is a structure set without its series: it names none"
+
+
+def test_an_earlier_result_of_a_gapped_series_is_a_mask_for_it(tmp_path: Path, call) -> None:
+    paths = make(tmp_path / "ct", "tilted", (6,))
+    click = ",".join(f"{v:.6g}" for v in CENTRE)
+    assert call(scan=str(tmp_path / "ct"), point=(click,), units="lps", reach=0, out=str(tmp_path / "first")) == 0
+    mask = f"ball={tmp_path / 'first' / 'ct_seg.nii.gz'}"
+    assert call(scan=str(tmp_path / "ct"), mask=(mask,), out=str(tmp_path / "then")) == 0
+    series = read_series(paths, irregular="keep")
+    assert series.space is not None
+    found = series.space.stack(np.asarray(nib.load(tmp_path / "then" / "ct_seg.nii.gz").dataobj))
+    assert np.array_equal(found > 0, masks_of(in_order(paths, series)))
+    assert call(scan=str(tmp_path / "ct"), mask=(str(paths[0]),), out=str(tmp_path / "no")) == 1
+
+
+def test_a_run_measures_kept_and_interpolated_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole command: refused by default, slices and volumes otherwise, surfaces of volumes only at right angles."""
+    import csv
+
+    from medical.cli import Args
+    from medical.cli import main as evaluate
+
+    paths = make(tmp_path / "data" / "ct", "tilted", (6,))
+    _segment_by_highdicom(paths, tmp_path / "data" / "seg.dcm", {"ball": masks_of(paths)})
+    codes = {}
+    for choice in ("refuse", "keep", "resample"):
+        args = Args(data=str(tmp_path / "data"), dataset="dicom", models="box", prompts="box", irregular=choice,
+                    out=str(tmp_path / choice), dicom_seg=True, save="none")  # fmt: skip
+        codes[choice] = command(evaluate, args, package="medical")
+    assert codes == {"refuse": 1, "keep": 0, "resample": 0}
+    for choice in ("keep", "resample"):
+        with (tmp_path / choice / "cases.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        volumes = [row for row in rows if row["level"] == "volume"]
+        assert volumes and all((row["hd95_mm"] != "") == (choice == "resample") for row in volumes)
+        assert all(row["hd95_mm"] != "" for row in rows if row["level"] == "slice")
+
+
+def test_frames_of_an_enhanced_object_may_be_in_any_order(tmp_path: Path, medical_cases: Path, call) -> None:
+    """Results name the frames of the file that they are of, whatever the frames' order in it."""
+    dataset = pydicom.dcmread(medical_cases / "enhanced" / "ct" / "e.dcm")
+    order = np.array([3, 0, 9, 1, 8, 2, 7, 4, 6, 5])
+    dataset.PerFrameFunctionalGroupsSequence = [dataset.PerFrameFunctionalGroupsSequence[i] for i in order]
+    dataset.PixelData = np.ascontiguousarray(dataset.pixel_array[order]).tobytes()
+    (tmp_path / "ct").mkdir()
+    dataset.save_as(tmp_path / "ct" / "shuffled.dcm")
+    straight, shuffled = (
+        read_series([path]) for path in (medical_cases / "enhanced" / "ct" / "e.dcm", tmp_path / "ct" / "shuffled.dcm")
+    )
+    assert np.array_equal(straight.values, shuffled.values)
+    assert np.array_equal(straight.space.affine, shuffled.space.affine)
+    assert call(scan=str(tmp_path / "ct"), box=("20,20,44,44@5",), window="-400,2000", out=str(tmp_path / "out"),
+                format="nifti,dicom-seg,rtstruct") == 0  # fmt: skip
+    labels = np.asarray(nib.load(tmp_path / "out" / "ct_seg.nii.gz").dataobj).transpose(2, 1, 0) > 0
+    assert labels.any()
+    theirs = hd.seg.segread(tmp_path / "out" / "ct_seg.dcm").get_pixels_by_source_frame(
+        dataset.SOPInstanceUID, list(range(1, 11)), segment_numbers=[1], ignore_spatial_locations=True,
+        assert_missing_frames_are_empty=True,
+    )  # fmt: skip
+    assert np.array_equal(theirs[..., 0] > 0, labels[order])
+    for name in ("ct_seg.dcm", "ct_rtstruct.dcm"):
+        reader = read_segmentation if "seg" in name else read_structures
+        assert np.array_equal(reader(tmp_path / "out" / name, shuffled)[0][1], labels), name
