@@ -66,6 +66,9 @@ def check_cases(root: Path, cases: list[CaseFiles], reading: ReadingConfig) -> I
         except ScanFault as fault:
             yield CaseCheck(where, fault=str(fault))
             continue
+        except Exception as error:  # one odd file does not hide the others
+            yield CaseCheck(where, fault=f"cannot be read ({type(error).__name__})")
+            continue
         objects = [int(np.count_nonzero(t.mask)) for frame in range(len(scan.frames)) for t in scan.targets(frame)]
         notes = scan.notes if objects else (*scan.notes, "no object: the labels are empty")
         small = sum(area < SMALL_OBJECT_PX for area in objects)
@@ -82,7 +85,9 @@ def check_folder(
 ) -> tuple[list[CaseCheck], list[Problem]]:
     """All cases of a folder, and the files that make none."""
     cases, problems = find_cases(root, layout, labels=labels, follow_links=follow_links)
-    cases, _ = settle_labels(cases, max_pixels=reading.max_pixels, max_values=reading.max_values)
+    cases, _ = settle_labels(
+        cases, max_pixels=reading.max_pixels, max_values=reading.max_values, remedies=reading.remedies
+    )
     return list(check_cases(root, cases, reading)), problems
 
 

@@ -1,9 +1,9 @@
 """`zim-medseg`: promptable models on medical images, with a protocol, statistics and a report."""
 
 import logging
-import re
+import math
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -117,6 +117,14 @@ class Args(CommandArgs):
     """Call cases by their file names."""
     write_id_map: Annotated[str | None, arg(metavar="FILE")] = None
     """Write which case is which, readable by you alone."""
+    tolerance_affine: Annotated[float, arg(metavar="MM")] = 1e-3
+    """By how much the affines of a volume and its labels may differ."""
+    reorient: bool = False
+    """Turn labels whose axes are stored in another order than the image's."""
+    resample_labels: Literal["no", "nearest"] = "no"
+    """Bring labels of another grid onto the image's."""
+    nan: Annotated[float | None, arg(metavar="VALUE")] = None
+    """Takes the place of NaN and infinite values, which are refused otherwise."""
     follow_links: bool = False
     """Read through symbolic links, wherever they lead."""
     max_pixels: float = 64e6
@@ -222,11 +230,13 @@ def parse_config(args: Args) -> "RunConfig":
     from .grouping import EACH_CASE, PATTERN, read_groups
     from .io.layouts import find_layout
     from .io.reading import ReadingConfig
+    from .io.remedies import Remedies
     from .io.windows import parse_window
     from .presets import ZIM5, ZIM5_NOTE
     from .protocol.evaluate_scan import TrialConfig, check_slices
     from .protocol.prompt_modes import parse_prompts
     from .protocol.records import CANDIDATES, Measure
+    from .provenance import command_of
     from .run import RunConfig, parse_spec
 
     if not args.data or not Path(args.data).is_dir():
@@ -243,6 +253,8 @@ def parse_config(args: Args) -> "RunConfig":
         raise ValueError("--max-clicks is at least 1, --box-jitter and --min-area at least 0, --tolerance above 0")
     if args.key_slices < 1 or (args.reach is not None and args.reach < 0) or args.max_growth <= 1:
         raise ValueError("--key-slices is at least 1, --reach at least 0, --max-growth above 1")
+    if args.tolerance_affine < 0 or (args.nan is not None and not math.isfinite(args.nan)):
+        raise ValueError("--tolerance-affine is at least 0, --nan a finite number")
     if not 0 <= args.hide_border < 0.5:
         raise ValueError(f"--hide-border is a share in [0, 0.5), got {args.hide_border:g}")
     check_slices(args.slices)
@@ -270,6 +282,7 @@ def parse_config(args: Args) -> "RunConfig":
         volume=args.volume,
         irregular=args.irregular,
         spacing_mm=_parse_spacing(args.spacing),
+        remedies=Remedies(args.tolerance_affine, args.reorient, args.nan, args.resample_labels == "nearest"),
         max_pixels=int(args.max_pixels),
         max_values=int(args.max_values),
     )
@@ -297,40 +310,6 @@ def parse_config(args: Args) -> "RunConfig":
         prompts_from=None if args.prompts_from is None else Path(args.prompts_from),
         command=command_of(args),
     )
-
-
-_PATHS = ("data", "out", "prompts_from", "write_id_map")
-"""Options that are paths: the record names them by their option, since paths may name patients."""
-
-
-def command_of(args: Args) -> str:
-    """Return the command line that gives these options, paths left out.
-
-    >>> command_of(Args(data="/home/me/doe", prompts="box", resume=True))
-    'zim-medseg --data DATA --prompts box'
-    """
-    words = ["zim-medseg"]
-    for option in fields(args):
-        value = getattr(args, option.name)
-        if value == option.default or option.name in ("resume", "debug", "verbose", "quiet"):
-            continue
-        words.append("--" + option.name.replace("_", "-"))
-        if option.name in _PATHS:
-            value = option.name.upper()
-        elif option.name == "models":
-            value = ",".join(_without_folder(spec) for spec in value.split(","))
-        elif option.name == "dataset":
-            value = ",".join(re.sub(r":[^#]*", ":FOLDER", spec) for spec in value.split(","))
-        elif option.name == "groups" and value != "cases":
-            value = "pattern:REGEX" if value.startswith("pattern:") else "GROUPS"
-        if not isinstance(value, bool):
-            words.append(str(value))
-    return " ".join(words)
-
-
-def _without_folder(spec: str) -> str:
-    """A model's name, or the file's where it is given by a path."""
-    return re.split(r"[/\\]", spec)[-1]
 
 
 def check(args: CheckArgs) -> int:

@@ -12,12 +12,14 @@ from .io.errors import ScanFault
 from .io.images import LOSSY, MAX_LABELS, MAX_PIXELS, read_values
 from .io.nifti import is_volume_file, read_volume, whole_numbers
 from .io.pairing import CaseFiles, MaskFile
+from .io.remedies import Remedies, mend_values
 from .io.rtstruct import structure_names
 from .io.scan import MAX_VALUES
 
 logger = logging.getLogger(__name__)
 
 MAX_VALUE = int(np.iinfo(np.uint16).max)
+_NONE = Remedies()
 OVERLAP_RULE = (
     "where predictions overlap, a voxel belongs to the label with the fewest predicted voxels in this volume; "
     "of equals, to the one with the larger value"
@@ -40,7 +42,11 @@ class LabelTable:
 
 
 def settle_labels(
-    cases: Sequence[CaseFiles], *, max_pixels: int = MAX_PIXELS, max_values: int = MAX_VALUES
+    cases: Sequence[CaseFiles],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_values: int = MAX_VALUES,
+    remedies: Remedies = _NONE,
 ) -> tuple[list[CaseFiles], LabelTable]:
     """Decide once, from all files of a data set, what their masks hold; return cases that say so, and the table.
 
@@ -55,9 +61,9 @@ def settle_labels(
         if file.encoding == "auto" or (file.encoding == "map" and not file.names):
             survey = found.setdefault(_kind(file), _Survey())
             try:
-                survey.add(_values_of(file, max_pixels, max_values), lossy=file.path.suffix.lower() in LOSSY)
-            except ScanFault:
-                continue  # is told when the case is read
+                survey.add(_values_of(file, max_pixels, max_values, remedies), lossy=file.path.suffix.lower() in LOSSY)
+            except Exception:  # one odd file ends no run: what is wrong is told when the case is read
+                continue
     settled = []
     for case in cases:
         masks = tuple(
@@ -154,10 +160,11 @@ def _kind(file: MaskFile) -> tuple[str, bool]:
     return f"{file.encoding}/{file.label}", is_volume_file(file.path)
 
 
-def _values_of(file: MaskFile, max_pixels: int, max_values: int) -> UInt16[np.ndarray, " n"]:
+def _values_of(file: MaskFile, max_pixels: int, max_values: int, remedies: Remedies) -> UInt16[np.ndarray, " n"]:
     """Distinct values of a mask file."""
     if is_volume_file(file.path):
-        array = whole_numbers(np.asarray(read_volume(file.path, max_values=max_values)[0]))
+        values, _ = mend_values(np.asarray(read_volume(file.path, max_values=max_values)[0]), remedies)
+        array = whole_numbers(values)
         return np.flatnonzero(np.bincount(array.ravel())).astype(np.uint16)
     values = np.unique(read_values(file.path, max_pixels=max_pixels))
     if len(values) and (values[0] < 0 or values[-1] > MAX_VALUE):

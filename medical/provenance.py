@@ -3,8 +3,9 @@
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,38 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+_PATHS = ("data", "out", "prompts_from", "write_id_map")
+"""Options that are paths: the record names them by their option, since paths may name patients."""
+
+
+def command_of(args: Any) -> str:
+    """Return the command line that gives these options, paths left out.
+
+    >>> from medical.cli import Args
+    >>> command_of(Args(data="/home/me/doe", prompts="box", resume=True))
+    'zim-medseg --data DATA --prompts box'
+    """
+    words = ["zim-medseg"]
+    for option in fields(args):
+        value = getattr(args, option.name)
+        if value == option.default or option.name in ("resume", "debug", "verbose", "quiet"):
+            continue
+        words.append("--" + option.name.replace("_", "-"))
+        if option.name in _PATHS:
+            value = option.name.upper()
+        elif option.name == "models":
+            value = ",".join(_without_folder(spec) for spec in value.split(","))
+        elif option.name == "dataset":
+            value = ",".join(re.sub(r":[^#]*", ":FOLDER", spec) for spec in value.split(","))
+        elif option.name == "groups" and value != "cases":
+            value = "pattern:REGEX" if value.startswith("pattern:") else "GROUPS"
+        if not isinstance(value, bool):
+            words.append(str(value))
+    return " ".join(words)
+
+
+def _without_folder(spec: str) -> str:
+    """A model's name, or the file's where it is given by a path."""
+    return re.split(r"[/\\]", spec)[-1]

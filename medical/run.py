@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from zim_plugins.core import MissingExtra, ZimError, write_image
+from zim_plugins.core import MissingExtra, write_image
 from zim_plugins.imaging import write_text
 
 from .deidentify import inside, make_salt, name_places, public_labels, safe_name, write_id_map
@@ -140,7 +140,9 @@ def run(config: RunConfig, models: Sequence[FrameModel], book: PromptBook | None
             logger.warning("%s: %s: no test and no interval; %s", spec.title, tally.groupings[spec.title],
                            GROUPS_REMEDY)  # fmt: skip
         reading = config.reading
-        cases, table = settle_labels(cases, max_pixels=reading.max_pixels, max_values=reading.max_values)
+        cases, table = settle_labels(
+            cases, max_pixels=reading.max_pixels, max_values=reading.max_values, remedies=reading.remedies
+        )
         if not config.keep_names and (typed := free_text_labels(cases)):
             names = public_labels(typed)
             cases = [replace(case, aliases=tuple(names.items())) for case in cases]
@@ -249,7 +251,7 @@ class _Work:
             raise
         except ScanFault as fault:
             record = {"fault": {"reason": fault.reason, "stage": "reading", "explanation": str(fault)}}
-        except (ZimError, OSError, RuntimeError, MemoryError) as error:
+        except Exception as error:  # whatever one odd file brings about, the others go on
             # What others' messages quote is not ours to pass on.
             record = {"fault": {"reason": type(error).__name__, "stage": "prediction", "explanation": ""}}
             logger.debug("%s, %s: %s", place.dataset, place.case, "".join(traceback.format_tb(error.__traceback__)))

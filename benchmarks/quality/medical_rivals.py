@@ -33,7 +33,7 @@ from medical.run import parse_spec  # noqa: E402
 
 Objects = dict[str, list[tuple[np.ndarray, np.ndarray]]]
 """Frames and masks by data set."""
-CORES, MARGINS, BETAS, RADII = (0.3, 0.5, 0.7, 0.85), (0.25, 0.5), (30.0, 130.0, 600.0), (0.01, 0.03)
+CORES, MARGINS, BETAS, RADII = (0.5, 0.7, 0.85), (0.5,), (130.0, 600.0), (0.02,)
 CLICKS = 5
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     }
     walker = {
         f"core {c:g}, margin {m:g}, beta {b:g}": in_boxes(RandomWalker(c, m, b), objects)
-        for c, m, b in itertools.product(CORES[1:], MARGINS[1:], BETAS)
+        for c, m, b in itertools.product(CORES, MARGINS, BETAS)
     }  # fmt: skip
     clicks = {
         f"beta {b:g}, radius {r:g}": by_clicks(RandomWalker(click_beta=b, click_radius=r), objects)

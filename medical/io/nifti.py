@@ -24,6 +24,8 @@ AXES = {"axial": ("S", "P", "R"), "coronal": ("A", "I", "R"), "sagittal": ("R", 
 THICK = 1.5
 """Ratio of the largest spacing to the next above which a volume is cut as it was acquired."""
 AFFINE_TOLERANCE = 1e-3
+NEAR_INTEGER = 1e-3
+"""Distance from a whole number up to which a label is one: scaling by a header leaves as much."""
 SHEAR_TOLERANCE = 1e-5
 """Cosine of the angle between two axes up to which they count as at right angles: float32 headers round."""
 _GEOMETRY = (
@@ -128,10 +130,16 @@ def read_volume(
     try:
         file = nib.load(path)
         shape = tuple(int(side) for side in file.shape)
+        while len(shape) > 3 and shape[-1] == 1:  # axes of one element say nothing
+            shape = shape[:-1]
         _check_shape(shape, volume, max_values)
         # By the proxy: get_fdata would make float64 of everything and keep it.
         lazily = file.dataobj
-        array = np.asanyarray(lazily[..., volume] if len(shape) == 4 else lazily)
+        array = (
+            np.asanyarray(lazily)[(...,) + (0,) * (len(file.shape) - len(shape))]
+            if len(shape) == 3
+            else (np.asanyarray(lazily[(slice(None),) * 3 + (volume,) + (0,) * (len(file.shape) - 4)]))
+        )
         affine = np.asarray(file.affine, dtype=np.float64)
         header = file.header
         zooms = np.asarray(header.get_zooms()[:3], dtype=np.float64)
@@ -187,20 +195,25 @@ def check_same_space(
     """Raise ScanFault where two volumes do not lie at the same place."""
     off = float(np.abs(image - labels).max())
     if off > AFFINE_TOLERANCE:
-        raise ScanFault("affine", f"image and labels lie apart (their {what}s differ by {off:g}): resample one first")
+        raise ScanFault(
+            "affine", f"image and labels lie apart (their {what}s differ by {off:.3g}): --tolerance-affine takes them "
+            "as one, --reorient turns axes, --resample-labels nearest brings labels onto the image's grid",
+        )  # fmt: skip
 
 
 def whole_numbers(array: Shaped[np.ndarray, "i j k"]) -> Shaped[np.ndarray, "i j k"]:
-    """Labels as integers, whatever the file stores.
+    """Labels as integers, whatever the file stores; what is within `NEAR_INTEGER` of one is rounded.
 
     Raises:
         ScanFault: fractions, negative numbers or NaN, which are no labels.
     """
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
-            raise ScanFault("not-finite", "the labels hold NaN or infinite values")
-        if not np.array_equal(array, np.rint(array)):
+            raise ScanFault("not-finite", "the labels hold NaN or infinite values: --nan 0 makes background of them")
+        whole = np.rint(array)
+        if array.size and np.abs(array - whole).max() > NEAR_INTEGER:
             raise ScanFault("label", "the labels hold fractions: threshold the soft mask first")
+        array = whole
     if array.size and (array.min() < 0 or array.max() > np.iinfo(np.uint16).max):
         raise ScanFault("label", f"labels lie in 0..65535, these in {array.min():g}..{array.max():g}")
     return array.astype(np.uint16)

@@ -119,7 +119,12 @@ def _pair(root: Path, layout: Layout, files: list[str]) -> tuple[list[CaseFiles]
             continue
         group = re.search(layout.group, "/" + key) or re.search(layout.group, key) if layout.group else None
         image = root / images[key]
-        cases.append(CaseFiles(key, group[1] if group else None, (image,), tuple(masks[key]), _sidecar_mm(image)))
+        try:
+            pixel_mm = _sidecar_mm(image)
+        except ScanFault as fault:
+            problems.append(Problem(images[key], f"its sidecar was not read: {fault}"))
+            pixel_mm = None
+        cases.append(CaseFiles(key, group[1] if group else None, (image,), tuple(masks[key]), pixel_mm))
     for key in sorted(set(masks) - set(images)):
         problems += [Problem(m.path.relative_to(root).as_posix(), "is a mask without its picture") for m in masks[key]]
     return cases, problems

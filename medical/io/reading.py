@@ -14,9 +14,10 @@ from .dicom import Series, has_preamble, read_series
 from .dicom_seg import MAX_OFF_PX, read_segmentation
 from .errors import ScanFault
 from .images import LOSSY, MAX_PIXELS, above_threshold, check_settled, guess_encoding, read_picture, read_values
-from .nifti import check_same_space, file_space, has_shear, is_volume_file, read_volume, stored_geometry, whole_numbers
+from .nifti import file_space, has_shear, is_volume_file, read_volume, stored_geometry, whole_numbers
 from .pairing import CaseFiles, MaskFile
 from .placement import LPS_TO_RAS, Irregular, find_irregular
+from .remedies import Remedies, mend_labels, mend_values
 from .rtstruct import read_structures
 from .scan import MAX_VALUES, Layer, Scan, merge_masks
 from .windows import Window, to_grey
@@ -37,6 +38,8 @@ class ReadingConfig:
     """(row, column) of pictures whose files do not say."""
     irregular: Irregular = "refuse"
     """What becomes of DICOM series that are tilted, lack slices, or have several distances or pixel sizes."""
+    remedies: Remedies = Remedies()
+    """What may be done to volumes and labels that do not fit."""
     max_pixels: int = MAX_PIXELS
     max_values: int = MAX_VALUES
 
@@ -165,15 +168,16 @@ def _read_volume_case(case: CaseFiles, config: ReadingConfig) -> Scan:
     values, affine, notes = read_volume(case.images[0], volume=config.volume, max_values=config.max_values)
     shape = (int(values.shape[0]), int(values.shape[1]), int(values.shape[2]))
     space = file_space(affine, shape, config.axis, stored_geometry(case.images[0]))
-    grey, used = to_grey(np.asarray(values), config.window)
+    values, mended = mend_values(np.asarray(values), config.remedies)
+    told = dict.fromkeys((*notes, *mended))
+    grey, used = to_grey(values, config.window)
     layers: list[Layer] = []
     merged: list[tuple[str, np.ndarray]] = []
     for file in case.masks:
         labels, its_affine, _ = read_volume(file.path, max_values=config.max_values)
-        if labels.shape != values.shape:
-            raise ScanFault("size", f"the labels are {labels.shape}, the volume {values.shape}: nothing is resampled")
-        check_same_space(affine, its_affine)
-        numbers = space.stack(whole_numbers(np.asarray(labels)))
+        labels, mended = mend_labels(np.asarray(labels), its_affine, affine, shape, config.remedies)
+        told |= dict.fromkeys(mended)
+        numbers = space.stack(labels)
         encoding = file.encoding
         if encoding == "auto":
             encoding = "map" if numbers.max(initial=0) > 1 else "binary"
@@ -183,6 +187,7 @@ def _read_volume_case(case: CaseFiles, config: ReadingConfig) -> Scan:
             merged.append((file.label, numbers > 0 if encoding != "inverted" else numbers == 0))
     layers += _without_overlap(merged)
     stack = space.stack(grey)
+    notes = tuple(told)
     if has_shear(affine):
         notes = (*notes, "the voxels' axes are not at right angles: no distances are taken between slices")
     return Scan(_as_rgb(stack), tuple(layers), space.spacing_mm, space, notes, used, is_regular=not has_shear(affine))

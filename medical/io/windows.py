@@ -59,7 +59,7 @@ def to_grey(
     """
     bad = int(values.size - np.isfinite(values).sum()) if values.dtype.kind == "f" else 0
     if bad:
-        raise ScanFault("not-finite", f"NaN or infinite values: {bad}; repair the file first")
+        raise ScanFault("not-finite", f"NaN or infinite values: {bad}; --nan 0 takes them as 0")
     if window.kind == "none":
         if values.min() < 0 or values.max() > 255:
             raise ScanFault("window", f"values of {values.min():g}..{values.max():g} need a window: drop --window none")
