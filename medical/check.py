@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .io.dicom import has_preamble
-from .io.errors import ScanFault
+from .io.errors import ODD_FILE, ScanFault
 from .io.layouts import LAYOUTS, Encoding, Layout
 from .io.pairing import CaseFiles, Problem, find_cases
 from .io.reading import ReadingConfig, read_scan
@@ -66,7 +66,7 @@ def check_cases(root: Path, cases: list[CaseFiles], reading: ReadingConfig) -> I
         except ScanFault as fault:
             yield CaseCheck(where, fault=str(fault))
             continue
-        except Exception as error:  # one odd file does not hide the others
+        except ODD_FILE as error:  # one odd file does not hide the others
             yield CaseCheck(where, fault=f"cannot be read ({type(error).__name__})")
             continue
         objects = [int(np.count_nonzero(t.mask)) for frame in range(len(scan.frames)) for t in scan.targets(frame)]

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Integer, UInt16
 
 from .io.dicom_seg import segment_table
-from .io.errors import ScanFault
+from .io.errors import ODD_FILE, ScanFault
 from .io.images import LOSSY, MAX_LABELS, MAX_PIXELS, read_values
 from .io.nifti import is_volume_file, read_volume, whole_numbers
 from .io.pairing import CaseFiles, MaskFile
@@ -62,7 +62,7 @@ def settle_labels(
             survey = found.setdefault(_kind(file), _Survey())
             try:
                 survey.add(_values_of(file, max_pixels, max_values, remedies), lossy=file.path.suffix.lower() in LOSSY)
-            except Exception:  # one odd file ends no run: what is wrong is told when the case is read
+            except ODD_FILE:  # one odd file ends no run: what is wrong is told when the case is read
                 continue
     settled = []
     for case in cases:

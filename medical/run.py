@@ -17,7 +17,7 @@ from zim_plugins.imaging import write_text
 
 from .deidentify import inside, make_salt, name_places, public_labels, safe_name, write_id_map
 from .grouping import GROUPS_REMEDY, group_cases, grouping_note
-from .io.errors import ScanFault
+from .io.errors import ODD_FILE, ScanFault
 from .io.layouts import Encoding, find_layout
 from .io.nifti import FileSpace, write_nifti
 from .io.pairing import CaseFiles, find_cases
@@ -251,7 +251,7 @@ class _Work:
             raise
         except ScanFault as fault:
             record = {"fault": {"reason": fault.reason, "stage": "reading", "explanation": str(fault)}}
-        except Exception as error:  # whatever one odd file brings about, the others go on
+        except ODD_FILE as error:  # whatever one odd file brings about, the others go on
             # What others' messages quote is not ours to pass on.
             record = {"fault": {"reason": type(error).__name__, "stage": "prediction", "explanation": ""}}
             logger.debug("%s, %s: %s", place.dataset, place.case, "".join(traceback.format_tb(error.__traceback__)))

@@ -1,5 +1,8 @@
 """Faults of a scan, worded so that they do not say whose it is."""
 
+import struct
+import zlib
+
 from zim_plugins.core import ZimError
 
 
@@ -14,3 +17,10 @@ class ScanFault(ZimError):
     def __init__(self, reason: str, explanation: str) -> None:
         super().__init__(explanation)
         self.reason = reason
+
+
+ODD_FILE: tuple[type[Exception], ...] = (
+    *(ZimError, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError),
+    *(MemoryError, AssertionError, struct.error, zlib.error),
+)
+"""All that readers of others raise for one odd file, which must not end a run of many."""

@@ -14,7 +14,7 @@ Volume = tuple[Shaped[np.ndarray, "i j k"], tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Remedies:
-    """What may be done to volumes that do not fit; by default nothing."""
+    """Remedies for volumes that do not fit; by default there are none."""
 
     affine_tolerance: float = AFFINE_TOLERANCE
     """By how much the affines of image and labels may differ [mm]."""
@@ -100,9 +100,13 @@ def _reoriented(
 def _nearest(
     labels: np.ndarray, affine: np.ndarray, image_affine: np.ndarray, image_shape: tuple[int, int, int]
 ) -> np.ndarray:
-    from scipy.ndimage import affine_transform
-
     step = np.linalg.inv(affine) @ image_affine
-    return affine_transform(
-        labels, step[:3, :3], step[:3, 3], output_shape=image_shape, order=0, mode="constant", cval=0
-    )
+    rows, columns, slices = image_shape
+    plane = np.stack([*np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), np.zeros((rows, columns))], -1)
+    resampled = np.zeros(image_shape, dtype=labels.dtype)
+    for k in range(slices):
+        plane[..., 2] = k
+        at = np.rint(plane @ step[:3, :3].T + step[:3, 3]).astype(np.int64)
+        inside = ((at >= 0) & (at < labels.shape)).all(axis=-1)
+        resampled[..., k][inside] = labels[tuple(at[inside].T)]
+    return resampled

@@ -27,10 +27,10 @@ WALKER_SIDE_PX = 128
 """Larger crops are walked at reduced size: nine clicks on an object are nine linear systems."""
 
 # Chosen by benchmarks/quality/medical_rivals.py on sets that docs/medical.md does not score.
-GRABCUT_CORE, GRABCUT_MARGIN = 0.7, 0.5
+GRABCUT_CORE, GRABCUT_MARGIN = 0.85, 0.5
 """Side of the certain ellipse as a share of the box's, and what is shown round the box as a share of its side."""
-WALKER_CORE, WALKER_MARGIN, WALKER_BETA = 0.7, 0.5, 90.0
-WALKER_CLICK_BETA, WALKER_CLICK_RADIUS = 90.0, 0.02
+WALKER_CORE, WALKER_MARGIN, WALKER_BETA = 0.85, 0.5, 600.0
+WALKER_CLICK_BETA, WALKER_CLICK_RADIUS = 600.0, 0.02
 """Of clicks: the penalty of steps in grey, and the radius of what a click marks as a share of the longer side."""
 
 
