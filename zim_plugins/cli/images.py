@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from tyro.conf import Positional, arg
 
-from zim_plugins.cli.reporting import Outcome, report
+from zim_plugins.cli.reporting import Collect, Outcome, report
 from zim_plugins.cli.runtime import EXPECTED_FAULTS, CommandArgs, Misuse, one_line
 from zim_plugins.errors import ZimError
 
@@ -99,6 +99,7 @@ UNDECISIVE = frozenset(
     {
         *("images", "out", "device", "json", "overwrite", "no_overwrite", "resume", "flat", "debug", "jobs", "model"),
         *("point", "box", "also", "objects", "mask", "scribble", "list", "download", "frames"),
+        *("rle", "polygons", "coco"),
     }
 )
 """Options that decide nothing about a result, or that a recipe's prompt, model and source already hold."""
@@ -116,12 +117,24 @@ def recipe_of(args: ImagesArgs, command: str, prompt: Any) -> dict[str, Any]:
     return {"command": command, "prompt": prompt, "options": options}
 
 
-def run_batch(args: ImagesArgs, sources: Sequence[str], names: Sequence[str], work: Work) -> int:
-    """Work on every image; a bad one is reported in one line and the others go on. Returns the exit code."""
+def run_batch(
+    args: ImagesArgs, sources: Sequence[str], names: Sequence[str], work: Work, *, collect: Collect | None = None
+) -> int:
+    """Work on every image; a bad one is reported in one line and the others go on. Returns the exit code.
+
+    Args:
+        args: the command's options.
+        sources: the images.
+        names: of their results.
+        work: what is done with each.
+        collect: sees every record before it is printed, and may take from it.
+    """
     check_results(args, sources, names, work)
     batch = Batch(args, work)
     batch.check_model()
-    return report(map(batch.work_on, sources, names), len(sources), out=args.out, json_records=args.json)
+    return report(
+        map(batch.work_on, sources, names), len(sources), out=args.out, json_records=args.json, collect=collect
+    )
 
 
 def check_results(args: ImagesArgs, sources: Sequence[str], names: Sequence[str], work: Work) -> None:

@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for_any
 
 from zim_plugins.cli.images import Batch, ImagesArgs, Work, check_results
-from zim_plugins.cli.reporting import Outcome, report
+from zim_plugins.cli.reporting import Collect, Outcome, report
 from zim_plugins.cli.runtime import start_logging
 from zim_plugins.errors import ZimError
 
@@ -26,6 +26,7 @@ def run_in_processes(
     *,
     jobs: int,
     package: str,
+    collect: Collect | None = None,
 ) -> int:
     """`run_batch` in several processes: the same results, records in the same order.
 
@@ -36,6 +37,7 @@ def run_in_processes(
         make_work: tells each process what to do; it must be picklable.
         jobs: processes.
         package: whose messages are shown besides the core's.
+        collect: as for `run_batch`.
 
     Raises:
         ZimError: a process ended early; results that were written stay.
@@ -46,7 +48,7 @@ def run_in_processes(
     with ProcessPoolExecutor(workers, context, _start, (args, make_work, workers, package)) as pool:
         try:
             outcomes = pool.map(_work_on, sources, stems)
-            return report(outcomes, len(sources), out=args.out, json_records=args.json)
+            return report(outcomes, len(sources), out=args.out, json_records=args.json, collect=collect)
         except BrokenProcessPool as error:
             raise ZimError(
                 "a worker process ended early, perhaps for want of memory: what is written stays; "

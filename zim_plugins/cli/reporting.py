@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +23,13 @@ class Outcome:
     """What another process had to say meanwhile."""
 
 
-def report(outcomes: Iterable[Outcome], images: int, *, out: str, json_records: bool) -> int:
+Collect = Callable[[dict[str, object]], None]
+"""Sees a record before it is printed."""
+
+
+def report(
+    outcomes: Iterable[Outcome], images: int, *, out: str, json_records: bool, collect: Collect | None = None
+) -> int:
     """Show how a batch goes on, print the records that were asked for, and return the exit code.
 
     A bar is shown on a terminal, plain lines elsewhere. Records that cannot be printed are no fault of the run.
@@ -33,6 +39,7 @@ def report(outcomes: Iterable[Outcome], images: int, *, out: str, json_records: 
         images: their number.
         out: where results go, for messages; - for standard output.
         json_records: print them.
+        collect: sees every record first, and may take from it.
     """
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -45,6 +52,8 @@ def report(outcomes: Iterable[Outcome], images: int, *, out: str, json_records: 
         for number, outcome in enumerate(bar, 1):
             for message in outcome.messages:
                 logging.getLogger(message.name).handle(message)
+            if collect is not None:
+                collect(outcome.record)
             records.print(outcome.record)
             if outcome.fault:
                 faults.append(outcome.fault)

@@ -1,6 +1,7 @@
 """OpenEXR files: scene-linear light in half or single precision, opacity premultiplied, by the package OpenEXR."""
 
 import contextlib
+import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ def read_exr(path: Path, name: str, max_pixels: int) -> ExrImage:
             channels = {key: np.asarray(one.pixels) for key, one in file.parts[0].channels.items()}
     except ImageError:
         raise
-    except (RuntimeError, ValueError, OSError, TypeError, KeyError, MemoryError, OverflowError) as error:
+    except (RuntimeError, ValueError, OSError, TypeError, LookupError, MemoryError, ArithmeticError) as error:
         raise ImageError(f"{name} is truncated or damaged: {error}") from error
     chosen = next((names for names in (("R", "G", "B"), ("Y",)) if set(names) <= set(channels)), None)
     if chosen is None:
@@ -142,8 +143,8 @@ def _openexr() -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what the library prints of damaged files from standard error: it is said in the exception too."""
-    with tempfile.TemporaryFile() as sink:
+    """Keep what the library prints of damaged files from both outputs: it is said in the exception too."""
+    with tempfile.TemporaryFile() as sink, contextlib.redirect_stdout(io.StringIO()):
         try:
             saved = os.dup(2)
         except OSError:

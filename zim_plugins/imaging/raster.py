@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32, Shaped, UInt8, UInt16
 from zim_plugins.imaging.decode import MAX_PIXELS, ByteStream, Decoded, decode
 from zim_plugins.imaging.image import Image, full_depth, has_alpha, name_of, to_srgb
 from zim_plugins.imaging.metadata import Metadata
-from zim_plugins.imaging.value_range import ValueRange
+from zim_plugins.imaging.value_range import ValueRange, to_unit_range
 
 Mode = Literal["L", "LA", "RGB", "RGBA", "CMYK"]
 Colours = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
@@ -138,7 +138,7 @@ def read_original(
     """
     decoded, name = decode(source, max_pixels=max_pixels, deep=True), name_of(source)
     notes = list(decoded.notes)
-    pixels, mode = _own_pixels(decoded, notes)
+    pixels, mode = _own_pixels(decoded, notes, name, value_range)
     plain = mode == "RGB" and pixels.dtype == np.uint8 and decoded.metadata.icc_profile is None
     told: list[str] = []  # mostly what only the models see
     rgb = pixels if plain and value_range is None else to_srgb(decoded, name, told, value_range)
@@ -152,14 +152,19 @@ def read_original(
     )
 
 
-def _own_pixels(decoded: Decoded, notes: list[str]) -> tuple[np.ndarray, Mode]:
+def _own_pixels(
+    decoded: Decoded, notes: list[str], name: str, value_range: ValueRange | None
+) -> tuple[np.ndarray, Mode]:
     """Channels last; 8-bit, 16-bit or float."""
     picture = decoded.pixels
     if isinstance(picture, np.ndarray):
-        if picture.dtype.kind in "iu" and picture.dtype != np.uint8:
-            picture = picture.astype(np.uint16)  # Pillow's 32-bit mode carries 16 bits
-        elif picture.dtype.kind == "f":
+        if picture.dtype.kind == "f":
             picture = picture.astype(np.float32)
+        elif picture.dtype.kind in "iu" and picture.min() >= 0 and picture.max() <= np.iinfo(np.uint16).max:
+            picture = picture if picture.dtype == np.uint8 else picture.astype(np.uint16)
+        else:  # bits, signed and wide values have no place in an image file of ours
+            unit = to_unit_range(picture, name, [], value_range)
+            picture = (unit * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
         return np.ascontiguousarray(picture), _CHANNELS[picture.shape[2]]
     mode = _kept_mode(picture)
     if mode != picture.mode:

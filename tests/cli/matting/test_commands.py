@@ -369,6 +369,10 @@ def test_processes_give_the_same_results(capsys):
         (["ball.png", "--frames", "9-1"], "frames are numbers and ranges"),
         (["ball.png", "--mask", "a.png", "--mask", "b.png", "--point", "1,1"], "which belong together"),
         (["ball.png", "--point", "1,1", "--jobs", "0"], "at least 1"),
+        (["ball.png", "--rle"], "adds to the records of --json"),
+        (["ball.png", "--polygons"], "adds to the records of --json"),
+        (["ball.png", "--coco", "c.txt"], "a COCO file is a .json file"),
+        (["ball.png", "--coco", "c.json", "--resume"], "--coco needs every image"),
     ],
 )
 def test_misuse(arguments, reason, capsys):

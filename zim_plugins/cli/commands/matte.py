@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -73,6 +73,12 @@ class MatteArgs(ImagesArgs):
     """Do not, in EXR either."""
     jobs: Annotated[int, arg(metavar="N")] = 1
     """Images worked on at once, each in a process with a model of its own."""
+    rle: bool = False
+    """Add each object's mask (opacity above one half) to the records of --json, as COCO's run lengths."""
+    polygons: bool = False
+    """The same as polygons; those of --coco too."""
+    coco: Annotated[str | None, arg(metavar="FILE.json")] = None
+    """Write one COCO data set of all images' objects, besides the results."""
     out: Annotated[str, arg(metavar="DIR|FILE", aliases=["-o"])] = "outputs"
     """Folder for the results; for one image also a file, such as cat.png, for its cut-out or for the one kind that
     --outputs names; - writes that to standard output."""
@@ -92,6 +98,7 @@ def main(args: MatteArgs) -> int:
         if args.jobs < 1:
             raise ValueError(f"--jobs is a number of processes of at least 1, got {args.jobs}")
         _check_single(args, sources)
+        _check_exchange(args)
     except ValueError as error:
         raise Misuse(one_line(error)) from error
     if args.text is None and (args.text_best or args.text_model is not None):
@@ -104,13 +111,46 @@ def main(args: MatteArgs) -> int:
             raise Misuse("standard input is one process's: leave out --jobs, or -")
         from zim_plugins.cli.processes import run_in_processes
 
-        return run_in_processes(args, sources, names, make, jobs=args.jobs, package="zim_plugins")
+        batch = partial(run_in_processes, args, sources, names, make, jobs=args.jobs, package="zim_plugins")
+        return _collected(args, batch)
     detector = None
     if args.text is not None:  # that it cannot be had is said before any image is read
         from zim_plugins.cli.matting.words import load_detector
 
         detector = load_detector(args.text, args.text_model, args.device)
-    return run_batch(args, sources, names, make(detector))
+    return _collected(args, partial(run_batch, args, sources, names, make(detector)))
+
+
+def _collected(args: MatteArgs, batch: Callable[..., int]) -> int:
+    """Run a batch and write its COCO file."""
+    if args.coco is None:
+        return batch()
+    from zim_plugins.cli.matting.exchange import CocoFile
+
+    file = CocoFile(args.coco)
+    code = batch(collect=file.collect)
+    file.write()
+    logger.info("%d images in %s", len(file.images), args.coco)
+    return code
+
+
+def _check_exchange(args: MatteArgs) -> None:
+    """Raise ValueError for outlines that would go nowhere, and for a COCO file that would lack images."""
+    if args.rle and not args.json:
+        raise ValueError("--rle adds to the records of --json: give that, too")
+    if args.polygons and not (args.json or args.coco is not None):
+        raise ValueError("--polygons adds to the records of --json, or to --coco: give one of them, too")
+    if args.coco is None:
+        return
+    from zim_plugins.imaging.results import check_writable
+
+    if args.resume or args.no_overwrite:
+        raise ValueError("--coco needs every image: leave out --resume and --no-overwrite")
+    if not args.coco.lower().endswith(".json"):
+        raise ValueError(f"--coco {args.coco}: a COCO file is a .json file")
+    if Path(args.coco).exists() and not args.overwrite:
+        raise ValueError(f"--coco {args.coco} is there: choose another name, or --overwrite")
+    check_writable(Path(args.coco).parent)
 
 
 def output_of(args: MatteArgs) -> "Output":
@@ -245,7 +285,7 @@ def make_work(
 
         assert predictor is not None and isinstance(image, Original)
         named = _named(image) if args.text is not None else []
-        alpha, said, prompts, overlay = _matte(predictor, image, objects[image.name], named, find_all=args.all)
+        alpha, said, prompts, overlay = _matte(predictor, image, objects[image.name], named, args)
         if not files:
             _to_stdout(image, alpha, prompts, output)
             return said
@@ -285,20 +325,24 @@ def _matte(
     image: "Image",
     targets: "Sequence[Target]",
     named: "Sequence[Prompt]",
-    *,
-    find_all: bool,
+    args: MatteArgs,
 ) -> "tuple[Float32[np.ndarray, 'h w'], dict[str, object], Sequence[Prompt], np.ndarray | None]":
     """Return the opacity of all objects together, what the record says, the prompts, and an overlay made already."""
-    if find_all:
+    from zim_plugins.cli.matting.exchange import describe
+
+    ways = {"rle": args.rle, "polygons": args.polygons, "coco": args.coco is not None}
+    if args.all:
         from zim_plugins.core.automatic import matte_everything
         from zim_plugins.core.overlay import draw_objects
 
         found = matte_everything(predictor, image.rgb)
         if not found:
             logger.warning("%s: no object is sure enough", image.name)
-        alpha = unite([one.full() for one in found]) if found else np.zeros(image.size, np.float32)
+        alphas = [one.full() for one in found]
+        alpha = unite(alphas) if found else np.zeros(image.size, np.float32)
         described = [{"box": list(one.box), "score": round(one.score, 4)} for one in found]
-        return alpha, {"prompt": "all", "objects": described}, (), draw_objects(image.rgb, found)
+        more = describe(alphas, [row["score"] for row in described], **ways)
+        return alpha, {"prompt": "all", "objects": described, **more}, (), draw_objects(image.rgb, found)
     prompts = [*(target.prompt(image.size) for target in targets), *named]
     predictor.set_image(image.rgb)
     predictions = predictor.predict_many(prompts)
@@ -308,7 +352,8 @@ def _matte(
     said: dict[str, object] = {"prompt": rows[0], "score": scores[0]}
     if len(prompts) > 1:
         said = {"prompt": {"objects": rows}, "score": min(scores), "scores": scores}
-    return unite([one.alpha for one in predictions]), said, prompts, None
+    alphas = [one.alpha for one in predictions]
+    return unite(alphas), {**said, **describe(alphas, scores, **ways)}, prompts, None
 
 
 def _said(prompt: "Prompt", target: "Target") -> dict[str, object]:
