@@ -72,6 +72,18 @@ def test_load_predictor_takes_such_folders(prefix, tmp_path):
     np.testing.assert_allclose(answers[0], answers[1], atol=1e-6)
 
 
+def test_the_export_command_takes_such_folders_and_no_others(tmp_path, capsys):
+    pytest.importorskip("onnx", reason="the extra `onnx`")
+    from zim_plugins.cli import main
+
+    a_vit().save_pretrained(tmp_path / "vit")
+    assert main(["export", "--model", f"hf:{tmp_path / 'vit'}", "--out", str(tmp_path / "pair")]) == 0
+    assert sorted(path.name for path in (tmp_path / "pair").iterdir()) == ["decoder.onnx", "encoder.onnx"]
+    (tmp_path / "vit" / "config.json").write_text('{"model_type": "sam2"}')
+    assert main(["export", "--model", f"hf:{tmp_path / 'vit'}", "--out", str(tmp_path / "other")]) == 2
+    assert "only this project's own networks" in capsys.readouterr().err
+
+
 def test_faults_are_named(tmp_path):
     a_vit().save_pretrained(tmp_path / "vit")
     with pytest.raises(CheckpointError, match=r"zim_plugins\.zim, not a zim_plugins\.zim_lite"):

@@ -176,6 +176,8 @@ def _backend(
         if dtype != "fp32" or compiled or graphed:
             raise ValueError("ONNX weights run as they are, in fp32: drop --dtype, compiled and graphed")
         return ZimOnnxBackend(path, name=name, device=device, threads=threads)
+    if runtime == "onnx" and kind == "transformers":
+        raise ValueError(f"{name} runs in torch, as transformers has it: leave out runtime 'onnx'")
     if runtime == "onnx":
         raise ValueError(f"{name} is a torch checkpoint: `zim export --model {name} --to onnx` writes ONNX files of it")
     if threads is not None:

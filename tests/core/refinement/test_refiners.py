@@ -143,6 +143,14 @@ def test_every_refiner_is_one():
         load_refiner("vitmatte:./nowhere")
 
 
+def test_another_model_is_no_vitmatte(tmp_path):
+    pytest.importorskip("transformers", reason="the extra `models`", minversion="5.0")
+    (tmp_path / "config.json").write_text('{"model_type": "sam2"}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="holds a sam2, no vitmatte"):
+        load_refiner(f"vitmatte:{tmp_path}")
+
+
 def test_the_converter_refines_anybodys_mask(scene):
     from zim_plugins.label_converter.checkpoint import CONVERTER_TINY
     from zim_plugins.label_converter.converter import MatteConverter

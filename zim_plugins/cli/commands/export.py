@@ -17,7 +17,7 @@ class ExportArgs(CommandArgs):
     """Write a checkpoint as encoder.onnx and decoder.onnx, which the public zim_anything package runs too."""
 
     model: Annotated[str, arg(metavar="NAME")] = "zim_tiny"
-    """Checkpoint by name (see `zim models`), or a path to .safetensors weights."""
+    """Checkpoint by name (see `zim models`), a .safetensors file, or hf:NAME_OR_FOLDER that save_pretrained wrote."""
     to: Literal["onnx"] = "onnx"
     """Format."""
     out: Annotated[Path, arg(metavar="DIR", aliases=["-o"])] = Path("outputs/onnx")
@@ -26,6 +26,8 @@ class ExportArgs(CommandArgs):
 
 def main(args: ExportArgs) -> int:
     """Load the weights and write the pair."""
+    from zim_plugins.core.checkpoints.hub import hub_folder, is_hub_name
+    from zim_plugins.core.checkpoints.pretrained import WEIGHTS, is_ours
     from zim_plugins.core.checkpoints.records import CHECKPOINTS, require
 
     if args.model in CHECKPOINTS:
@@ -38,6 +40,11 @@ def main(args: ExportArgs) -> int:
             )
             raise Misuse(f"{args.model} {has}: name a checkpoint of this project's own or a .safetensors file")
         weights = require(args.model)
+    elif is_hub_name(args.model) or is_ours(Path(args.model)):
+        folder = hub_folder(args.model)
+        if not is_ours(folder):
+            raise Misuse(f"{args.model} is a model of transformers: only this project's own networks are exported")
+        weights = folder / WEIGHTS
     else:
         weights = Path(args.model)
         if not weights.is_file():

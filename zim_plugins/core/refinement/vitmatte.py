@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from zim_plugins.core.checkpoints.hub import hub_folder
-from zim_plugins.core.checkpoints.whole_model import load_whole, transformers_class
+from zim_plugins.core.checkpoints.whole_model import load_whole, model_type_of, transformers_class
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.refinement.trimap import FOREGROUND, UNKNOWN, TrimapRule, object_window, trimap_of
 from zim_plugins.errors import CheckpointError
@@ -49,6 +49,8 @@ class VitMatteRefiner:
     def __init__(
         self, folder: Path, *, device: str = "cpu", rule: TrimapRule | None = None, tiling: Tiling | None = None
     ) -> None:
+        if (kind := model_type_of(folder)) != "vitmatte":
+            raise CheckpointError(f"{folder} holds a {kind}, no vitmatte: name one, such as {DEFAULT}")
         self.model = load_whole(transformers_class("VitMatteForImageMatting"), folder).to(device)
         self.device = device
         self.rule, self.tiling = rule or TrimapRule(), tiling or Tiling()
