@@ -55,3 +55,20 @@ def test_the_project_s_own_are_declared():
     assert "inpaint" in [name for name, _, _ in declared]
     for _, module, name in declared:
         assert callable(getattr(import_module(module), name))
+
+
+def register_fault(services):
+    router = APIRouter(prefix="/api")
+
+    @router.get("/fault")
+    async def fault() -> None:
+        """Fail as a bug does."""
+        raise KeyError("/a/path/of/the/server")
+
+    return Extension("fault", router)
+
+
+def test_a_bug_is_answered_in_one_line_that_shows_nothing(clients):
+    answer = clients(extensions=[register_fault]).get("/api/fault")
+    assert answer.status_code == 500
+    assert "log" in answer.json()["detail"] and "path" not in answer.text

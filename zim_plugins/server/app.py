@@ -70,7 +70,7 @@ def create_app(
     info = ServerInfo(
         version=__version__,
         model=services.engine.name,
-        outputs=["alpha", "cutout", "overlay", "json", "coco", *(["exr"] if results.has_exr() else [])],
+        outputs=["alpha", "cutout", "overlay", "json", "coco", "labelme", *(["exr"] if results.has_exr() else [])],
         limits=Limits(
             upload_bytes=settings.max_upload_bytes,
             pixels=settings.max_pixels,
@@ -156,6 +156,10 @@ def _add_error_answers(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         return problem(422, describe(error.errors()))
 
+    async def answer_fault(request: Request, error: Exception) -> Response:
+        return problem(500, "the server failed, which is a fault of its own: its log says why")
+
+    app.add_exception_handler(Exception, answer_fault)
     app.add_exception_handler(HTTPException, answer_http)
     app.add_exception_handler(RequestValidationError, answer_invalid)
 

@@ -87,13 +87,15 @@ def as_json(names: Sequence[str], alphas: Sequence[Alpha], scores: Sequence[floa
     return {"width": width, "height": height, "model": model, "objects": rows}
 
 
-def as_coco(file_name: str, names: Sequence[str], alphas: Sequence[Alpha], scores: Sequence[float]) -> dict[str, Any]:
-    """Return COCO's JSON: one image, a category for each name, run-length masks of the opacity above one half."""
+def as_coco(
+    file_name: str, names: Sequence[str], alphas: Sequence[Alpha], scores: Sequence[float], *, polygons: bool = False
+) -> dict[str, Any]:
+    """Return COCO's JSON: one image, a category for each name, masks or outlines of the opacity above one half."""
     from zim_plugins.core.exchange import CocoImage, coco_annotation, coco_dataset
 
     categories = list(dict.fromkeys(names))
     annotations = [
-        coco_annotation(alpha, score=round(score, 4), category_id=categories.index(name) + 1)
+        coco_annotation(alpha, score=round(score, 4), category_id=categories.index(name) + 1, polygons=polygons)
         for name, alpha, score in zip(names, alphas, scores, strict=True)
     ]
     size = alphas[0].shape[0], alphas[0].shape[1]

@@ -94,10 +94,12 @@ class ObjectsBody(Body):
 class MatteBody(ObjectsBody):
     """Mattes that are wanted, and their form."""
 
-    output: Literal["alpha", "cutout", "overlay", "json", "coco", "exr"] = "alpha"
+    output: Literal["alpha", "cutout", "overlay", "json", "coco", "labelme", "exr"] = "alpha"
     """alpha: grey PNG. cutout: RGBA PNG with colours free of the background's. overlay: PNG. json: boxes, scores and a
-    PNG for each object. coco: COCO's JSON, run-length masks of opacity above 0.5. exr: float RGBA, linear,
-    premultiplied."""
+    PNG for each object. coco: COCO's JSON, run-length masks of opacity above 0.5. labelme: labelme's
+    JSON, polygons round it. exr: float RGBA, linear, premultiplied."""
+    polygons: bool = False
+    """Of coco: outlines instead of run-length masks."""
     bits: Literal[8, 16] = 8
     """Depth of alpha and cutout."""
     quality: Literal["draft", "preview", "full"] = "full"

@@ -10,7 +10,7 @@ export const $ = (id) => document.getElementById(id);
 const KEPT_MATTES = 48, KEPT_BITMAPS = 12;
 const IMAGE_NAME = /\.(avif|bmp|gif|jpe?g|jp2|png|ppm|tiff?|webp|exr|heic|heif)$/i;
 
-const app = { info: null, slots: [], current: -1, mattes: new Map(), bitmaps: new Map(), hover: null, clean: null };
+const app = { info: null, slots: [], current: -1, mattes: new Map(), bitmaps: new Map(), hover: null, draft: null, clean: null };
 const composed = document.createElement("canvas");
 const view = new View($("canvas"), { point, box, scribble, hover, cross: ([x, y]) => say(`${Math.round(x)}, ${Math.round(y)}`) });
 const slot = () => app.slots[app.current];
@@ -167,7 +167,11 @@ export function change(step) {
 }
 function point(x, y, mark) {
   if (!mark && !isPointedAt(slot().active)) return toast("Say first what the object is: click on it, or draw a box.", true);
+  const seen = app.hover?.alpha;
   change((state) => slot().ensure(state).points.push([x, y, mark]));
+  if (!seen || matteOf(slot(), slot().active)) return;
+  app.draft = { key: promptKey(slot(), slot().active), alpha: seen }; // what was seen stays until it is refined
+  render();
 }
 function box(corners) {
   change((state) => { slot().ensure(state).box = corners; });
@@ -254,7 +258,7 @@ function inMatte(alpha, one, [x, y]) {
 function render() {
   const one = slot(), shown = one && app.bitmaps.get(one.key);
   if (!shown) return;
-  const mattes = one.objects.filter((object) => object.visible).map((object) => ({ object, found: matteOf(one, object) }))
+  const mattes = one.objects.filter((object) => object.visible).map((object) => ({ object, found: matteOf(one, object) || (app.draft?.key === promptKey(one, object) ? app.draft : null) }))
     .filter(({ object, found }) => found && !(app.hover && object === one.active))
     .map(({ object, found }) => ({ alpha: found.alpha, rgb: rgbOf(hue(object.number)) }));
   if (app.hover) mattes.push({ alpha: app.hover.alpha, rgb: rgbOf(hue(one.active?.number ?? one.state.made + 1)), strength: 0.36 });

@@ -82,7 +82,7 @@ export function buildActions(actions) {
   }));
 }
 
-const SUFFIXES = { alpha: "png", cutout: "png", overlay: "png", coco: "json", exr: "exr", file: "png" };
+const SUFFIXES = { alpha: "png", cutout: "png", overlay: "png", coco: "json", labelme: "json", exr: "exr", file: "png" };
 
 export async function save(slot, output, { deep, apart }) {
   if (!slot?.version) return;
@@ -101,14 +101,14 @@ export async function save(slot, output, { deep, apart }) {
   }
   const objects = slot.objects.filter((object) => object.visible && isPointedAt(object));
   if (!objects.length) { toast("Point at something first.", true); return; }
-  const groups = apart && output !== "coco" ? objects.map((object) => [object]) : [objects];
+  const groups = apart && output !== "coco" && output !== "labelme" ? objects.map((object) => [object]) : [objects];
   await during("Computing at full size", async () => {
     for (const group of groups) {
       const body = { objects: group.map((object) => prompt(object)), output };
       if (output === "alpha" || output === "cutout") body.bits = deep ? 16 : 8;
       const { blob } = await withImage(slot, (id) => api.matte(id, body));
       const part = groups.length > 1 ? `_${label(group[0]).replace(/[^\p{L}\p{N}-]+/gu, "_")}_${group[0].number}` : "";
-      hand(blob, `${stem}${part}_${output}.${SUFFIXES[output]}`);
+      hand(blob, output === "labelme" ? `${stem}.json` : `${stem}${part}_${output}.${SUFFIXES[output]}`); // labelme's lies beside its image
     }
     toast(groups.length > 1 ? `${groups.length} files saved` : "Saved", true);
   });

@@ -1,0 +1,105 @@
+"""Recipes for other tools, against a server that listens; and the client of the documents, word for word."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import FakePredictor, soft_disk
+from zim_plugins.server import create_app
+
+from .conftest import pixels, png
+
+uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'zim-plugins[serve]'")
+ROOT = Path(__file__).parents[2]
+TRUTH = soft_disk((80, 120), (60, 40), 20)
+
+
+def load(name: str):
+    path = ROOT / "examples" / "integrations" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    config = uvicorn.Config(create_app(FakePredictor(), extensions=()), port=0, log_level="error", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+
+
+def test_comfyui_node(address, ball, monkeypatch):
+    import torch
+
+    monkeypatch.setenv("ZIM_SERVE_URL", address)
+    node = load("comfyui_zim").NODE_CLASS_MAPPINGS["ZimMatte"]()
+    batch = torch.from_numpy(np.stack([ball, ball])).float() / 255
+    matte, colours = node.matte(batch, "60,40;5,5,0\n")
+    assert matte.shape == (2, 80, 120) and colours.shape == (2, 80, 120, 3)
+    np.testing.assert_allclose(matte[1].numpy(), TRUTH, atol=0.6 / 255)
+    np.testing.assert_allclose(colours[0, 40, 60].numpy(), np.array([220, 30, 20]) / 255, atol=0.02)
+    with pytest.raises(RuntimeError, match="outside"):
+        node.matte(batch, "6000,40")
+    with pytest.raises(ValueError, match="at most one box"):
+        node.matte(batch, "1,2,3,4;1,2,3,4")
+
+
+def test_label_studio_backend(address, ball, tmp_path):
+    (tmp_path / "ball.png").write_bytes(png(ball))
+    size = {"original_width": 120, "original_height": 80}
+    click = {
+        "type": "keypointlabels",
+        "is_positive": 1,
+        "value": {"x": 50, "y": 50, "keypointlabels": ["Ball"]},
+        **size,
+    }
+    request = {
+        "tasks": [{"data": {"image": "/data/upload/1/ball.png"}}],
+        "label_config": '<PolygonLabels name="poly" toName="img"><Label value="Ball"/></PolygonLabels>',
+        "params": {"context": {"result": [click]}},
+    }
+    (said,) = load("label_studio_zim").predict(request, tmp_path, address)["results"]
+    (region,) = said["result"]
+    assert (region["from_name"], region["to_name"], region["type"]) == ("poly", "img", "polygonlabels")
+    assert region["value"]["polygonlabels"] == ["Ball"]
+    x, y = (np.array(region["value"]["points"]) * [1.2, 0.8]).T
+    area = 0.5 * abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))
+    assert area == pytest.approx(np.pi * 20**2, rel=0.03)
+    request["params"] = {"context": None}
+    assert load("label_studio_zim").predict(request, tmp_path, address)["results"] == [{"result": [], "score": 0.0}]
+
+
+def test_labelme_and_polygons(client, image_id):
+    body = {"objects": [{"name": "ball", "points": [[60, 40]]}]}
+    place = f"/api/images/{image_id}/matte"
+    document = client.post(place, json=body | {"output": "labelme"}).json()
+    assert (document["imagePath"], document["imageWidth"], document["shapes"][0]["label"]) == ("ball.png", 120, "ball")
+    outline = client.post(place, json=body | {"output": "coco", "polygons": True}).json()["annotations"][0]
+    assert isinstance(outline["segmentation"], list) and len(outline["segmentation"][0]) >= 6
+
+
+def test_the_client_of_the_documents_runs(address, ball, tmp_path):
+    (client,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "serve.md").read_text(), re.DOTALL)
+    assert len(client.splitlines()) <= 12
+    clicks = client.replace("[278, 304]", "[60, 40]").replace("[375, 590]", "[30, 20]")
+    (tmp_path / "photo.jpg").write_bytes(png(ball))
+    script = clicks.replace("http://127.0.0.1:8000", address)
+    ran = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    np.testing.assert_allclose(pixels((tmp_path / "upper.png").read_bytes()) / 65535, TRUTH, atol=2e-4)
