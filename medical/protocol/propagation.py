@@ -1,6 +1,6 @@
 """Propagation: from key slices to the others, both ways, until the object ends or the mask drifts off it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,7 +25,9 @@ class Propagated:
     masks: dict[int, Bool[np.ndarray, "h w"]] = field(default_factory=dict)
     """By slice; slices without the object are left out."""
     ends: list[str] = field(default_factory=list)
-    """Why it stopped before the last slice that was asked for, in words with slice numbers from 0."""
+    """Why it stopped before the last slice that was asked for, in words with slice numbers."""
+    stops: dict[tuple[int, int], str] = field(default_factory=dict)
+    """The same by key slice and direction (-1 or 1)."""
 
 
 def drift(
@@ -57,7 +59,7 @@ def drift(
 
 def propagate(
     ask: Ask, keys: Mapping[int, Bool[np.ndarray, "h w"]], slices: int, *, reach: int | None = None,
-    max_growth: float = MAX_GROWTH,
+    max_growth: float = MAX_GROWTH, limits: tuple[int, int] | None = None, numbers: Sequence[int] | None = None,
 ) -> Propagated:  # fmt: skip
     """Follow an object from its key slices, both ways: the box of a mask prompts the next slice.
 
@@ -70,7 +72,11 @@ def propagate(
         slices: of the volume.
         reach: slices beyond each key slice at most; None for all.
         max_growth: area bound, times that of the key slice.
+        limits: first and last slice that may be reached; None for all.
+        numbers: what messages call each slice; None for its place from 0.
     """
+    lowest, highest = limits or (0, slices - 1)
+    named = range(slices) if numbers is None else numbers
     found, distance = Propagated(), dict[int, int]()
     for key, first in sorted(keys.items()):
         if first.any():
@@ -78,18 +84,27 @@ def propagate(
     for key, first in sorted(keys.items()):
         for step in (-1, 1):
             mask = first
-            last = (0 if step < 0 else slices - 1) if reach is None else min(max(key + step * reach, 0), slices - 1)
+            last = lowest if step < 0 else highest
+            if reach is not None:
+                last = max(last, key - reach) if step < 0 else min(last, key + reach)
             for number in range(key + step, last + step, step):
                 if number in keys or not mask.any():
                     break
                 following = ask(number, tight_box(mask))
                 if why := drift(mask, following, int(np.count_nonzero(first)), max_growth):
-                    found.ends.append(f"from slice {key} {'down' if step < 0 else 'up'}: slice {number} {why}")
+                    found.stops[key, step] = f"slice {named[number]} {why}"
+                    found.ends.append(
+                        f"from slice {named[key]} {_towards(named, key, number)}: {found.stops[key, step]}"
+                    )
                     break
                 mask = following
                 if abs(number - key) < distance.get(number, slices):
                     found.masks[number], distance[number] = mask, abs(number - key)
     return found
+
+
+def _towards(named: Sequence[int], key: int, number: int) -> str:
+    return "down" if named[number] < named[key] else "up"
 
 
 def copy_keys(

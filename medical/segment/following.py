@@ -1,6 +1,6 @@
 """Following: from the slices that prompts are on to the others, both ways, until the structure ends or is lost."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,8 +10,8 @@ from zim_plugins.core import Prompt, UnsupportedPrompt
 
 from ..protocol.evaluate_scan import THRESHOLD
 from ..protocol.models import PromptedModel
-from ..protocol.prompt_modes import tight_box
-from ..protocol.propagation import drift
+from ..protocol.prompt_modes import Box, tight_box
+from ..protocol.propagation import propagate
 from .marks import SlicePrompts, StructurePrompts
 
 
@@ -24,7 +24,7 @@ class Followed:
     prompted: tuple[int, ...] = ()
     """Frames whose masks come from prompts."""
     ends: dict[str, str] = field(default_factory=dict)
-    """Why following stopped, below and above."""
+    """Why following stopped, before the first prompted frame (below) and after the last one (above)."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -124,42 +124,21 @@ class Follower:
             return self._answer(frame, one.prompt()) if one.names_an_object else mask
 
     def _spread(self, keys: dict[int, Bool[np.ndarray, "h w"]], structure: StructurePrompts) -> Followed:
-        """Follow from all prompted slices; a frame between two belongs to the nearer one."""
+        """Follow from all prompted slices, as `propagate` does in evaluations."""
         order = sorted(keys)
-        first, last = structure.limits or (0, len(self.frames) - 1)
-        found = Followed({f: keys[f] for f in order if keys[f].any()}, tuple(order))
-        for place, key in enumerate(order):
-            below = order[place - 1] if place else None
-            above = order[place + 1] if place + 1 < len(order) else None
-            low = first if below is None else (below + key) // 2 + 1
-            high = last if above is None else (key + above) // 2
-            for step, end, side in ((-1, low, below), (1, high, above)):
-                walked = list(self._walk(key, keys[key], step, end))
-                found.masks |= {frame: mask for frame, mask, _ in walked if mask is not None}
-                why = walked[-1][2] if walked else ""
-                if side is None:
-                    found.ends["below" if step < 0 else "above"] = why or "the last slice that was asked for"
-                elif why:
-                    between = f"between slices {self.numbers[key]} and {self.numbers[side]}"
-                    found.notes.append(f"{structure.name}: {between}: {why}")
+        spread = propagate(
+            lambda frame, box: self._answer(frame, Prompt(box=np.array(_edges_of(box)))), keys, len(self.frames),
+            reach=self.reach, limits=structure.limits, numbers=self.numbers,
+        )  # fmt: skip
+        found = Followed(spread.masks, tuple(order))
+        for step, side, key in ((-1, "below", order[0]), (1, "above", order[-1])):
+            found.ends[side] = spread.stops.get((key, step), "the last slice that was asked for")
+        for (key, step), why in spread.stops.items():
+            if (key, step) not in ((order[0], -1), (order[-1], 1)):
+                found.notes.append(
+                    f"{structure.name}: from slice {self.numbers[key]} towards the next prompted one: {why}"
+                )
         return found
-
-    def _walk(
-        self, key: int, mask: Bool[np.ndarray, "h w"], step: int, end: int
-    ) -> Iterator[tuple[int, Bool[np.ndarray, "h w"] | None, str]]:
-        """Frames from a prompted one outwards, with their masks; at the end without one, and why."""
-        area = int(np.count_nonzero(mask))
-        stop = end if self.reach is None else (max(end, key - self.reach) if step < 0 else min(end, key + self.reach))
-        for frame in range(key + step, stop + step, step):
-            number = self.numbers[frame]
-            if not mask.any():
-                break
-            following = self._answer(frame, Prompt(box=np.array(_edges(mask))))
-            if why := drift(mask, following, area):
-                yield frame, None, f"slice {number} {why}"
-                return
-            mask = following
-            yield frame, mask, ""
 
     def _answer(self, frame: int, prompt: Prompt) -> Bool[np.ndarray, "h w"]:
         self.model.show(self.frames[frame], key=frame)
@@ -168,5 +147,10 @@ class Follower:
 
 def _edges(mask: Bool[np.ndarray, "h w"]) -> tuple[float, float, float, float]:
     """Box of a mask, exclusive at the far edge [px]."""
-    x1, y1, x2, y2 = tight_box(mask)
+    return _edges_of(tight_box(mask))
+
+
+def _edges_of(box: Box) -> tuple[float, float, float, float]:
+    """Edges of a box of pixel indices, exclusive at the far one [px]."""
+    x1, y1, x2, y2 = box
     return float(x1), float(y1), float(x2 + 1), float(y2 + 1)
