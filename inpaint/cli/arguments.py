@@ -25,6 +25,12 @@ class TaskArgs(ImagesArgs):
     """The object's matte or mask (grey, or with an alpha channel), at the size of the image; one file serves all
     images, a folder holds masks by the images' names (a.* or a_mask.* for a.jpg). FILE#2 is the second object of a file
     that numbers them. Repeatable: each names an object."""
+    text: Annotated[str | None, arg(metavar="WORDS")] = None
+    """Name of objects, as "the red car": every instance that a detector of transformers finds (extra `models`)."""
+    text_best: bool = False
+    """Take only the best-scored instance of --text."""
+    text_model: Annotated[str | None, arg(metavar="NAME")] = None
+    """Grounding DINO, OWLv2 or SAM 3 for --text: folder, or name on the Hugging Face hub."""
     list: Annotated[str | None, arg(metavar="FILE")] = None
     """Pictures with their objects, instead of IMAGE: .csv, .json or .jsonl with image, points, box, mask, also, prompt,
     background."""

@@ -19,6 +19,8 @@ from .files import Results, leave_out, masks_for, spare_inputs
 from .orders import Order, read_list, read_objects
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zim_plugins.core import Image, ImagePredictor, PromptText
 
     from ..inpainters.base import FillSettings, Inpainter
@@ -64,9 +66,9 @@ def take_orders(args: TaskArgs) -> tuple[list[str], list[str], Orders]:
     text, background = getattr(args, "prompt", None), getattr(args, "background", None)
     if args.list is None:
         sources, stems = leave_out(args, *find_sources(args))
-        if not prompts and not args.mask:
+        if not prompts and not args.mask and args.text is None:
             raise ValueError(
-                "no prompt: give --point x,y (repeatable; x,y,0 for background), --box x1,y1,x2,y2 or --mask"
+                "no prompt: give --point x,y (repeatable; x,y,0 for background), --box x1,y1,x2,y2, --mask or --text"
             )
         order = Order(prompts, (), text, background)
         masks = masks_for(args.mask, sources)
@@ -75,7 +77,7 @@ def take_orders(args: TaskArgs) -> tuple[list[str], list[str], Orders]:
             for source, (files, missing) in masks.items()
         }
         return sources, stems, orders
-    if args.images or prompts or args.mask:
+    if args.images or prompts or args.mask or args.text is not None:
         raise ValueError(f"the list {args.list} names pictures and objects: give it alone")
     rows = read_list(args.list)
     images = [image for image, _ in rows]
@@ -96,6 +98,7 @@ def make_work(args: TaskArgs, orders: Orders, results: Results) -> Work:
     from zim_plugins.core import read_original
 
     loaded: list[Inpainter] = []
+    find = _finder(args)
 
     def painter() -> "Inpainter":
         from ..inpainters.registry import load_inpainter
@@ -106,8 +109,8 @@ def make_work(args: TaskArgs, orders: Orders, results: Results) -> Work:
 
     def recipe(source: str) -> dict[str, object]:
         order = orders[source]
-        how = recipe_of(args, f"inpaint: {results.kinds[-1]}", order.in_full())
-        return how if order.prompts else how | {"model": None}
+        how: dict[str, object] = recipe_of(args, f"inpaint: {results.kinds[-1]}", order.in_full())
+        return how if order.prompts or args.text is not None else how | {"model": None}
 
     def prepare(image: "Image") -> None:
         if isinstance(args, RemoveArgs | FillArgs) or (
@@ -123,6 +126,7 @@ def make_work(args: TaskArgs, orders: Orders, results: Results) -> Work:
 
         assert isinstance(image, Original)
         order = orders[image.name]
+        order = dataclasses.replace(order, prompts=(*order.prompts, *find(image)))
         try:
             target, notes = order.target(image)
         except ValueError as error:
@@ -141,12 +145,36 @@ def make_work(args: TaskArgs, orders: Orders, results: Results) -> Work:
         files=results.files,
         check=lambda image: orders[image.name].check(image),
         act=act,
-        needs_model=lambda image: bool(orders[image.name].prompts),
+        needs_model=lambda image: bool(orders[image.name].prompts) or args.text is not None,
         read=read_original,
         prepare=prepare,
         recipe=recipe,
         place=results.place,
     )
+
+
+def _finder(args: TaskArgs) -> "Callable[[Image], tuple[PromptText, ...]]":
+    """Return what finds the objects of --text in an image; that its model cannot be had is said at once.
+
+    Raises:
+        Misuse: --text is empty, or its options stand without it.
+    """
+    from zim_plugins.cli.matting.words import find_named, load_detector
+    from zim_plugins.core import parse_objects
+
+    words = args.text
+    if words is None:
+        if args.text_best or args.text_model is not None:
+            raise Misuse("--text-best and --text-model belong to --text WORDS")
+        return lambda image: ()
+    detector = load_detector(words, args.text_model, args.device)
+
+    def find(image: "Image") -> "tuple[PromptText, ...]":
+        found = find_named(detector, image, words, only_best=args.text_best)
+        corners = [",".join(str(float(side)) for side in one.box) for one in found if one.box is not None]
+        return tuple(parse_objects((), corners, ()))
+
+    return find
 
 
 def _hand_over(
