@@ -189,7 +189,7 @@ def _repaint_mask(
         raise ValueError("mask_image is black: nothing is to be repainted")
     side = inpainter.work_side_px
     if not prompt:
-        return repaint(image, hole, inpainter.fill, work_side_px=side), mask
+        return repaint(image, hole, inpainter.fill, work_side_px=side, finish=True), mask
     paint = partial(as_guided(inpainter).fill_guided, prompt=prompt)
     change = mask if (mask[hole] < 1).any() else None
     return repaint(image, hole, paint, work_side_px=side, min_side_px=side or 0, change=change), mask

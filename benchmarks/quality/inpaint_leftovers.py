@@ -9,15 +9,13 @@ Each is emptied twice, with the object's colours exchanged the second time, over
 
 import argparse
 import json
-import os
-import platform
-import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from inpaint_composites import SAMPLES
 
+import zim_plugins.label_converter
 from inpaint import load_inpainter, remove
 from inpaint.evaluation.cases import Case
 from inpaint.evaluation.composites import make_composite, plan_composites
@@ -26,6 +24,8 @@ from inpaint.evaluation.metrics import exchanged, leftover, psnr, regions_of
 from inpaint.evaluation.scoring import twin_of
 from inpaint.tasks.removal import deserved
 from zim_plugins.core import Prompt, load_predictor
+from zim_plugins.evaluation.provenance import describe_process
+from zim_plugins.label_converter.converter import MatteConverter
 from zim_plugins.training.samples.library import CLICK_BENCHMARK_IDS
 from zim_plugins.training.samples.prompts import tight_box
 
@@ -36,6 +36,23 @@ WAYS = {
 }
 """Arguments of `remove`, besides its defaults for given and for predicted mattes."""
 BASELINES = ("alpha", "hard", "hard15")
+CONVERTER = Path(zim_plugins.label_converter.__file__).parent / "weights/converter_tiny.safetensors"
+
+
+class Replay:
+    """Paints of one removal, given again for another: what differs then is what the removal itself lets through."""
+
+    def __init__(self, inpainter) -> None:
+        self.inpainter, self.name, self.work_side_px = inpainter, inpainter.name, inpainter.work_side_px
+        self.paints: list[np.ndarray] = []
+        self.is_recording = True
+
+    def fill(self, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
+        """Paint the hole, or give the paint of the same call before."""
+        if self.is_recording:
+            self.paints.append(self.inpainter.fill(image, hole))
+            return self.paints[-1]
+        return np.where(hole[..., None], self.paints.pop(0), image)
 
 
 def main() -> None:
@@ -52,20 +69,20 @@ def main() -> None:
     for case in cases(args.data, args.half, args.cases):
         predictor.set_image(case.image)
         found = predictor.predict(Prompt(box=tight_box(case.alpha > 0.5))).alpha
-        for matte, alpha in (("truth", case.alpha), (args.model, found)):
-            for name, value in score(case, alpha, inpainter, predicted=matte != "truth").items():
+        mattes = {"truth": case.alpha, args.model: found, "converter_tiny, of the true mask": converted(case)}
+        for matte, alpha in mattes.items():
+            for name, value in score(case, alpha, inpainter, predicted=matte == args.model).items():
                 scores.setdefault(f"{matte}, {name}", []).append(value)
     means = {name: round(float(np.mean([v for v in values if v is not None])), 3) for name, values in scores.items()}
     print("\n".join(f"{name:45} {value:8.3f}" for name, value in means.items()))
     if args.out:
         record = {
             "what": "leftover in the ring (0 nothing, 1 all) and ring PSNR [dB] of removals, means over composites",
-            "date": time.strftime("%Y-%m-%d"),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared",
+            **describe_process(),
             "model": args.model,
             "half": args.half,
             "cases": args.cases,
-            "defaults": "un-mixed, grown 2 px by true mattes; filled, grown by `PREDICTED_GROW` by the model's",
+            "defaults": "un-mixed, grown 2 px by given mattes; filled, grown by `PREDICTED_GROW` by the model's",
             "means": means,
             "each": {
                 name: [None if v is None else round(v, 3) for v in values]
@@ -88,6 +105,12 @@ def cases(data: Path, half: str, limit: int) -> list[Case]:
     return [make_composite(recipe) for recipe in recipes[::step][:limit]]
 
 
+def converted(case: Case) -> np.ndarray:
+    """The label converter's matte of the true matte's hard mask."""
+    matte = MatteConverter.load(CONVERTER).convert(case.image, [case.alpha > 0.5])[0]
+    return matte.full(*case.alpha.shape)
+
+
 def score(case: Case, alpha: np.ndarray, inpainter, *, predicted: bool) -> dict[str, float | None]:
     """Leftover and ring PSNR of every way with one matte."""
     twin, ring = twin_of(case), regions_of(case.alpha).ring
@@ -105,6 +128,10 @@ def score(case: Case, alpha: np.ndarray, inpainter, *, predicted: bool) -> dict[
         first, second = (remove(image, alpha, filled=filled[grow], **ways).image for image in (case.image, twin))
         scores[f"{name}: leftover"] = left(first, second)
         scores[f"{name}: ring PSNR"] = psnr(first, case.clean, ring)
+    replay = Replay(inpainter)
+    first = remove(case.image, alpha, inpainter=replay, **by_default).image
+    replay.is_recording = False
+    scores["default, rim met apart: leftover"] = left(first, remove(twin, alpha, inpainter=replay, **by_default).image)
     for name, made in run_methods(case.image, alpha, BASELINES, inpainter, "own", twin=twin).items():
         scores[f"{name}: leftover"] = left(made.result, made.twin)
         scores[f"{name}: ring PSNR"] = psnr(made.result, case.clean, ring)

@@ -120,7 +120,8 @@ def run_methods(
         key = to_fill.tobytes()
         if key not in filled:
             refuse_a_full_hole(to_fill)
-            filled[key] = np.asarray(repaint(image, to_fill, inpainter.fill, work_side_px=inpainter.work_side_px))
+            side = inpainter.work_side_px
+            filled[key] = np.asarray(repaint(image, to_fill, inpainter.fill, work_side_px=side, finish=True))
         merged = [
             np.where(hole[..., None], METHODS[name].merge(one, alpha, hole, filled[key]), one)
             for one in (image, *(() if twin is None else (twin,)))

@@ -10,6 +10,7 @@ from zim_plugins.core import Predictor, Prompt
 from ..inpainters.base import Inpainter, refuse_a_full_hole
 from ..inpainters.registry import load_inpainter
 from ..pixels.crops import Fill, fill_crop, hole_boxes
+from ..pixels.detail import continue_scene
 from ..pixels.hole import CORE_ALPHA, GROW_PX, TAU, touches_border
 from ..pixels.tiles import Picture, to_8_bits, to_depth
 from ..pixels.unmix import recover_fringe
@@ -83,7 +84,7 @@ def remove(
     refuse_a_full_hole(hole)
     if filled is None:
         inpainter = inpainter or load_inpainter()
-        result = repaint(image, hole, inpainter.fill, work_side_px=inpainter.work_side_px)
+        result = repaint(image, hole, inpainter.fill, work_side_px=inpainter.work_side_px, finish=True)
     elif filled.shape != image.shape or filled.dtype != image.dtype:
         raise ValueError(f"`filled` is {filled.shape} {filled.dtype}, the image {image.shape} {image.dtype}")
     else:
@@ -123,6 +124,7 @@ def repaint(
     work_side_px: int | None,
     min_side_px: int = 0,
     change: Float32[np.ndarray, "h w"] | None = None,
+    finish: bool = False,
 ) -> Picture:
     """Fill the hole crop by crop; nothing else differs from the picture.
 
@@ -133,17 +135,19 @@ def repaint(
         work_side_px: largest side of what the filler sees [px]; None for any.
         min_side_px: crops are widened to it where the picture is large enough [px].
         change: handed to the filler, cropped alike.
+        finish: continue the scene: give a fill that was painted small the detail of the known image, and shift its
+            colours until they meet at the rim. Not for a fill that is to show something else.
     """
     fills = []
     for x1, y1, x2, y2 in hole_boxes(hole, min_side_px=min_side_px):
         crop = (slice(y1, y2), slice(x1, x2))
-        window, painted = fill_crop(
-            to_8_bits(image[crop]),
-            hole[crop],
-            fill,
-            max_side_px=work_side_px or max(hole.shape),
-            change=None if change is None else change[crop],
-        )
+        known, part = to_8_bits(image[crop]), hole[crop]
+        side = work_side_px or max(hole.shape)
+        if finish:
+            window, painted = continue_scene(known, part, fill, max_side_px=side)
+        else:
+            cropped = None if change is None else change[crop]
+            window, painted = fill_crop(known, part, fill, max_side_px=side, change=cropped)
         fills.append((crop, window, painted))
     result = image.copy()  # only now: a filler needs the memory more
     for crop, window, painted in fills:

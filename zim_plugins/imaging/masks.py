@@ -160,7 +160,7 @@ def _grey(
     if colours.shape[2] == 1 or (colours == colours[..., :1]).all():
         return colours[..., 0]
     if tolerance and float((colours.max(axis=2) - colours.min(axis=2)).max()) <= tolerance:
-        return np.asarray(colours.mean(axis=2), dtype=np.float32)
+        return colours @ np.full(3, 1 / 3, np.float32)
     lit = (colours > 0).any(axis=2)
     first = colours[lit][0]
     if not lit.all() and (colours[lit] == first).all():
@@ -192,7 +192,7 @@ def _levelled(
     from scipy.ndimage import binary_erosion
 
     core = alpha > 0.5
-    edge = np.count_nonzero(core & ~np.asarray(binary_erosion(core)))
+    edge = np.count_nonzero(core) - np.count_nonzero(binary_erosion(core))
     between = np.count_nonzero((alpha > stray) & (alpha < 1 - stray))
     if between > SOFT_EDGE * edge:
         notes.append(f"a soft matte in {kind}, taken as it is: its compression adds faint values, PNG would not")
