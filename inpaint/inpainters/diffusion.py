@@ -9,10 +9,11 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Bool, Float32, UInt8
 
-from zim_plugins.core import UnsupportedPrompt, ZimError, resolve_device
+from zim_plugins.core import CheckpointError, UnsupportedPrompt, ZimError, resolve_device
 
 from .base import FillSettings, paste, refuse_a_full_hole
 from .differential import Differential, encode, memoryless, shrink_map
+from .pipeline_calls import EDIT_GREY, FILL_INSTRUCTION, PipelineCall, missing
 from .pretrained import load_pipeline
 
 XL_STRENGTH = 0.99
@@ -26,7 +27,7 @@ class UnsafeContent(ZimError):
 
 
 class DiffusionInpainter:
-    """Fill by an inpainting pipeline of diffusers: Stable Diffusion 1.5, 2 and XL, Flux Fill, and their like.
+    """Fill by a pipeline of diffusers whose call takes an image and a hole, or an image and a text: `PipelineCall`.
 
     The pipelines make their masks hard, and return a picture whose every pixel went through their autoencoder. Here the
     known pixels come from the picture itself, sides are padded to what the pipeline needs, a picture smaller than the
@@ -43,7 +44,12 @@ class DiffusionInpainter:
         self.pipeline = pipeline
         self.settings = settings or FillSettings()
         self.work_side_px: int | None = _trained_side_px(pipeline)
-        self._known_arguments = inspect.signature(pipeline.__call__).parameters
+        call = PipelineCall.of(pipeline)
+        if call is None:
+            needs = missing(inspect.signature(type(pipeline).__call__).parameters)
+            more = f": it needs {', '.join(needs)}" if needs else ""
+            raise CheckpointError(f"{name} ({type(pipeline).__name__}) paints no holes{more}")
+        self._call = call
         pipeline.set_progress_bar_config(disable=True)
 
     @classmethod
@@ -84,7 +90,7 @@ class DiffusionInpainter:
         height, width = hole.shape
         scale = max(1.0, (self.work_side_px or 0) / max(height, width))
         size = (round(height * scale), round(width * scale))
-        multiple = math.lcm(8, self.pipeline.image_processor.config.vae_scale_factor)
+        multiple = math.lcm(8, _side_factor(self.pipeline))
         pad = ((0, -size[0] % multiple), (0, -size[1] % multiple))
         pixels = np.pad(_resize(image, size), (*pad, (0, 0)), mode="symmetric")
         soft = hole.astype(np.float32) if change is None else np.where(hole, change, np.float32(0))
@@ -101,19 +107,23 @@ class DiffusionInpainter:
         if is_soft:
             arguments["callback_on_step_end"] = self._differential(image, change)
         with memoryless(self.pipeline) if is_soft else nullcontext(), torch.inference_mode():
-            answer = self.pipeline(
-                prompt=prompt,
-                image=PIL.Image.fromarray(image),
-                mask_image=PIL.Image.fromarray((change > 0).astype(np.uint8) * 255),
-                height=image.shape[0],
-                width=image.shape[1],
-                generator=generator,
-                output_type="np",
-                **arguments,
-            )
+            answer = self.pipeline(**self._inputs(image, change > 0, prompt), generator=generator, **arguments)
         if any(getattr(answer, "nsfw_content_detected", None) or ()):
             raise UnsafeContent(f"the safety checker of {self.name} withheld the result: try another prompt or seed")
-        return np.rint(answer.images[0] * 255).astype(np.uint8)
+        painted = np.rint(np.clip(np.asarray(answer.images[0], np.float32), 0, 1) * 255).astype(np.uint8)
+        return _resize(painted, (image.shape[0], image.shape[1]))
+
+    def _inputs(self, image: np.ndarray, hole: np.ndarray, prompt: str) -> dict[str, Any]:
+        """Image, hole and text in the pipeline's words."""
+        if not self._call.hole and not prompt:  # a model that edits whole images is shown where
+            image, prompt = np.where(hole[..., None], np.uint8(EDIT_GREY), image), FILL_INSTRUCTION
+        given: dict[str, Any] = {"image": PIL.Image.fromarray(image), "output_type": "np"}
+        if self._call.hole:
+            given[self._call.hole] = PIL.Image.fromarray(hole.astype(np.uint8) * 255)
+        rest = {"prompt": prompt, "height": image.shape[0], "width": image.shape[1], "_auto_resize": False}
+        if prompt and not self._call.takes("prompt"):
+            raise UnsupportedPrompt(f"{self.name} ({type(self.pipeline).__name__}) takes no text")
+        return given | {name: value for name, value in rest.items() if self._call.takes(name)}
 
     def _arguments(self) -> dict[str, Any]:
         """The settings in the pipeline's words."""
@@ -121,14 +131,10 @@ class DiffusionInpainter:
         strength = asked.strength
         if strength is None and "XL" in type(self.pipeline).__name__:
             strength = XL_STRENGTH
-        arguments = {
-            "negative_prompt": asked.negative_prompt or None,
-            "num_inference_steps": asked.steps,
-            "strength": strength,
-            "guidance_scale": asked.guidance,
-        }
+        arguments = {"num_inference_steps": asked.steps, "strength": strength}
         given = {key: value for key, value in arguments.items() if value is not None}
-        if unknown := sorted(given.keys() - self._known_arguments.keys()):
+        given |= self._call.guidance(asked.guidance, asked.negative_prompt)
+        if unknown := sorted(given.keys() - self._call.parameters.keys()):
             raise UnsupportedPrompt(f"{self.name} ({type(self.pipeline).__name__}) takes no {', '.join(unknown)}")
         return given
 
@@ -149,6 +155,13 @@ class DiffusionInpainter:
             latents = encode(self.pipeline, pixels)
         small = shrink_map(change, (latents.shape[2], latents.shape[3])).to(latents.device)
         return Differential(latents, small, torch.Generator("cpu").manual_seed(self.settings.seed + 1))
+
+
+def _side_factor(pipeline: Any) -> int:
+    """Number that sides are to be multiples of [px]."""
+    processor = getattr(pipeline, "image_processor", None)
+    factor = getattr(getattr(processor, "config", None), "vae_scale_factor", None)
+    return int(factor or 2 * getattr(pipeline, "vae_scale_factor", 8))
 
 
 def _trained_side_px(pipeline: Any) -> int:

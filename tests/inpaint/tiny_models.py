@@ -92,14 +92,21 @@ def save_stable_diffusion(folder: Path, *, xl: bool = False, unet_channels: int 
 
 def save_flux_fill(folder: Path) -> Path:
     """Write a FLUX.1 Fill pipeline: an autoencoder that halves pictures, latents packed two by two."""
-    from diffusers import FlowMatchEulerDiscreteScheduler, FluxFillPipeline, FluxTransformer2DModel
+    return save_flux(folder, "FluxFillPipeline")
+
+
+def save_flux(folder: Path, kind: str) -> Path:
+    """Write a pipeline of FLUX.1's parts by the name of its class."""
+    import diffusers
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
     from tokenizers import Tokenizer
     from tokenizers.models import Unigram
     from transformers import CLIPTextModel, T5Config, T5EncoderModel, T5TokenizerFast
 
     torch.manual_seed(0)
     transformer = FluxTransformer2DModel(
-        in_channels=48,  # latents, masked picture and mask, each of 4 channels in packs of four
+        # Fill takes latents, masked picture and mask, each of 4 channels in packs of four; the others latents alone.
+        in_channels=48 if kind == "FluxFillPipeline" else 16,
         out_channels=16,
         num_layers=1,
         num_single_layers=1,
@@ -120,13 +127,48 @@ def save_flux_fill(folder: Path) -> Path:
     ]
     second = T5TokenizerFast(tokenizer_object=Tokenizer(Unigram(pieces, unk_id=2)), extra_ids=0)
     t5 = T5Config(vocab_size=len(pieces), d_model=32, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
-    FluxFillPipeline(
+    getattr(diffusers, kind)(
         scheduler=FlowMatchEulerDiscreteScheduler(),
         vae=vae.eval(),
         text_encoder=CLIPTextModel(_tiny_clip(tokenizer)).eval(),
         tokenizer=tokenizer,
         text_encoder_2=T5EncoderModel(t5).eval(),
         tokenizer_2=second,
+        transformer=transformer.eval(),
+    ).save_pretrained(folder)
+    return folder
+
+
+def save_sd3(folder: Path, kind: str) -> Path:
+    """Write a pipeline of Stable Diffusion 3's parts, without its T5, by the name of its class."""
+    import diffusers
+    from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
+    from transformers import CLIPTextModelWithProjection
+
+    torch.manual_seed(0)
+    transformer = SD3Transformer2DModel(
+        sample_size=32,
+        patch_size=1,
+        in_channels=4,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        caption_projection_dim=32,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        out_channels=4,
+    )
+    tokenizer = _tiny_tokenizer(folder)
+    encoders = [CLIPTextModelWithProjection(_tiny_clip(tokenizer)).eval() for _ in range(2)]
+    getattr(diffusers, kind)(
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=_tiny_vae(shift_factor=0.1).eval(),
+        text_encoder=encoders[0],
+        tokenizer=tokenizer,
+        text_encoder_2=encoders[1],
+        tokenizer_2=tokenizer,
+        text_encoder_3=None,
+        tokenizer_3=None,
         transformer=transformer.eval(),
     ).save_pretrained(folder)
     return folder
