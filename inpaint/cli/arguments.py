@@ -95,6 +95,8 @@ class RemoveArgs(PainterArgs, HoleArgs):
     """Recover the real background behind hair and soft edges also by a model's matte; by --mask it is the default."""
     no_unmix: bool = False
     """Invent all of the hole, also by --mask."""
+    effects: bool = False
+    """Take along what looks like the object's shadow; else a warning says where it lies."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ def _remove(
 ) -> tuple[Said, Pictures]:
     asked = True if args.unmix else False if args.no_unmix else None
     unmix, grow_px = deserved(alpha, predicted=bool(order.prompts), unmix=asked, grow_px=args.grow)
-    removal = remove(image.colours(), alpha, inpainter=inpainter, tau=args.tau, grow_px=grow_px, unmix=unmix)
+    chosen = {"tau": args.tau, "grow_px": grow_px, "unmix": unmix, "effects": args.effects}
+    removal = remove(image.colours(), alpha, inpainter=inpainter, **chosen)
     return {"backend": inpainter.name, "unmix": unmix, "grow_px": grow_px, **_about(removal)}, _repainted(
         image, removal, "removed"
     )

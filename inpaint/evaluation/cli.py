@@ -40,6 +40,8 @@ class RunArgs(CommandArgs):
     """Of the mattes' models."""
     no_pictures: bool = False
     """Draw no results."""
+    keep_results: bool = False
+    """Keep every result as a PNG in results/, for other metrics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,8 @@ class FoldersArgs(RunArgs):
     """Holds the folders."""
     methods: Annotated[str, arg(metavar="A,B,...")] = "ours,support,alpha,hard,hard15"
     """ours, support, alpha, hard, hard15, ia."""
+    results: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="NAME=DIR")]] = ()
+    """Results of another tool, called as their images (a.* or a_*.*), scored beside the methods. Repeatable."""
     fills: Literal["shared", "own"] = "own"
     """One fill for all methods, or each its own."""
 

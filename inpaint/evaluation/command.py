@@ -58,6 +58,7 @@ def _plan(args: "Args", networks: "Networks") -> "Plan":
 
     from ..inpainters.registry import choose_backend
     from .methods import METHODS
+    from .others import OtherTool
     from .run import TRUTH, Plan
 
     mattes, fillers, methods = _words(args.mattes), _words(args.fillers), _words(args.methods)
@@ -70,9 +71,24 @@ def _plan(args: "Args", networks: "Networks") -> "Plan":
         fillers = tuple(choose_backend(name)[0] for name in fillers)
     except ValueError as error:
         raise Misuse(str(error)) from error
+    try:
+        others = tuple(OtherTool.parse(text) for text in getattr(args, "results", ()))
+    except ValueError as error:
+        raise Misuse(str(error)) from error
+    names = [*methods, *(other.name for other in others)]
+    for other in others:
+        if not other.folder.is_dir():
+            raise Misuse(f"--results {other.name}={other.folder}: there is no such folder")
+        if names.count(other.name) > 1 or other.name in METHODS:
+            raise Misuse(f"--results: {other.name} is the name of another method, choose one of your own")
     sha256 = {m: describe_model(m)["sha256"] for m in mattes if m != TRUTH}
     weights = tuple(name for name in ("lpips", "clip", "inception") if getattr(networks, name) is not None)
-    return Plan(args.out, mattes, sha256, fillers, methods, args.fills, not args.no_pictures, weights)
+    return Plan(
+        *(args.out, mattes, sha256, fillers, methods, args.fills, not args.no_pictures),
+        others=others,
+        keep_results=args.keep_results,
+        weights=weights,
+    )
 
 
 def _networks(args: "Args", cases: "Sequence[Listed]") -> "tuple[Networks, dict[str, str]]":

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32
 
-from zim_plugins.core import ImageError, Predictor, Prompt, ZimError
+from zim_plugins.core import ImageError, Predictor, Prompt, ZimError, write_image
 from zim_plugins.evaluation.models import model_slug
 from zim_plugins.evaluation.prompting import object_mask
 from zim_plugins.imaging import atomic_write
@@ -20,7 +20,8 @@ from zim_plugins.training.samples.prompts import tight_box
 from ..inpainters.base import Inpainter
 from ..inpainters.registry import load_inpainter
 from .cases import Case, Listed
-from .methods import Fills, run_methods
+from .methods import Fills, Removed, run_methods
+from .others import OtherTool, repainted
 from .scoring import NO_NETWORKS, Networks, draw_removal, score_result, twin_of
 
 TRUTH = "truth"
@@ -46,6 +47,10 @@ class Plan:
     fills: Fills = "own"
     pictures: bool = True
     """Whether each result is drawn."""
+    others: tuple[OtherTool, ...] = ()
+    """Folders of other tools' results, scored as methods beside each filler's."""
+    keep_results: bool = False
+    """Whether each result is kept as a PNG."""
     weights: tuple[str, ...] = ()
     """What scores with weights are given: they are part of what rows depend on."""
 
@@ -57,6 +62,7 @@ class Plan:
         """SHA-256 over all that these rows depend on, this package's code included."""
         sizes = [Path(f).stat().st_size if Path(f).is_file() else -1 for f in case.files]
         asked = [code_sha256(), matte, self.sha256.get(matte), self.fillers, self.methods, self.fills, self.pictures]
+        asked += [[[o.name, str(o.folder), _sizes(o.folder)] for o in self.others], self.keep_results]
         asked += [self.weights, case.key, case.subset, case.category, [Path(f).name for f in case.files], sizes]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
@@ -128,7 +134,8 @@ def _evaluate(
     networks: Networks,
 ) -> list[Row]:
     blank: Row = {"case": listed.key, "subset": listed.subset, "category": listed.category, "matte": matte}
-    every = [blank | {"filler": f, "method": m, "failure": None} for f in plan.fillers for m in plan.methods]
+    methods = (*plan.methods, *(other.name for other in plan.others))
+    every = [blank | {"filler": f, "method": m, "failure": None} for f in plan.fillers for m in methods]
 
     def failed(kind: str, error: BaseException, rows: list[Row]) -> None:
         for row in rows:
@@ -153,12 +160,21 @@ def _evaluate(
         except (ZimError, ValueError, RuntimeError, MemoryError) as error:
             failed("removal failed", error, rows)
             continue
-        for row in rows:
+        for other in plan.others:
+            try:
+                found = other.read(listed.key, case.image)
+                results[other.name] = Removed(found, repainted(case.image, found, case.alpha > 0))
+            except (ImageError, ZimError, ValueError, OSError) as error:
+                failed("no result", error, [row for row in rows if row["method"] == other.name])
+        for row in (row for row in rows if row["method"] in results):
             result, hole, twin = results[row["method"]]
             row |= score_result(
                 result, hole, alpha, case, box=box, category=listed.category, twin=twin, networks=networks
             )
             stem = f"{_slug(listed.key)}-{model_slug(matte)}-{model_slug(name)}-{row['method']}"
+            if plan.keep_results:
+                row["result"] = f"results/{stem}.png"
+                write_image(plan.out / row["result"], result)
             if plan.pictures:
                 row["drawn"] = f"pictures/{stem}.jpg"
                 draw_removal(plan.out / row["drawn"], result, case, box)
@@ -178,11 +194,17 @@ def _matte(predictor: Predictor, case: Case, box: Float[np.ndarray, " 4"]) -> Fl
     return alpha
 
 
+def _sizes(folder: Path) -> list[tuple[str, int]]:
+    """Names and sizes [bytes] of a folder's files."""
+    return sorted((path.name, path.stat().st_size) for path in folder.iterdir() if path.is_file())
+
+
 def describe_plan(plan: Plan) -> dict[str, Any]:
     """The plan as the report tells it, without places of this machine."""
     record = asdict(plan)
     return {name: record[name] for name in ("mattes", "fillers", "methods", "fills", "weights")} | {
-        "prompt": "tight box of the true alpha > 0.5"
+        "prompt": "tight box of the true alpha > 0.5",
+        "others": [other.name for other in plan.others],
     }
 
 

@@ -9,8 +9,9 @@ from zim_plugins.core import Predictor, Prompt
 
 from ..inpainters.base import Inpainter, refuse_a_full_hole
 from ..inpainters.registry import load_inpainter
-from ..pixels.crops import Fill, fill_crop, hole_boxes
+from ..pixels.crops import Fill, fill_crop, hole_boxes, window_of
 from ..pixels.detail import continue_scene
+from ..pixels.effects import propose_shadow
 from ..pixels.hole import CORE_ALPHA, GROW_PX, TAU, touches_border
 from ..pixels.tiles import Picture, to_8_bits, to_depth
 from ..pixels.unmix import recover_fringe
@@ -54,6 +55,7 @@ def remove(
     tau: float = TAU,
     grow_px: int | None = None,
     unmix: bool | None = None,
+    effects: bool = False,
 ) -> Removal:
     """Take objects out of a picture.
 
@@ -72,6 +74,7 @@ def remove(
             and for a predicted matte more where the object is large, see `PREDICTED_GROW`.
         unmix: recover the background behind the fringe; else fill all of the hole. By default a matte that is given is
             un-mixed, since its owner vouches for it, and one that a predictor made here is not.
+        effects: take along what looks like the object's shadow; else a warning says where it lies.
 
     Raises:
         EmptyMatte: the matte holds no object.
@@ -81,6 +84,9 @@ def remove(
     alpha = matte_of(image, target, predictor)
     unmix, grow_px = deserved(alpha, predicted=is_predicted(target), unmix=unmix, grow_px=grow_px)
     hole = hole_of(alpha, tau=tau, grow_px=grow_px)
+    shadow = propose_shadow(to_8_bits(image), alpha) & ~hole
+    if effects:
+        hole |= shadow
     refuse_a_full_hole(hole)
     if filled is None:
         inpainter = inpainter or load_inpainter()
@@ -91,7 +97,16 @@ def remove(
         result = np.where(hole[..., None], filled, image)
     if unmix:
         result = recover_fringe(image, alpha, hole, result)
-    return Removal(result, alpha, hole, warnings_about(alpha, hole))
+    found = warnings_about(alpha, hole)
+    return Removal(result, alpha, hole, found if effects else (*found, *_about_shadow(shadow)))
+
+
+def _about_shadow(shadow: Bool[np.ndarray, "h w"]) -> tuple[str, ...]:
+    if not shadow.any():
+        return ()
+    rows, columns = window_of(shadow)
+    box = f"{columns.start},{rows.start},{columns.stop},{rows.stop}"
+    return (f"what looks like the object's shadow stays, in the box {box}: --effects takes it along",)
 
 
 def is_predicted(target: Target) -> bool:

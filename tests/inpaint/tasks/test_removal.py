@@ -8,6 +8,7 @@ import pytest
 
 from inpaint.inpainters.registry import load_inpainter
 from inpaint.pixels.hole import EmptyMatte, matte_hole
+from inpaint.pixels.rim import LARGEST_SHIFT
 from inpaint.tasks.removal import FILLED_GROW_PX, deserved, remove
 from zim_plugins.core import Prompt, composite
 
@@ -40,7 +41,8 @@ def test_outside_the_hole_the_picture_is_the_users_byte_by_byte(scene, unmix: bo
 
 def test_without_unmixing_the_hole_is_the_fill_alone(scene) -> None:
     removal = remove(scene.image, scene.alpha, inpainter=FlatInpainter(), unmix=False)
-    assert (removal.image[removal.hole] == (0, 255, 0)).all()
+    shift = removal.image[removal.hole].astype(int) - (0, 255, 0)
+    assert np.abs(shift).max() <= LARGEST_SHIFT + 1  # towards what lies outside: the fill meets the rim
 
 
 def test_patchmatch_with_unmixing_beats_the_fill_alone(scene) -> None:
