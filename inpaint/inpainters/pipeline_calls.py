@@ -18,7 +18,7 @@ TRUE_GUIDANCE = 4.0
 
 @dataclass(frozen=True)
 class PipelineCall:
-    """How a pipeline is called: `hole` is its mask's name, or empty for a model that edits whole images."""
+    """Call of a pipeline: `hole` is its mask's name, or empty for a model that edits whole images."""
 
     hole: str
     parameters: Mapping[str, inspect.Parameter]
