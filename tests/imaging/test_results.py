@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -229,6 +230,11 @@ def test_what_cannot_be_written_is_found_before_any_work(monkeypatch):
     for out in ("file", "file/deep"):
         with pytest.raises(ValueError, match="file"):
             check_writable(Path(out))
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(ValueError, match="permission denied"):
+    assert os.listdir() == ["file"]
+
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(ValueError, match="Permission denied"):
         check_writable(Path("new"))

@@ -12,6 +12,7 @@ The order of calls: `Source.of` for the image, a `Recipe` with all that decides 
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -222,8 +223,11 @@ def check_writable(folder: Path) -> None:
     if not nearest.is_dir():
         what = "is a file" if nearest == folder else f"cannot be made: {nearest} is a file"
         raise ImageError(f"--out {folder} {what}: name a folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ImageError(f"cannot write into {nearest}: permission denied")
+    try:  # permissions alone do not tell: a system's own folders and full disks refuse, too
+        with tempfile.TemporaryFile(dir=nearest) as probe:
+            probe.write(b"x")
+    except OSError as error:
+        raise ImageError(f"cannot write into {nearest}: {error.strerror or error}") from error
 
 
 def _record_path(place: Path) -> Path:
