@@ -189,6 +189,15 @@ class ImagePredictor:
             self._check(prompts, image.size)
             return self.backend.decode(image.features, self._framed(prompts, image.size), multimask=multimask)
 
+    def similarity_maps(self, *, encoded: EncodedImage | None = None) -> list[Float32[np.ndarray, "_ _ _"]]:
+        """Features of unit length over the padded frame, (c, h, w) each, by which places of the image look alike.
+
+        Empty for models that have none; copies.
+        """
+        with self._image_for(encoded) as image:
+            maps = getattr(self.backend, "similarity_maps", None)
+            return [] if maps is None else maps(image.features)
+
     @contextmanager
     def _image_for(self, encoded: EncodedImage | None) -> Iterator[EncodedImage]:
         """The image that is meant; the one that is set is held for this thread."""

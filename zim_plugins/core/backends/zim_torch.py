@@ -110,6 +110,12 @@ class ZimTorchBackend:
                     answers[i] = logits[row], scores[row]
         return np.stack([a[0] for a in answers]), np.stack([a[1] for a in answers])
 
+    def similarity_maps(self, embedding: ImageFeatures) -> list[Float32[np.ndarray, "_ _ _"]]:
+        """Keys of unit length of a `ZimLite`, (c, h, w) at strides 16 and 8; none of another network."""
+        if not isinstance(self.zim, ZimLite) or embedding.projected is None:
+            return []
+        return [keys[0].float().cpu().numpy().copy() for keys in embedding.projected]
+
     def _coarse(self, prompts: Sequence[Prompt]) -> Float[Tensor, "b 1 f f"]:
         alphas = np.stack([p.alpha for p in prompts if p.alpha is not None])
         return torch.from_numpy(alphas)[:, None].to(self.device)
