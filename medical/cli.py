@@ -105,6 +105,10 @@ class Args(CommandArgs):
     """Only the first cases of each data set."""
     seed: int = 0
     """Of random clicks, jitter and resampling."""
+    seeds: Annotated[int, arg(metavar="N")] = 1
+    """Draw the random part of the prompts so many times, with seeds from --seed on, and report the spread."""
+    click_jitter: Annotated[int, arg(metavar="PX")] = 0
+    """Move clicks of the modes by up to so many pixels, within the object."""
     save: Annotated[str, arg(metavar="KIND,...")] = "masks,mattes,overlays"
     """masks, mattes (soft, 8 bits), overlays (best, median, worst); none."""
     hide_border: float = 0.0
@@ -193,6 +197,7 @@ def report(args: Args, config: "RunConfig", tally: "Tally", models: "Sequence[Fr
     from .report.html import write_report
     from .report.overlays import write_overlays
     from .report.results import gather, headline_prompt, write_record, write_tables
+    from .report.seeds import first_seed
 
     results = gather(config.out, [spec.title for spec in config.datasets])
     if not results.rows:
@@ -207,7 +212,7 @@ def report(args: Args, config: "RunConfig", tally: "Tally", models: "Sequence[Fr
     if "overlays" in args.save.split(",") and "mattes" in config.save:
         shown = [p for p in (headline_prompt(config.trial.prompts), CLICKS) if p in config.trial.prompts]
         overlays = write_overlays(
-            config, tally.found, results.rows, list(dict.fromkeys(shown)), hide_border=args.hide_border
+            config, tally.found, first_seed(results.rows), list(dict.fromkeys(shown)), hide_border=args.hide_border
         )  # fmt: skip
     write_report(config.out / "report.html", record, tables, figures, overlays, results.faults)
     for contrast in tables.contrasts:
@@ -255,6 +260,11 @@ def parse_config(args: Args) -> "RunConfig":
         raise ValueError("--key-slices is at least 1, --reach at least 0, --max-growth above 1")
     if args.tolerance_affine < 0 or (args.nan is not None and not math.isfinite(args.nan)):
         raise ValueError("--tolerance-affine is at least 0, --nan a finite number")
+    if args.seeds < 1 or args.click_jitter < 0:
+        raise ValueError("--seeds is at least 1, --click-jitter at least 0")
+    if args.seeds > 1 and (args.prompts_from or (args.clicker == "ritm" and not args.box_jitter + args.click_jitter)):
+        raise ValueError("--seeds draws random prompts again: it needs --box-jitter, --click-jitter or a random "
+                         "--clicker, and no --prompts-from")  # fmt: skip
     if not 0 <= args.hide_border < 0.5:
         raise ValueError(f"--hide-border is a share in [0, 0.5), got {args.hide_border:g}")
     check_slices(args.slices)
@@ -274,6 +284,8 @@ def parse_config(args: Args) -> "RunConfig":
         max_growth=args.max_growth,
         min_area=args.min_area,
         seed=args.seed,
+        seeds=args.seeds,
+        click_jitter_px=args.click_jitter,
         measure=Measure(not args.no_surfaces, args.tolerance, args.tolerance),
     )
     reading = ReadingConfig(

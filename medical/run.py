@@ -279,6 +279,10 @@ class _Work:
             before = asdict(model.effort)
             keep = _Keeper(self.config, place, model.name)
             outcome = Trial(scan, model, place, self.config.trial, self.book, keep).run()
+            for seed in range(1, self.config.trial.seeds):  # masks and prompts of the first seed are kept
+                other = replace(self.config.trial, seed=self.config.trial.seed + seed)
+                record["rows"] += [row_fields(row) for row in Trial(scan, model, place, other).run().rows]
+            model.forget()
             record["rows"] += [row_fields(row) for row in outcome.rows]
             record["prompts"] += [encode_record(prompt) for prompt in outcome.prompts]
             record["refused"][model.name] = sorted(outcome.refused)

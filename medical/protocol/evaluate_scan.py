@@ -12,7 +12,7 @@ from zim_plugins.core import UnsupportedPrompt
 from ..io.scan import Scan, Target
 from .clickers import MAX_CLICKS, Click, make_clicker
 from .frame_model import Answer, FrameModel
-from .prompt_modes import CLICKS, Box, Pointing, PromptBook, PromptRecord, jitter_box, point_at, rng_of
+from .prompt_modes import CLICKS, Box, Pointing, PromptBook, PromptRecord, jitter_box, jitter_click, point_at, rng_of
 from .propagation import MAX_GROWTH, choose_keys, copy_keys, propagate
 from .records import BEST_SCORE, ORACLE, SINGLE, Measure, Row, measure
 
@@ -49,6 +49,10 @@ class TrialConfig:
     min_area: int = 0
     """Objects of fewer pixels are dropped, and counted."""
     seed: int = 0
+    seeds: int = 1
+    """Repetitions of what is random, with seeds from `seed` on; a trial is one of them."""
+    click_jitter_px: int = 0
+    """Clicks of the modes are moved by up to so many pixels, and stay on the object."""
     measure: Measure = Measure()
 
 
@@ -128,6 +132,7 @@ class Trial:
         if not targets:
             return
         again = self.scan.is_volume and self.config.volumes == "both"  # propagation comes back to it
+        again = again or self.config.seeds > 1  # so does the next seed
         self.model.show(self.scan.frames[frame], key=frame if again else None)
         static = [p for p in self.config.prompts if p != CLICKS]
         boxes = [p for p in static if p in ("mode3", "mode4", "mode5")]
@@ -238,7 +243,7 @@ class Trial:
             Row(
                 dataset=place.dataset, patient=place.patient, case=place.case, level=level, frame=frame, label=label,
                 instance=instance, model=self.model.name, prompt=prompt, n_clicks=n_clicks,
-                clicker=self.config.clicker if n_clicks else "", candidate=candidate, **figures,  # type: ignore[arg-type]
+                clicker=self.config.clicker if n_clicks else "", seed=self.config.seed, candidate=candidate, **figures,  # type: ignore[arg-type]
             )
         )  # fmt: skip
 
@@ -263,9 +268,13 @@ class Trial:
             return saved
         config = self.config
         pointing = point_at(target.mask, prompt, make_clicker(config.clicker, self._rng(target, prompt)))
+        rng = self._rng(target, prompt, "jitter")
+        if config.click_jitter_px and pointing.clicks:
+            return Pointing(
+                clicks=tuple(jitter_click(click, target.mask, config.click_jitter_px, rng) for click in pointing.clicks)
+            )
         if not config.jitter_px or not pointing.boxes:
             return pointing
-        rng = self._rng(target, prompt, "jitter")
         size = target.mask.shape[0], target.mask.shape[1]
         outward = config.jitter_outward
         return Pointing(

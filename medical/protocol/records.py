@@ -37,6 +37,8 @@ class Row:
     n_clicks: int
     """0 for boxes."""
     clicker: str
+    seed: int
+    """Of what is random in the prompt."""
     candidate: str
     dice: float
     iou: float

@@ -341,7 +341,7 @@ def noc_lines(rows: Sequence[Row]) -> list[dict[str, Any]]:
     for row in rows:
         if row.prompt == CLICKS and row.level == "slice" and row.candidate == SINGLE:
             one = objects.setdefault((row.dataset, row.model), {})
-            one.setdefault((row.case, row.frame, row.label, row.instance), {})[row.n_clicks] = row.iou
+            one.setdefault((row.case, row.frame, row.label, row.instance, row.seed), {})[row.n_clicks] = row.iou
     lines = []
     for (dataset, model), found in objects.items():
         curves = [[ious[n] for n in sorted(ious)] for ious in found.values()]

@@ -76,6 +76,10 @@ def write_report(
         + _split(tables.noc, _noc_table)
         if tables.noc
         else "",
+        "<h2>Spread over prompt seeds</h2><p>Means of IoU where the random part of the prompts is drawn again.</p>"
+        + _split(tables.seeds, _seed_table)
+        if tables.seeds
+        else "",
         _data(record, faults),
         "<h2>Best, median and worst</h2><p>By the first model's IoU. Blue is the matte, white the reference's outline."
         if overlays
@@ -195,6 +199,16 @@ def _noc_table(noc: Sequence[Mapping[str, Any]]) -> str:
         for line in noc
     ]  # fmt: skip
     return _table(["data set", "model", "target IoU", "clicks (mean)", "reached", "objects"], lines)
+
+
+def _seed_table(seeds: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        [f"{line['dataset']}{', volumes' if line['level'] == 'volume' else ''}",
+         describe_prompt(line["prompt"], line["n_clicks"]), line["model"],
+         *(f"{line[name]:.3f}" for name in ("mean", "sd", "min", "max")), str(line["n_seeds"])]
+        for line in seeds if line["candidate"] == SINGLE
+    ]  # fmt: skip
+    return _table(["data set", "prompt", "model", "IoU", "SD", "least", "largest", "seeds"], lines)
 
 
 def _method(record: Mapping[str, Any]) -> str:

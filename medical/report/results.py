@@ -26,6 +26,7 @@ from .aggregate import (
     COMPARE_COLUMNS,
     CURVE_COLUMNS,
     NOC_COLUMNS,
+    POOLED,
     SUMMARY_COLUMNS,
     Contrast,
     compare_line,
@@ -36,6 +37,7 @@ from .aggregate import (
     with_pooled,
 )
 from .nnunet_summary import nnunet_summary
+from .seeds import SEED_COLUMNS, first_seed, seed_lines
 
 
 @dataclass
@@ -103,6 +105,8 @@ class Tables:
     contrasts: list[Contrast]
     curves: list[dict[str, Any]]
     noc: list[dict[str, Any]]
+    seeds: list[dict[str, Any]]
+    """Empty where one seed was run."""
 
 
 def write_tables(config: RunConfig, results: Results) -> Tables:
@@ -114,7 +118,10 @@ def write_tables(config: RunConfig, results: Results) -> Tables:
         contrasts=contrasts(rows, results.models, max_clicks=max_clicks, seed=seed),
         curves=curve_lines(rows, seed=seed),
         noc=noc_lines(rows),
+        seeds=seed_lines(rows, POOLED),
     )
+    if tables.seeds:
+        write_text(out / "seeds.csv", csv_text(SEED_COLUMNS, tables.seeds))
     write_text(out / "cases.csv", csv_text(COLUMNS, (row_fields(row) for row in results.rows)))
     write_text(out / "summary.csv", csv_text(SUMMARY_COLUMNS, tables.summary))
     write_text(out / "compare.csv", csv_text(COMPARE_COLUMNS, [compare_line(c) for c in tables.contrasts]))
@@ -132,7 +139,7 @@ def write_tables(config: RunConfig, results: Results) -> Tables:
     headline = headline_prompt(config.trial.prompts)
     for model in results.models:
         for prompt in config.trial.prompts:
-            text = _json(nnunet_summary(results.rows, model=model, prompt=prompt, max_clicks=max_clicks))
+            text = _json(nnunet_summary(first_seed(results.rows), model=model, prompt=prompt, max_clicks=max_clicks))
             write_text(out / "summaries" / f"{safe_name(model)}_{prompt}.json", text)
             if model == results.models[0] and prompt == headline:
                 write_text(out / "summary.json", text)

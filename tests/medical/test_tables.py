@@ -20,7 +20,8 @@ from tests.medical.conftest import save
 def row(iou: float, **changes: object) -> Row:
     fields: dict = {
         "dataset": "set", "patient": "patient_0001", "case": "case_0001", "level": "slice", "frame": 0, "label": "a",
-        "instance": 0, "model": "zim", "prompt": "mode5", "n_clicks": 0, "clicker": "", "candidate": "single",
+        "instance": 0, "model": "zim", "prompt": "mode5", "n_clicks": 0, "clicker": "", "seed": 0,
+        "candidate": "single",
         "dice": 2 * iou / (1 + iou), "iou": iou, "n_pred": 50, "n_ref": 50, "n_both": 40, "n_px": 400, "empty_pred": 0,
     }  # fmt: skip
     fields |= dict.fromkeys(SURFACES, math.nan)
