@@ -228,7 +228,7 @@ def _read_dicom_labels(
         elif file.encoding == "rtstruct":
             found = read_structures(file.path, series, notes)
         else:
-            values = _volume_on_series(file, series, config)
+            values = _volume_on_series(file, series, config, notes)
             if file.encoding in ("map", "instances") or (file.encoding == "auto" and values.max(initial=0) > 1):
                 layer = _layer(values.astype(np.int64), file, instances=file.encoding == "instances")
                 layers.append(Layer(series.fit_labels(layer.ids), layer.names))
@@ -247,8 +247,8 @@ def _read_dicom_labels(
     return merged, layers
 
 
-def _volume_on_series(file: MaskFile, series: Series, config: ReadingConfig) -> np.ndarray:
-    """A volume's labels on a series' own frames: voxel by voxel, never between two."""
+def _volume_on_series(file: MaskFile, series: Series, config: ReadingConfig, notes: list[str]) -> np.ndarray:
+    """A volume's labels on a series' own frames: voxel by voxel, between two only where that is asked for."""
     planes = series.planes
     if planes is None:
         raise ScanFault("affine", "the series does not say where it lies: a volume of labels cannot be laid on it")
@@ -257,15 +257,23 @@ def _volume_on_series(file: MaskFile, series: Series, config: ReadingConfig) -> 
     rows, columns = np.mgrid[: series.size[0], : series.size[1]]
     pixels = np.stack([columns.ravel(), rows.ravel(), np.zeros(rows.size), np.ones(rows.size)])
     found = np.zeros((len(planes.origins), *series.size), dtype=labels.dtype)
+    farthest, beyond = 0.0, 0
     for frame in range(len(found)):
         places = (np.linalg.inv(affine) @ LPS_TO_RAS @ planes.frame_affine(frame) @ pixels)[:3]
         nearest = np.rint(places).astype(int)
         off = float(np.abs(places - nearest).max())
-        outside = ((nearest < 0) | (nearest >= np.array(labels.shape)[:, None])).any()
-        if off > MAX_OFF_PX or outside:
-            how = "reach beyond the labels" if outside else f"lie up to {off:.2g} voxels between the labels'"
-            raise ScanFault("affine", f"the series' pixels {how}: resample the labels to the series first")
-        found[frame] = labels[tuple(nearest)].reshape(series.size)
+        outside = ((nearest < 0) | (nearest >= np.array(labels.shape)[:, None])).any(axis=0)
+        if (off > MAX_OFF_PX or outside.any()) and not config.remedies.resample_labels:
+            how = "reach beyond the labels" if outside.any() else f"lie up to {off:.2g} voxels between the labels'"
+            raise ScanFault("affine", f"the series' pixels {how}: --resample-labels nearest takes the nearest ones")
+        farthest, beyond = max(farthest, off), beyond + int(outside.sum())
+        nearest[:, outside] = 0
+        found[frame] = np.where(outside, 0, labels[tuple(nearest)]).reshape(series.size)
+    if farthest > MAX_OFF_PX or beyond:
+        notes.append(
+            f"each pixel of the series takes its nearest label, up to {farthest:.2g} voxels off; beyond the labels: "
+            f"{beyond} pixels, taken as background"
+        )
     return found
 
 

@@ -62,6 +62,8 @@ class SegmentArgs(CommandArgs):
     """Which one of a file of four dimensions."""
     series: Annotated[int | None, arg(metavar="N")] = None
     """Which one of a folder with several DICOM series, from 1."""
+    nan: Annotated[float | None, arg(metavar="VALUE")] = None
+    """Takes the place of NaN and infinite values of a volume, which are refused without it."""
     irregular: Literal["refuse", "keep", "resample"] = "keep"
     """DICOM slices that are tilted, missing, or of several distances or pixel sizes: keep leaves each at its place
     (missing ones empty) where one grid can hold them, resample interpolates on a grid of right angles."""
@@ -204,6 +206,7 @@ def _segment_one(
     """Segment one scan and write its results; return its record and the model, loaded once."""
     from ..io.opening import open_scan
     from ..io.reading import ReadingConfig
+    from ..io.remedies import Remedies
     from ..io.windows import parse_window
     from .marks import marks_to_json, resolve_marks
     from .outputs import check_free, choose_formats, plan_files, write_outputs
@@ -211,7 +214,11 @@ def _segment_one(
 
     try:
         reading = ReadingConfig(
-            window=parse_window(args.window), axis=args.axis, volume=args.volume, irregular=args.irregular
+            window=parse_window(args.window),
+            axis=args.axis,
+            volume=args.volume,
+            irregular=args.irregular,
+            remedies=Remedies(nan=args.nan),
         )
     except ValueError as error:
         raise Misuse(one_line(error)) from error
@@ -267,6 +274,7 @@ def _provenance(args: SegmentArgs, name: str) -> dict[str, Any]:
     except CheckpointError:  # a predictor of somebody else's
         digest = None
     options = {
-        key: getattr(args, key) for key in ("window", "axis", "irregular", "reach", "keep_masks", "no_zoom", "refine")
+        key: getattr(args, key)
+        for key in ("window", "axis", "irregular", "nan", "reach", "keep_masks", "no_zoom", "refine")
     }
     return {"sha256": digest, "version": __version__, "options": options}

@@ -11,6 +11,7 @@ from medical.io.errors import ScanFault
 from medical.io.layouts import find_layout
 from medical.io.pairing import find_cases
 from medical.io.reading import ReadingConfig, read_scan
+from medical.io.remedies import Remedies
 from medical.io.rtstruct import read_structures
 from medical.segment.command import SegmentArgs, main
 from tests.medical.invented_dicom import CENTRE, in_order, make, masks_of
@@ -118,8 +119,10 @@ def test_labels_of_a_series_may_be_a_volume_or_a_structure_set(tmp_path: Path, c
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine @ np.diag([1, 1, 1.1, 1])), root / "ct_seg.nii.gz")
     (root / "scan_rtstruct.dcm").unlink()
     cases, _ = find_cases(root, find_layout("dicom"))
-    with pytest.raises(ScanFault, match="resample the labels"):
+    with pytest.raises(ScanFault, match="--resample-labels nearest"):
         read_scan(cases[0], ReadingConfig(irregular="keep"))
+    nearest = read_scan(cases[0], ReadingConfig(irregular="keep", remedies=Remedies(resample_labels=True)))
+    assert any("takes its nearest label" in note for note in nearest.notes) and nearest.label_stack("object").any()
 
 
 def test_a_structure_set_without_contours_is_said_to_be_one(medical_cases: Path) -> None:

@@ -295,3 +295,13 @@ def test_colours_are_no_volume_and_drift_is_said(call, tmp_path: Path, capsys) -
     record = json.loads((tmp_path / "o" / "oblique_seg.json").read_text())
     assert record["structures"][0]["slices"] == [0, 19]
     assert any("15 of 20 slices, 5 to 19, have no pixel in common" in note for note in record["notes"])
+
+
+def test_values_that_are_no_numbers_are_replaced_on_request(call, tmp_path: Path, capsys) -> None:
+    values = np.where(ball((30, 30, 8), (15, 15, 4), 5), 200, 20).astype(np.float32)
+    values[:3] = np.nan
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "nan.nii.gz")
+    options = {"scan": str(tmp_path / "nan.nii.gz"), "point": ("15,15@4",), "out": str(tmp_path / "o")}
+    assert call(**options) == 1 and "NaN" in capsys.readouterr().err
+    assert call(**options, nan=0.0) == 0
+    assert "taken as 0" in (tmp_path / "o" / "nan_seg.json").read_text()
