@@ -91,7 +91,7 @@ def without_specks(means: Float32[np.ndarray, "n 3"], chosen: Bool[np.ndarray, "
     distance, nearest = KDTree(places).query(places, k=NEIGHBOURS + 1)
     linked = distance[:, 1:] <= LINK_TIMES_MEDIAN * float(np.median(distance[:, 1:]))
     rows = np.repeat(np.arange(len(places)), NEIGHBOURS)[linked.ravel()]
-    links = coo_matrix((np.ones(len(rows)), (rows, nearest[:, 1:].ravel()[linked.ravel()])), shape=(len(places),) * 2)
+    links = coo_matrix((np.ones(len(rows)), (rows, np.asarray(nearest)[:, 1:].ravel()[linked.ravel()])), shape=(len(places),) * 2)
     _, parts = connected_components(links, directed=False)
     sizes = np.bincount(np.asarray(parts))
     kept = chosen.copy()
