@@ -2,8 +2,8 @@
 
     python benchmarks/splats.py --gaussians 300000 --views 50 --size 240 320 --out outputs/splats
 
-The scene is made here: a vase with a handle on a table, before textured walls, as flat Gaussians along the surfaces. The
-photographs are its own renderings, so that the cameras are exact and every Gaussian's truth is known.
+The scene is made here: a jug with a handle on a table, before textured walls, as flat Gaussians along the surfaces.
+The photographs are its own renderings, so that the cameras are exact and every Gaussian's truth is known.
 """
 
 import argparse
@@ -25,12 +25,14 @@ from zim_plugins.core import write_image
 from zim_plugins.evaluation.provenance import describe_process
 
 
-def surface(points: np.ndarray, normals: np.ndarray, colours: np.ndarray, area: float, rng: np.random.Generator) -> dict:
+def surface(
+    points: np.ndarray, normals: np.ndarray, colours: np.ndarray, area: float, rng: np.random.Generator
+) -> dict:
     """Flat Gaussians of such a size that they cover the area twice or so."""
     count = len(points)
     side = np.sqrt(area / count)
     scales = side * np.exp(0.25 * rng.standard_normal((count, 3))) * [0.8, 0.8, 0.15]
-    x, y, z = (normals + [0, 0, 1e-6]).T
+    x, y, z = (normals + np.array([0, 0, 1e-6])).T
     turn = np.stack([1 + z, -y, x, np.zeros(count)], axis=1)
     turn[np.abs(turn).sum(1) < 1e-3] = [0, 1, 0, 0]  # upside down
     turn /= np.linalg.norm(turn, axis=1, keepdims=True)
@@ -57,7 +59,7 @@ def plate(corner: tuple, a: tuple, b: tuple, colour: tuple, count: int, seed: in
     return surface(points, np.tile(normal / area, (count, 1)), colours, area, rng)
 
 
-def vase(count: int, seed: int = 7) -> dict:
+def jug(count: int, seed: int = 7) -> dict:
     """A body of revolution on the table, and a handle."""
     rng = np.random.default_rng(seed)
     body = int(count * 0.8)
@@ -78,12 +80,12 @@ def vase(count: int, seed: int = 7) -> dict:
 
 
 def room(count: int) -> tuple[Gaussians, np.ndarray]:
-    """The scene, and which Gaussians are the vase."""
-    shares = {"vase": 0.12, "table": 0.18, "floor": 0.2, "wall": 0.25, "side": 0.25}
+    """The scene, and which Gaussians are the jug."""
+    shares = {"jug": 0.12, "table": 0.18, "floor": 0.2, "wall": 0.25, "side": 0.25}
     n = {name: int(count * share) for name, share in shares.items()}
     n["side"] += count - sum(n.values())
     parts = [
-        vase(n["vase"]),
+        jug(n["jug"]),
         plate((-0.9, -0.7, -0.01), (1.8, 0, 0), (0, 1.4, 0), (0.45, 0.33, 0.22), n["table"], 1, 0.12),
         plate((-3, -3, -0.9), (6, 0, 0), (0, 6, 0), (0.55, 0.52, 0.48), n["floor"], 2),
         plate((-3, 2.4, -0.9), (6, 0, 0), (0, 0, 3), (0.45, 0.55, 0.6), n["wall"], 3, 0.25),
@@ -93,7 +95,7 @@ def room(count: int) -> tuple[Gaussians, np.ndarray]:
     order = np.random.default_rng(0).permutation(count)
     tensors = {key: torch.from_numpy(values[order]) for key, values in together.items()}
     harmonics = ((tensors.pop("colours").clamp(0.02, 0.98) - 0.5) / SH_C0)[:, None]
-    return Gaussians(**tensors, harmonics=harmonics), (np.arange(count) < n["vase"])[order]
+    return Gaussians(**tensors, harmonics=harmonics), (np.arange(count) < n["jug"])[order]
 
 
 def cameras(count: int, size: tuple[int, int]) -> list[Camera]:

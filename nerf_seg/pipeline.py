@@ -13,15 +13,19 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from zim_plugins.core import Predictor, read_image
 
 from .datamanager import Sa3dZimDataManager, Sa3dZimDataManagerConfig
+from .export.placement import Placement
 from .field.checkpoint import TrainedNerf, check_capture, find_nerf, load_nerf
 from .field.scene import CACHE_FOLDER, BoxedViews, Scene, domain_around, photograph
 from .model import Sa3dZimModel, Sa3dZimModelConfig
 from .plugin.viewer import ClickPanel
 from .segmentation.predictors import build_matter, reference_alpha
-from .segmentation.reference_prompt import ReferencePrompt, reference_prompt
+from .segmentation.reference_prompt import ReferencePrompt, is_list, reference_prompt, reference_prompts
 from .segmentation.segmenter import Segmenter, SegmenterConfig
 from .segmentation.text_prompt import box_of_text
 from .segmentation.views import View, ViewSource
+
+POOR_PSNR_DB = 18.0
+"""A field that renders its own training views worse than this is not worth segmenting."""
 
 
 @dataclass
@@ -52,7 +56,7 @@ class Sa3dZimPipelineConfig(VanillaPipelineConfig):
     mask: Path | None = None
     """Mask or alpha of the object in the reference view: taken as it is."""
     prompt_file: Path | None = None
-    """The same as JSON: view, points, labels, box."""
+    """The same as JSON: view, points, labels, box; or a list of such objects, one for each prompted view."""
     text: str | None = None
     """Name of the object; the best box that a detector of transformers finds for it is the prompt (extra `models`)."""
     text_model: str | None = None
@@ -69,8 +73,13 @@ class Sa3dZimPipelineConfig(VanillaPipelineConfig):
     """SA3D's lambda, for --pipeline.model.loss sa3d: 1.0 is the authors' default, 0.15 the paper's."""
     passes: int = 2
     """How often each view is visited; this is what sets the length of a run."""
-    video_frames: int = 24
-    """Frames of the fly-through videos of the object alone and of the scene without it; 0 for none."""
+    video_frames: int | None = None
+    """Frames of the fly-through videos of the object alone and of the scene without it; 0 for none. By default 24 on
+    CUDA and none on a CPU, where they take longer than all the rest."""
+    export_in: Literal["capture", "training"] = "capture"
+    """Coordinates of the point cloud and the mesh: the capture's own (COLMAP's), or those that nerfstudio trains in."""
+    cache_gb: float = 20.0
+    """Rendered views that are kept on disk beside the NeRF, at most; further ones are rendered at each visit."""
     sweeps: int = 10
     """Sweeps of the refinement after the last visit, for --pipeline.model.loss matte; 0 leaves it out."""
 
@@ -87,6 +96,7 @@ class Sa3dZimPipeline(VanillaPipeline):
     def __init__(self, config: Sa3dZimPipelineConfig, device: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, device, *args, **kwargs)
         self.rendering_s = 0.0
+        self.psnr: dict[str, float] = {}
         self.clicks = ClickPanel(self)
 
     @property
@@ -109,19 +119,49 @@ class Sa3dZimPipeline(VanillaPipeline):
             nerf.config_path.parent / CACHE_FOLDER,
             nerf.digest(),
             self.config.model.samples_per_ray,
+            self.config.cache_gb * 1e9,
         )
+        CONSOLE.log(self.scene.describe_cache())
 
-    def start(self, reference: ReferencePrompt, predictor: Predictor) -> None:
-        """Matte the reference view, lay the grid round the object, and get ready for the first visit.
+    @property
+    def placement(self) -> Placement:
+        """How the data parser moved the capture."""
+        outputs = self.datamanager.train_dataparser_outputs
+        matrix = outputs.dataparser_transform.numpy().astype(float)
+        return Placement(matrix[:3, :3], matrix[:3, 3], float(outputs.dataparser_scale))
+
+    def look_first(self, index: int) -> None:
+        """Say how well the NeRF renders the reference view and two others: no object is better than its field."""
+        count = len(self.scene.source.names)
+        for place in dict.fromkeys((index, (index + count // 3) % count, (index + 2 * count // 3) % count)):
+            self.psnr[self.scene.source.names[place]] = round(self.scene.psnr(place), 2)
+        middle = sorted(self.psnr.values())[len(self.psnr) // 2]
+        CONSOLE.log(f"the NeRF renders its views with a PSNR of {middle:.1f} dB")
+        if middle < POOR_PSNR_DB:
+            CONSOLE.log(
+                f"that is poor (below {POOR_PSNR_DB:g} dB): the object can only be as good as the field that it is cut "
+                "from; train the NeRF longer, or on larger images"
+            )
+
+    def start(self, references: list[ReferencePrompt], predictor: Predictor) -> None:
+        """Matte the prompted views, lay the grid round the object, and get ready for the first visit.
 
         Raises:
-            ValueError: nothing is matted in the reference view.
+            ValueError: nothing is matted in one of them.
         """
         names = self.scene.source.names
-        index = reference.index(names)
-        alpha = reference_alpha(predictor, reference, names[index], photograph(self.datamanager.train_dataset, index))
+        places = [reference.index(names) for reference in references]
+        if not self.psnr:
+            self.look_first(places[0])
+        images = self.datamanager.train_dataset
+        alphas = [
+            reference_alpha(predictor, reference, names[index], photograph(images, index))
+            for reference, index in zip(references, places, strict=True)
+        ]
         if self.sa3d.boxed():
-            self.sa3d.set_domain(domain_around(self.scene.source.view(index).samples, alpha))
+            samples = [self.scene.source.view(index).samples for index in places]
+            first, *others = zip(samples, alphas, strict=True)
+            self.sa3d.set_domain(domain_around(*first, others))
         config = self.config
         options = SegmenterConfig(
             estimator=config.model.loss,
@@ -133,7 +173,7 @@ class Sa3dZimPipeline(VanillaPipeline):
             sweeps=config.sweeps,
         )
         self.source = BoxedViews(self.scene.source, self.sa3d.grid.domain)
-        self.segmenter = Segmenter(options, self.sa3d.grid, predictor, reference, self.source.names)
+        self.segmenter = Segmenter(options, self.sa3d.grid, predictor, references, self.source.names)
 
     def next_view(self) -> View:
         """The view whose turn it is."""
@@ -148,14 +188,14 @@ class Sa3dZimPipeline(VanillaPipeline):
         Raises:
             ZimError, ValueError: the NeRF's run is gone, or the prompt does not work.
         """
-        reference = read_reference(self.config, self.datamanager.train_dataset.image_filenames)
+        references = read_references(self.config, self.datamanager.train_dataset.image_filenames)
         if self.config.nerf_config is None:
             raise ValueError("this run does not say which NeRF it stands on")
         if not hasattr(self, "scene"):
             self.open_field(find_nerf(self.config.nerf_config))
         predictor = build_matter(self.config.matter, str(self.device))
         self.sa3d.grid.sums.zero_()
-        self.start(reference, predictor)
+        self.start(references, predictor)
         for visit in range(len(self.segmenter.order)):
             progress(f"visit {visit + 1} of {len(self.segmenter.order)}")
             self.segmenter.visit(self.next_view())
@@ -177,8 +217,8 @@ class Sa3dZimPipeline(VanillaPipeline):
         return {}, {"soft_iou_loss": loss}, {"accepted": float(record.accepted)}
 
 
-def read_reference(options: Sa3dZimPipelineConfig, pictures: Sequence[Path]) -> ReferencePrompt:
-    """The reference prompt that the options describe.
+def read_references(options: Sa3dZimPipelineConfig, pictures: Sequence[Path]) -> list[ReferencePrompt]:
+    """Return the prompts that the options describe, the reference view first.
 
     Args:
         options: of the pipeline.
@@ -192,8 +232,13 @@ def read_reference(options: Sa3dZimPipelineConfig, pictures: Sequence[Path]) -> 
             raise ValueError(f"--pipeline.text {options.text!r} is a prompt of its own: leave the others out")
         place = ReferencePrompt(view=options.reference_view, box=(0, 0, 1, 1)).index([path.name for path in pictures])
         box = box_of_text(options.text, read_image(pictures[place]).rgb, options.text_model)
-        return ReferencePrompt(view=pictures[place].name, box=box)
-    return reference_prompt(
+        return [ReferencePrompt(view=pictures[place].name, box=box)]
+    if options.prompt_file is not None and is_list(options.prompt_file):
+        given = (options.points, options.neg_points, options.box, options.scribbles_pos, options.scribbles_neg)
+        if any((*given, options.mask, options.reference_view)):
+            raise ValueError(f"{options.prompt_file} prompts several views by itself: leave the other prompts out")
+        return reference_prompts(options.prompt_file)
+    one = reference_prompt(
         view=options.reference_view,
         points=options.points,
         negative_points=options.neg_points,
@@ -203,6 +248,7 @@ def read_reference(options: Sa3dZimPipelineConfig, pictures: Sequence[Path]) -> 
         mask=options.mask,
         prompt_file=options.prompt_file,
     )
+    return [one]
 
 
 def _shown(value: float | None) -> str:

@@ -22,7 +22,7 @@ from zim_plugins.imaging import atomic_path, atomic_write, write_text
 from .export.run_outputs import RunOutputs
 from .field.checkpoint import TrainedNerf, find_nerf, parsed
 from .field.rendering import picture_size
-from .pipeline import Sa3dZimPipeline, read_reference
+from .pipeline import Sa3dZimPipeline, read_references
 from .plugin.base_nerf import adopt, data_path, train_nerf
 from .segmentation.predictors import build_matter
 from .segmentation.reference_prompt import ReferencePrompt
@@ -59,7 +59,7 @@ class Sa3dZimTrainer(Trainer):
     pipeline: Sa3dZimPipeline
     nerf: TrainedNerf
     predictor: Predictor
-    reference: ReferencePrompt
+    references: list[ReferencePrompt]
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         """Check all that can be checked, train a NeRF if none is given, and build the pipeline.
@@ -82,7 +82,7 @@ class Sa3dZimTrainer(Trainer):
         elif data_path(options.datamanager) is None:
             raise ZimError("give the capture, --data DIR, or a trained NeRF, --pipeline.nerf-config .../config.yml")
         self.predictor = build_matter(options.matter, self.device)
-        self.reference = self._read_prompt()
+        self.references = self._read_prompts()
         if options.nerf_config is None:
             options.nerf_config = train_nerf(self.config, self.base_dir / "nerf")
             self._adopt(find_nerf(options.nerf_config))
@@ -91,7 +91,7 @@ class Sa3dZimTrainer(Trainer):
         """Start or continue the segmenter: called between the pipeline and all that asks for the run's length."""
         with _told_in_one_line():
             self.pipeline.open_field(self.nerf)
-            self.pipeline.start(self.reference, self.predictor)
+            self.pipeline.start(self.references, self.predictor)
         if not self._continue():
             self._start_clean()
         self.config.write_config()
@@ -148,18 +148,20 @@ class Sa3dZimTrainer(Trainer):
         self.nerf = nerf
         adopt(self.config.pipeline, nerf)  # pyright: ignore[reportArgumentType]
 
-    def _read_prompt(self) -> ReferencePrompt:
+    def _read_prompts(self) -> list[ReferencePrompt]:
         options: Any = self.config.pipeline
         manager = options.datamanager
         if manager.data is not None:
             manager.dataparser.data = manager.data
         outputs = parsed(manager.dataparser, "train")
-        reference = read_reference(options, outputs.image_filenames)
-        index = reference.index([path.name for path in outputs.image_filenames])
-        camera = outputs.cameras[index : index + 1]
-        camera.rescale_output_resolution(manager.camera_res_scale_factor)
-        reference.check(picture_size(camera))
-        return reference
+        references = read_references(options, outputs.image_filenames)
+        names = [path.name for path in outputs.image_filenames]
+        for reference in references:
+            index = _place(reference, names, manager.dataparser)
+            camera = outputs.cameras[index : index + 1]
+            camera.rescale_output_resolution(manager.camera_res_scale_factor)
+            reference.check(picture_size(camera))
+        return references
 
     def _fingerprint(self) -> str:
         options: Any = self.config.pipeline
@@ -191,6 +193,28 @@ class Sa3dZimTrainer(Trainer):
         for old in self.checkpoint_dir.glob("*.ckpt"):
             CONSOLE.log(f"{old} is of an earlier run in this folder: removed")
             old.unlink()
+
+
+def _place(reference: ReferencePrompt, names: list[str], dataparser: Any) -> int:
+    """Return the place of a prompted view among the training views.
+
+    Raises:
+        ValueError: there is no such view, or it is one of those that were held out.
+    """
+    try:
+        return reference.index(names)
+    except ValueError:
+        held_out = [path.name for path in parsed(dataparser, "test").image_filenames]
+        try:
+            name = held_out[reference.index(held_out)]
+        except ValueError:
+            name = None
+        if name is None:
+            raise
+        raise ValueError(
+            f"{name} was held out when the NeRF was trained, so it cannot be prompted in: point in a training view, "
+            f"such as {names[0]}"
+        ) from None
 
 
 @contextmanager

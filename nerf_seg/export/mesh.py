@@ -10,7 +10,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from ..segmentation.mask_grid import MaskGrid
-from .point_cloud import EmptyObject, ObjectCloud, import_open3d, write_by_open3d
+from .ply import write_geometry
+from .point_cloud import EmptyObject, ObjectCloud
 
 HALF_OPAQUE_WITHIN = 0.02
 """The surface lies at the density that absorbs half of the light within this share of the object's longest side."""
@@ -87,19 +88,20 @@ def write_mesh(path: Path, mesh: ObjectMesh) -> Path:
     """Write a mesh as PLY or OBJ, by the path's suffix, whole or not at all.
 
     Raises:
-        MissingExtra: open3d is not installed.
         ValueError: the suffix is neither.
     """
-    if Path(path).suffix.lower() not in (".ply", ".obj"):
-        raise ValueError(f"a mesh is written as .ply or .obj, got {str(path)!r}")
-    o3d = import_open3d()
-    triangles = o3d.utility.Vector3iVector(mesh.faces.astype(np.int32))
-    geometry = o3d.geometry.TriangleMesh(o3d.utility.Vector3dVector(mesh.vertices), triangles)
-    if mesh.colours is not None:
-        geometry.vertex_colors = o3d.utility.Vector3dVector(mesh.colours / 255)
-    geometry.compute_vertex_normals()
-    geometry.triangle_normals = o3d.utility.Vector3dVector()  # OBJ has none
-    return write_by_open3d(path, o3d.io.write_triangle_mesh, geometry)
+    normals = vertex_normals(mesh.vertices, mesh.faces)
+    return write_geometry(path, mesh.vertices, normals=normals, colours=mesh.colours, faces=mesh.faces)
+
+
+def vertex_normals(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> Float[np.ndarray, "v 3"]:
+    """Return the mean normal of the triangles at each vertex, by area."""
+    corners = vertices[faces]
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = np.zeros_like(vertices)
+    for corner in range(3):
+        np.add.at(normals, faces[:, corner], across)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
 
 def _nearest(vertices: Float[np.ndarray, "v 3"], cloud: ObjectCloud) -> UInt8[np.ndarray, "v 3"]:

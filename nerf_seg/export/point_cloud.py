@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
+from scipy.spatial import KDTree
 
-from zim_plugins.core import MissingExtra
-from zim_plugins.imaging import atomic_path
+from ..segmentation.connected_parts import without_specks
+from .ply import write_geometry
 
 OBJECT_ALPHA = 0.5
 """Rays whose opacity exceeds this end on the object."""
@@ -48,13 +48,11 @@ class ObjectCloud:
 
 
 def object_cloud(surfaces: Iterable[ViewSurface]) -> ObjectCloud:
-    """Points where rays inside the matte end, thinned to one per voxel, stragglers removed, with normals.
+    """Return points where rays inside the matte end: one per voxel, without stragglers and specks, with normals.
 
     Raises:
         EmptyObject: no ray of any view ends on the object.
-        MissingExtra: open3d is not installed.
     """
-    o3d = import_open3d()
     ends, colours, towards = [], [], []
     for surface in surfaces:
         on_object = surface.alpha > OBJECT_ALPHA
@@ -64,57 +62,43 @@ def object_cloud(surfaces: Iterable[ViewSurface]) -> ObjectCloud:
     points = np.concatenate(ends).astype(np.float64) if ends else np.zeros((0, 3))
     if len(points) == 0:
         raise EmptyObject(f"no ray of {len(ends)} views has an opacity above {OBJECT_ALPHA:g}: the object is empty")
-    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
-    cloud.colors = o3d.utility.Vector3dVector(np.concatenate(colours) / 255)
-    cloud.normals = o3d.utility.Vector3dVector(np.concatenate(towards).astype(np.float64))
     low, high = np.percentile(points, [1, 99], axis=0)  # a single straggler would coarsen the voxels
     side = float((high - low).max())
+    shades, views = np.concatenate(colours).astype(np.float64), np.concatenate(towards).astype(np.float64)
     if side > 0:
-        cloud = cloud.voxel_down_sample(side / VOXELS_PER_SIDE)
-    if len(cloud.points) > NEIGHBOURS:
-        cloud = cloud.remove_statistical_outlier(nb_neighbors=NEIGHBOURS, std_ratio=DEVIATIONS)[0]
-        views = np.asarray(cloud.normals).copy()
-        cloud.estimate_normals(o3d.geometry.KDTreeSearchParamKNN(knn=NEIGHBOURS))
-        normals = np.asarray(cloud.normals)
-        normals[(normals * views).sum(1) < 0] *= -1
-    normals = np.array(cloud.normals)
-    return ObjectCloud(
-        points=np.array(cloud.points),
-        colours=(np.asarray(cloud.colors) * 255).round().astype(np.uint8),
-        normals=normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12),
-    )
+        points, shades, views = _one_per_voxel(side / VOXELS_PER_SIDE, points, shades, views)
+    views = views / np.maximum(np.linalg.norm(views, axis=1, keepdims=True), 1e-12)
+    normals = views
+    if len(points) > NEIGHBOURS:
+        distance = np.asarray(KDTree(points).query(points, k=NEIGHBOURS)[0]).mean(1)
+        kept = distance <= distance.mean() + DEVIATIONS * distance.std()
+        kept[kept] = without_specks(points[kept])
+        points, shades, views = points[kept], shades[kept], views[kept]
+        normals = _normals(points, views) if len(points) > NEIGHBOURS else views
+    return ObjectCloud(points=points, colours=shades.round().astype(np.uint8), normals=normals)
 
 
 def write_cloud(path: Path, cloud: ObjectCloud) -> Path:
     """Write a point cloud as PLY with colours and normals, whole or not at all."""
-    o3d = import_open3d()
-    geometry = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(cloud.points))
-    geometry.colors = o3d.utility.Vector3dVector(cloud.colours / 255)
-    geometry.normals = o3d.utility.Vector3dVector(cloud.normals)
-    return write_by_open3d(path, o3d.io.write_point_cloud, geometry)
+    return write_geometry(path, cloud.points, normals=cloud.normals, colours=cloud.colours)
 
 
-def write_by_open3d(path: Path, write: Any, geometry: Any) -> Path:
-    """Let open3d write a file under a temporary name of the same suffix, and rename it.
+def _one_per_voxel(side: float, points: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+    """Return the mean of the points of each voxel, and of what comes with them."""
+    cells = np.floor((points - points.min(0)) / side).astype(np.int64)
+    _, group = np.unique(cells, axis=0, return_inverse=True)
+    group = group.reshape(-1)  # numpy 2.0 gives it another shape
+    count = np.bincount(group)
+    return [
+        np.stack([np.bincount(group, weights=column) / count for column in values.T], axis=1)
+        for values in (points, *others)
+    ]
 
-    Raises:
-        OSError: open3d could not write it.
-    """
-    path = Path(path)
-    with atomic_path(path) as temporary:
-        if not write(str(temporary), geometry):
-            raise OSError(f"open3d cannot write {path}")
-    return path
 
-
-def import_open3d() -> Any:
-    """The module open3d.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    try:
-        import open3d
-    except ImportError as error:
-        raise MissingExtra("open3d", "nerf") from error
-    return open3d
+def _normals(points: Float[np.ndarray, "n 3"], views: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """Return the direction in which a point's neighbours spread least, on the cameras' side."""
+    nearest = np.asarray(KDTree(points).query(points, k=NEIGHBOURS)[1])
+    offsets = points[nearest] - points[nearest].mean(1, keepdims=True)
+    _, axes = np.linalg.eigh(np.einsum("nki,nkj->nij", offsets, offsets))
+    normals = axes[:, :, 0]
+    return np.where((normals * views).sum(1, keepdims=True) < 0, -normals, normals)

@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +13,16 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
+from tqdm import tqdm
 
-from zim_plugins.core import estimate_foreground, write_image
+from zim_plugins.core import ZimError, estimate_foreground, write_image
 from zim_plugins.imaging import atomic_write, write_text
 
 from ..field.rendering import Kept, edited_picture
 from ..field.scene import boxed
 from ..segmentation.contact_sheet import contact_sheet
 from .mesh import object_mesh, write_mesh
+from .placement import Placement
 from .point_cloud import EmptyObject, ViewSurface, object_cloud, write_cloud
 from .video import write_video
 
@@ -33,6 +36,8 @@ OVERLAY_COLOUR = (255, 90, 25)
 KEY_VIEWS = 6
 """Training cameras that the fly-through passes."""
 FRAMES_PER_SECOND = 12
+VIDEO_FRAMES = 24
+"""Of a video on CUDA, where nothing else is asked for."""
 
 
 class RunOutputs:
@@ -46,30 +51,31 @@ class RunOutputs:
     def __init__(self, pipeline: "Sa3dZimPipeline", folder: Path) -> None:
         self.pipeline, self.folder = pipeline, folder
         self.seconds: dict[str, float] = {}
+        self.faults: dict[str, str] = {}
 
     def write(self) -> None:
-        """Write all of them."""
-        with self._timed("mattes"):
-            self.write_mattes()
-        with self._timed("sheet"):
-            segmenter = self.pipeline.segmenter
-            write_image(self.folder / "contact_sheet.png", contact_sheet(segmenter.sheet(self.pipeline.source)))
-        with self._timed("grid"):
-            self.write_grid()
+        """Write all of them; one that fails is said and reported, and the others are written."""
+        self._attempt("mattes", self.write_mattes)
+        self._attempt("contact sheet", self.write_sheet)
+        self._attempt("grid", self.write_grid)
         if self.pipeline.sa3d.is_empty():
             CONSOLE.log("the object is empty: no renders, point cloud or mesh are written; see report.json")
         else:
-            with self._timed("renders"):
-                self.write_renders()
-            with self._timed("geometry"):
-                self.write_geometry()
+            self._attempt("renders", self.write_renders)
+            self._attempt("videos", self.write_videos)
+            self._attempt("geometry", self.write_geometry)
         self.write_report()
+
+    def write_sheet(self) -> None:
+        """contact_sheet.png: every view with its prompt and its mattes."""
+        sheet = contact_sheet(self.pipeline.segmenter.sheet(self.pipeline.source))
+        write_image(self.folder / "contact_sheet.png", sheet)
 
     def write_mattes(self) -> None:
         """alpha/ and overlay/ of every picture, the held-out ones included; matte/ and rgba/ of the training views."""
         scene, segmenter = self.pipeline.scene, self.pipeline.segmenter
         trained = set(scene.source.names)
-        for name in scene.names:
+        for name in tqdm(scene.names, desc="mattes", unit="view", disable=None):
             view = self.view_of(name)
             alpha = segmenter.grid.render(view.samples)
             picture = f"{Path(name).stem}.png"
@@ -82,8 +88,6 @@ class RunOutputs:
 
     def view_of(self, name: str) -> "View":
         """A picture of the capture, with its samples in the grid's cube."""
-        from dataclasses import replace
-
         view = self.pipeline.scene.view_of(name)
         return replace(view, samples=boxed(view.samples, self.pipeline.sa3d.grid.domain))
 
@@ -101,25 +105,34 @@ class RunOutputs:
             )
 
     def write_renders(self) -> None:
-        """object_only.png and removed.png of the reference view, and the same two as fly-through videos."""
+        """object_only.png and removed.png of the reference view."""
         pipeline = self.pipeline
         nerf, grid = pipeline.sa3d.nerf, pipeline.sa3d.grid
         reference = pipeline.scene.views["train"].camera(pipeline.segmenter.order[0])
         picture, opacity = edited_picture(nerf, grid, reference, "object")
         write_image(self.folder / "object_only.png", np.dstack([picture, np.uint8(255 * opacity + 0.5)]))
         write_image(self.folder / "removed.png", edited_picture(nerf, grid, reference, "rest")[0])
+
+    def write_videos(self) -> None:
+        """object_only and removed as fly-through videos; left out on a CPU unless frames are asked for."""
+        pipeline = self.pipeline
+        nerf, grid = pipeline.sa3d.nerf, pipeline.sa3d.grid
         frames = pipeline.config.video_frames
+        if frames is None:
+            frames = VIDEO_FRAMES if nerf.device.type == "cuda" else 0
         if frames < 2:
             return
         cameras = flight(pipeline.scene.views["train"].dataset.cameras, frames)
         videos: tuple[tuple[str, Kept], ...] = (("object_only", "object"), ("removed", "rest"))
         for name, keep in videos:
-            pictures = (on_white(*edited_picture(nerf, grid, cameras[i : i + 1], keep)) for i in range(len(cameras)))
+            bar = tqdm(range(len(cameras)), desc=name, unit="frame", disable=None)
+            pictures = (on_white(*edited_picture(nerf, grid, cameras[i : i + 1], keep)) for i in bar)
             write_video(self.folder / name, pictures, fps=FRAMES_PER_SECOND)
 
     def write_geometry(self) -> None:
-        """object_pointcloud.ply and object_mesh.ply, in the coordinates that nerfstudio trains in."""
+        """object_pointcloud.ply and object_mesh.ply, in the coordinates of the capture, or of training if asked for."""
         pipeline = self.pipeline
+        placement = pipeline.placement if pipeline.config.export_in == "capture" else Placement.none()
         grid, nerf = pipeline.sa3d.grid, pipeline.sa3d.nerf
 
         def density(places: Tensor) -> Tensor:
@@ -127,9 +140,15 @@ class RunOutputs:
 
         try:
             cloud = object_cloud(self.surfaces())
-            write_cloud(self.folder / "object_pointcloud.ply", cloud)
-            write_mesh(self.folder / "object_mesh.ply", object_mesh(grid, density, cloud=cloud))
+            placed = replace(
+                cloud, points=placement.to_capture(cloud.points), normals=placement.turned_to_capture(cloud.normals)
+            )
+            write_cloud(self.folder / "object_pointcloud.ply", placed)
+            mesh = object_mesh(grid, density, cloud=cloud)
+            placed_mesh = replace(mesh, vertices=placement.to_capture(mesh.vertices))
+            write_mesh(self.folder / "object_mesh.ply", placed_mesh)
         except EmptyObject as empty:
+            self.faults["geometry"] = str(empty)
             CONSOLE.log(f"point cloud or mesh left out: {empty}")
 
     def surfaces(self) -> Iterator[ViewSurface]:
@@ -152,9 +171,21 @@ class RunOutputs:
         report["seconds"] |= {"rendering": pipeline.rendering_s, **{f"output {k}": v for k, v in self.seconds.items()}}
         report["nerf"] = {"config": str(pipeline.config.nerf_config), "weights": pipeline.scene.key}
         report["matter"] = pipeline.config.matter
+        report["psnr_db"] = pipeline.psnr
+        report["outputs_left_out"] = self.faults
+        report["geometry_in"] = pipeline.config.export_in
         report["grid"] = {"resolution": pipeline.sa3d.grid.resolution, "domain": vars(pipeline.sa3d.grid.domain)}
         text = json.dumps(report, indent=1, default=str)
         write_text(self.folder / "report.json", text)
+
+    def _attempt(self, stage: str, write: Callable[[], None]) -> None:
+        """Write one kind of output; a fault costs that one alone."""
+        try:
+            with self._timed(stage):
+                write()
+        except (ZimError, OSError, ValueError, RuntimeError, MemoryError) as fault:
+            self.faults[stage] = " ".join(str(fault).split()) or type(fault).__name__
+            CONSOLE.log(f"{stage} left out: {self.faults[stage]}")
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

@@ -67,6 +67,10 @@ def find_nerf(config_path: Path) -> TrainedNerf:
     from nerfstudio.engine.trainer import TrainerConfig
     from nerfstudio.models.nerfacto import NerfactoModelConfig
 
+    if config_path.is_dir():
+        below = sorted(config_path.rglob("config.yml"))
+        near = f", such as {below[-1]}" if below else ""
+        raise CheckpointError(f"{config_path} is a folder: give the config.yml of a run{near}")
     if not config_path.is_file():
         raise CheckpointError(f"there is no {config_path}: give the config.yml that `ns-train nerfacto` wrote")
     config = yaml.load(config_path.read_text("utf8"), Loader=yaml.Loader)
@@ -100,7 +104,14 @@ def parsed(dataparser: "DataParserConfig", split: str) -> "DataparserOutputs":
     data = dataparser.data  # pyright: ignore[reportAttributeAccessIssue]
     if not data.exists():
         raise CheckpointError(f"there is no capture {data}: give --data DIR, or start where the NeRF was trained")
-    return dataparser.setup().get_dataparser_outputs(split=split)
+    outputs = dataparser.setup().get_dataparser_outputs(split=split)
+    missing = [path for path in outputs.image_filenames if not path.is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{len(missing)} of {len(outputs.image_filenames)} images that the capture {data} names are not there: "
+            f"{missing[0]} for example"
+        )
+    return outputs
 
 
 def check_capture(nerf: TrainedNerf, outputs: "DataparserOutputs") -> None:

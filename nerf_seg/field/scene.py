@@ -28,6 +28,12 @@ RESOLUTION = 160
 """Vertices along a side of the mask grid."""
 FAR_TIMES_MEDIAN = 4.0
 """Surface points this many times farther from the object's middle than the median are not the object's."""
+SPAN_QUANTILES = (0.05, 0.95)
+"""Of the surface points along each axis: between them the object spans its length but for the rays that miss it."""
+ROOM = 1.15
+"""The domain's half side in units of that span: as much as the whole length of a surface of even density."""
+CACHE_LIMIT = 20e9
+"""Bytes of rendered views that are kept on disk, unless told otherwise."""
 CACHE_FOLDER = "sa3d_zim_views"
 """Beside the NeRF's config.yml: all objects of the scene use it."""
 
@@ -80,6 +86,7 @@ class Scene:
         cache: folder of the rendered views.
         key: names the field's weights.
         samples_per_ray: kept of each ray.
+        cache_limit: bytes of rendered views that are kept on disk.
     """
 
     def __init__(
@@ -90,17 +97,41 @@ class Scene:
         cache: Path,
         key: str,
         samples_per_ray: int = SAMPLES_PER_RAY,
+        cache_limit: float = CACHE_LIMIT,
     ) -> None:
         self.nerf = nerf
+        self.cache, self.cache_limit = cache, cache_limit
         self.key = key
         self.views = {
             "train": FieldViews(nerf, train, samples_per_ray),
             "test": FieldViews(nerf, held_out, samples_per_ray),
         }
-        self._sources = {
-            split: ViewCache(views, cache / split, f"{key} k={samples_per_ray} {_sizes(views.dataset)}")
-            for split, views in self.views.items()
-        }
+        self.cache_bytes = {split: cached_bytes(views.dataset, samples_per_ray) for split, views in self.views.items()}
+        total = max(sum(sum(sizes) for sizes in self.cache_bytes.values()), 1)
+        self._sources = {}
+        for split, views in self.views.items():
+            kept = np.searchsorted(
+                np.cumsum(self.cache_bytes[split]), cache_limit * sum(self.cache_bytes[split]) / total
+            )
+            keep = None if total <= cache_limit else int(kept)
+            name = f"{key} k={samples_per_ray} {_sizes(views.dataset)}"
+            self._sources[split] = ViewCache(views, cache / split, name, keep)
+
+    def describe_cache(self) -> str:
+        """Return what the cache takes on disk, in words."""
+        total = sum(sum(sizes) for sizes in self.cache_bytes.values())
+        said = f"rendered views take {total / 1e9:.2f} GB in {self.cache}"
+        if total <= self.cache_limit:
+            return said
+        return f"{said}, of which {self.cache_limit / 1e9:.1f} GB are kept: the other views are rendered at each visit"
+
+    def psnr(self, index: int) -> float:
+        """Return how well the field renders a training view [dB]."""
+        views = self.views["train"]
+        with torch.no_grad():
+            drawn = self.nerf.get_outputs_for_camera(views.camera(index))["rgb"].cpu().numpy()
+        truth = photograph(views.dataset, index).astype(np.float32) / 255
+        return float(-10 * np.log10(max(float(np.square(drawn - truth).mean()), 1e-10)))
 
     @property
     def source(self) -> ViewSource:
@@ -164,25 +195,45 @@ def photograph(dataset: "InputDataset", index: int) -> UInt8[np.ndarray, "h w 3"
     return np.round(picture[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
 
 
+def cached_bytes(dataset: "InputDataset", samples_per_ray: int) -> list[int]:
+    """Return what each view of a data set takes in the cache: 8 bytes a sample, 11 a ray (104 or so by default)."""
+    heights, widths = (side.flatten().tolist() for side in (dataset.cameras.height, dataset.cameras.width))
+    return [int(h) * int(w) * (8 * samples_per_ray + 11) for h, w in zip(heights, widths, strict=True)]
+
+
 def boxed(samples: ViewSamples, domain: Domain) -> ViewSamples:
     """Samples of the whole contracted cube as places in a part of it."""
     lower, upper = samples.positions.new_tensor(domain.lower), samples.positions.new_tensor(domain.upper)
     return replace(samples, positions=(samples.positions * 4 - 2 - lower) / (upper - lower))
 
 
-def domain_around(samples: ViewSamples, alpha: Float32[np.ndarray, "h w"]) -> Domain:
-    """A cube of contracted space round what a matte covers in one view, with room for the sides it does not show.
+def domain_around(
+    samples: ViewSamples,
+    alpha: Float32[np.ndarray, "h w"],
+    further: Sequence[tuple[ViewSamples, Float32[np.ndarray, "h w"]]] = (),
+) -> Domain:
+    """Return a cube of contracted space round what mattes cover in their views, with room for the sides they hide.
 
     Each ray inside the matte stands for its heaviest sample. Those much farther from the middle than most are rays past
-    the object's rim, and left out. The visible surface spans the object's width and height but not its depth: the cube
-    reaches as far in each direction from the middle of that surface as its longest side.
+    the object's rim, and left out; so are the outermost twentieths along each axis, since a few rays that end on a wall
+    would let the cube span most of the scene. The visible surface spans the object's width and height but not its
+    depth: the cube reaches as far in each direction from the middle of that surface as its longest side.
+
+    Args:
+        samples: of the reference view.
+        alpha: its matte in [0, 1].
+        further: samples and mattes of other prompted views.
     """
-    inside = torch.from_numpy(alpha.reshape(-1) > 0.5).to(samples.weights.device)
-    surface = samples.positions[inside, 0] * 4 - 2
+    ends = []
+    for seen, matte in [(samples, alpha), *further]:
+        inside = torch.from_numpy(matte.reshape(-1) > 0.5).to(seen.weights.device)
+        ends.append(seen.positions[inside, 0] * 4 - 2)
+    surface = torch.cat(ends)
     distance = (surface - surface.median(dim=0).values).norm(dim=-1)
     surface = surface[distance <= FAR_TIMES_MEDIAN * distance.median().clamp_min(1e-3)]
-    low, high = surface.amin(dim=0), surface.amax(dim=0)
-    middle, reach = (low + high) / 2, (high - low).max().clamp_min(0.02)
+    share = torch.tensor(SPAN_QUANTILES, dtype=surface.dtype, device=surface.device)
+    low, high = surface[:: len(surface) // 2**23 + 1].quantile(share, dim=0)  # of 2^24 values at most
+    middle, reach = (low + high) / 2, (ROOM * (high - low).max()).clamp_min(0.02)
     lower, upper = ((middle + sign * reach).clamp(-2, 2).tolist() for sign in (-1, 1))
     return Domain(tuple(lower), tuple(upper), contracted=True)
 

@@ -138,6 +138,37 @@ def reference_prompt(
     )
 
 
+def reference_prompts(path: Path) -> list[ReferencePrompt]:
+    """Read a prompt file of several views: a list of objects as `reference_prompt` reads one, each with its `view`.
+
+    Raises:
+        ValueError: it cannot be read, an entry is malformed, or two are of one view.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the prompt file {path} cannot be read: {error}") from error
+    prompts = []
+    for entry in entries if isinstance(entries, list) else [entries]:
+        stored = _fields(entry, path)
+        if isinstance(entries, list) and "view" not in stored:
+            raise ValueError(f"the prompt file {path} lists several prompts: each names its view")
+        clicks = tuple(stored.get("points", ()))
+        prompts.append(ReferencePrompt(view=stored.get("view"), points=clicks, box=stored.get("box")))
+    views = [prompt.view for prompt in prompts]
+    if not prompts or len(set(views)) < len(views):
+        raise ValueError(f"the prompt file {path} names each view once, and at least one: {views}")
+    return prompts
+
+
+def is_list(path: Path) -> bool:
+    """Whether a prompt file lists prompts of several views; a file that cannot be read does not."""
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), list)
+    except (OSError, ValueError):
+        return False
+
+
 def _parse_points(text: str | None, label: int) -> list[tuple[float, float, int]]:
     try:
         pairs = [piece.split(",") for piece in (text or "").split(";") if piece.strip()]
@@ -160,6 +191,11 @@ def _read_json(path: Path) -> dict[str, Any]:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"the prompt file {path} cannot be read: {error}") from error
+    return _fields(fields, path)
+
+
+def _fields(fields: Any, path: Path) -> dict[str, Any]:
+    """Check and read one prompt of a file."""
     if not isinstance(fields, dict) or not fields or set(fields) - _JSON_KEYS:
         found = sorted(fields) if isinstance(fields, dict) else type(fields).__name__
         raise ValueError(f"the prompt file {path} holds an object with any of {sorted(_JSON_KEYS)}; got {found}")

@@ -91,7 +91,7 @@ class Segmenter:
         config: options.
         grid: field of the object, filled in place; made with `config.build_estimator()`.
         predictor: mattes the pictures.
-        reference: what the user points at.
+        reference: what the user points at: in one view, or in several, each named.
         names: the views' names in capture order.
 
     Raises:
@@ -103,7 +103,7 @@ class Segmenter:
         config: SegmenterConfig,
         grid: ObjectField,
         predictor: Predictor,
-        reference: ReferencePrompt,
+        reference: ReferencePrompt | Sequence[ReferencePrompt],
         names: Sequence[str],
     ) -> None:
         if grid.estimator != config.build_estimator():
@@ -111,19 +111,23 @@ class Segmenter:
         self.config = config
         self.grid = grid
         self.predictor = predictor
-        self.reference = reference
         self.names = list(names)
+        prompted = [reference] if isinstance(reference, ReferencePrompt) else list(reference)
+        self.references = {one.index(self.names): one for one in prompted}
+        if not prompted or len(self.references) < len(prompted):
+            raise ValueError("each prompted view is given once, and at least one is given")
         self.records: list[VisitRecord] = []
         self.residuals: list[float] | None = None
-        self._reference_index = reference.index(self.names)
+        self._reference_index = next(iter(self.references))
         self._alphas: dict[str, UInt8[np.ndarray, "h w"]] = {}
         self._next_sums: torch.Tensor | None = None
 
     @property
     def order(self) -> list[int]:
-        """Indices of the views in visiting order, all passes: the reference first, then its neighbours outwards."""
-        by_distance = sorted(range(len(self.names)), key=lambda i: (abs(i - self._reference_index), -i))
-        return by_distance * self.config.passes
+        """Indices of the views in visiting order, all passes: the prompted ones, then their neighbours outwards."""
+        others = [index for index in range(len(self.names)) if index not in self.references]
+        others.sort(key=lambda i: (min(abs(i - prompted) for prompted in self.references), -i))
+        return [*self.references, *others] * self.config.passes
 
     @property
     def done(self) -> int:
@@ -159,7 +163,8 @@ class Segmenter:
         in_pass = self.done % len(self.names)
         if in_pass == 0 and self.done > 0 and self.config.estimator == "matte":
             self._next_sums = torch.zeros_like(self.grid.sums)
-        record = self._visit_reference(view) if in_pass == 0 else self._visit_other(view)
+        prompted = self.references.get(self.names.index(view.name))
+        record = self._visit_other(view) if prompted is None else self._visit_reference(view, prompted)
         self.records.append(record)
         if in_pass == len(self.names) - 1 and self._next_sums is not None:
             self.grid.sums.copy_(self._next_sums)
@@ -198,7 +203,13 @@ class Segmenter:
         self.residuals = refine(self.grid, views, sweeps=self.config.sweeps)
 
     def matte_view(self, view: View) -> Float32[np.ndarray, "h w"]:
-        """An output view's matte by the 2D model under the 3D gate; zeros where the 3D matte shows no object there."""
+        """Return an output view's matte by the 2D model under the 3D gate; of a prompted view the prompt's own matte.
+
+        Zeros where the 3D matte shows no object.
+        """
+        own = self.alpha(view.name) if view.name in self.names else None
+        if own is not None and self.names.index(view.name) in self.references:
+            return own
         rendering = self.grid.look(view.samples)
         prompt = self._prompt(view, rendering)
         if prompt is None:
@@ -233,6 +244,7 @@ class Segmenter:
         return {
             "options": asdict(self.config),
             "reference_view": self.names[self._reference_index],
+            "prompted_views": [self.names[index] for index in self.references],
             "views": len(self.names),
             "accepted": len(accepted),
             "seconds": {stage: sum(record.seconds.get(stage, 0.0) for record in self.records) for stage in stages},
@@ -245,7 +257,7 @@ class Segmenter:
         return {
             "options": asdict(self.config),
             "names": list(self.names),
-            "reference_index": self._reference_index,
+            "reference_index": list(self.references),
             "sums": self.grid.sums,
             "next_sums": self._next_sums,
             "records": [asdict(record) for record in self.records],
@@ -269,11 +281,11 @@ class Segmenter:
         self.residuals = state["residuals"]
         self._alphas = {name: alpha.cpu().numpy().copy() for name, alpha in state["alphas"].items()}
 
-    def _visit_reference(self, view: View) -> VisitRecord:
+    def _visit_reference(self, view: View, reference: ReferencePrompt) -> VisitRecord:
         seconds: dict[str, float] = {}
-        given = self.reference.matte
-        self.reference.check(view.samples.size)
-        prompt = self.reference.prompt(view.samples.size) if given is None else None
+        given = reference.matte
+        reference.check(view.samples.size)
+        prompt = reference.prompt(view.samples.size) if given is None else None
         with _timed(seconds, "matting"):
             if view.name not in self._alphas:  # in a later pass it is known
                 alpha = given if prompt is None else candidate_alphas(self.predictor, view, prompt)[0]
@@ -284,7 +296,8 @@ class Segmenter:
         if isinstance(estimator, Sa3dEstimator) and self.config.reference_lamb is not None:
             estimator = replace(estimator, lamb=self.config.reference_lamb)
         with _timed(seconds, "accumulation"):
-            self._accumulate(view, max(1.0, self.config.anchor_share * len(self.names)), estimator)
+            share = self.config.anchor_share * len(self.names) / len(self.references)
+            self._accumulate(view, max(1.0, share), estimator)
         return self._record(view, prompt, None, "", seconds)
 
     def _visit_other(self, view: View) -> VisitRecord:

@@ -88,10 +88,11 @@ class ViewCache:
         source: renders the views.
         folder: holds one sub-folder per key.
         key: names all that the samples depend on: the field's checkpoint, k, size of the pictures.
+        keep: views that are kept; those after them are rendered at each visit. All by default.
     """
 
-    def __init__(self, source: ViewSource, folder: Path, key: str) -> None:
-        self.source = source
+    def __init__(self, source: ViewSource, folder: Path, key: str, keep: int | None = None) -> None:
+        self.source, self.keep = source, keep
         self.folder = Path(folder) / hashlib.sha256(key.encode()).hexdigest()[:16]
 
     @property
@@ -108,6 +109,8 @@ class ViewCache:
                 return _read_view(path, name)
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
                 logger.warning("%s is not usable (%s): rendered anew", path, error)
+        if self.keep is not None and index >= self.keep:
+            return self.source.view(index)
         _write_view(path, self.source.view(index))
         return _read_view(path, name)  # the same values as from then on
 

@@ -20,8 +20,9 @@ from zim_plugins.imaging import atomic_write
 
 from ..field.gaussians.camera_files import read_cameras, read_transform
 from ..field.gaussians.files import SplatFile, read_scene
-from ..field.gaussians.membership import GaussianMembership, without_specks
+from ..field.gaussians.membership import GaussianMembership
 from ..field.gaussians.views import Photograph, SplatViews, match_photographs, read_photograph
+from ..segmentation.connected_parts import without_specks
 from ..segmentation.contact_sheet import contact_sheet
 from ..segmentation.predictors import build_matter
 from ..segmentation.reference_prompt import ReferencePrompt
@@ -90,7 +91,9 @@ def cut_out(args: "Args") -> int:
         with seconds.of("files"):
             shares, seen = membership.membership(gaussians.means)
             chosen = shares > args.threshold
-            kept = chosen if args.keep_specks else without_specks(gaussians.means.numpy(), chosen)
+            kept = chosen.copy()
+            if not args.keep_specks:
+                kept[chosen] = without_specks(gaussians.means.numpy()[chosen])
             report = {
                 "scene": {"file": str(args.scene), "sha256": _sha256(args.scene), "format": file.format},
                 "gaussians": {

@@ -7,8 +7,6 @@ matte as `MatteEstimator` has them; the membership is N / D.
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 from torch import Tensor
 
@@ -18,10 +16,6 @@ from .samples import PixelWeights
 
 NEIGHBOURS = 8
 """Gaussians that no view has seen take the mean membership of so many seen ones nearest to them."""
-SPECK_SHARE = 0.01
-"""Connected parts of the object with fewer Gaussians than this share of the largest part's are specks."""
-LINK_TIMES_MEDIAN = 6.0
-"""Gaussians are connected to neighbours within so many times the median distance of neighbours."""
 
 
 class GaussianMembership:
@@ -76,24 +70,3 @@ class GaussianMembership:
             _, nearest = KDTree(places[seen]).query(places[~seen], k=neighbours)
             membership[~seen] = membership[seen][nearest.reshape(-1, neighbours)].mean(1)
         return membership.astype(np.float32), seen
-
-
-def without_specks(means: Float32[np.ndarray, "n 3"], chosen: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-    """Return which of the chosen Gaussians belong to a large connected part.
-
-    Args:
-        means: places of all Gaussians.
-        chosen: which of them are the object.
-    """
-    places = means[chosen]
-    if len(places) <= NEIGHBOURS:
-        return chosen
-    distance, nearest = KDTree(places).query(places, k=NEIGHBOURS + 1)
-    linked = distance[:, 1:] <= LINK_TIMES_MEDIAN * float(np.median(distance[:, 1:]))
-    rows = np.repeat(np.arange(len(places)), NEIGHBOURS)[linked.ravel()]
-    links = coo_matrix((np.ones(len(rows)), (rows, np.asarray(nearest)[:, 1:].ravel()[linked.ravel()])), shape=(len(places),) * 2)
-    _, parts = connected_components(links, directed=False)
-    sizes = np.bincount(np.asarray(parts))
-    kept = chosen.copy()
-    kept[chosen] = (sizes >= SPECK_SHARE * sizes.max())[np.asarray(parts)]
-    return kept

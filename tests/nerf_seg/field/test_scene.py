@@ -41,3 +41,24 @@ def test_samples_in_a_box_are_where_the_box_says(rng: np.random.Generator) -> No
     samples = boxed(ViewSamples(unit, flat, flat[:, 0], flat[:, 0], (5, 10)), domain)
     assert torch.allclose(samples.positions[:, 0], domain.to_unit(world), atol=1e-5)
     assert torch.equal(samples.weights, flat)
+
+
+def test_wall_rays_among_the_matte_do_not_widen_the_box(rng: np.random.Generator) -> None:
+    """Four of a hundred rays of the matte end on near and far walls, within what counts as the object's surface."""
+    side = 50
+    surface = rng.uniform(-0.15, 0.15, (side * side, 3))
+    alpha = np.ones((side, side), dtype=np.float32)
+    alone = domain_around(samples_at(surface, (side, side)), alpha)
+    stray = rng.random(side * side) < 0.04
+    surface[stray] = rng.uniform(-0.45, 0.45, (int(stray.sum()), 3))
+    with_walls = domain_around(samples_at(surface, (side, side)), alpha)
+    widths = [np.subtract(domain.upper, domain.lower)[0] for domain in (alone, with_walls)]
+    assert widths[0] >= 0.6  # twice the object's length, as ever
+    assert widths[1] < 1.1 * widths[0]
+
+
+def test_the_box_holds_what_several_views_show() -> None:
+    alpha = np.ones((10, 10), dtype=np.float32)
+    left, right = (np.tile([x, 0.0, 0.0], (100, 1)) + np.linspace(-0.05, 0.05, 100)[:, None] for x in (-0.3, 0.3))
+    domain = domain_around(samples_at(left, (10, 10)), alpha, [(samples_at(right, (10, 10)), alpha)])
+    assert domain.lower[0] < -0.35 and domain.upper[0] > 0.35

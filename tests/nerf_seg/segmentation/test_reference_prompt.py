@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nerf_seg.segmentation.reference_prompt import ReferencePrompt, reference_prompt
+from nerf_seg.segmentation.reference_prompt import ReferencePrompt, is_list, reference_prompt, reference_prompts
 from tests.conftest import soft_disk
 from zim_plugins.core import write_image
 
@@ -124,3 +124,31 @@ def test_views_are_found_by_name_or_stem() -> None:
     assert ReferencePrompt(view="IMG_4027", points=((1, 2, 1),)).index(names) == 1
     with pytest.raises(ValueError, match=r"no view is called 'IMG_4037'; of 3 views, near are: .*IMG_4027\.JPG"):
         ReferencePrompt(view="IMG_4037", points=((1, 2, 1),)).index(names)
+
+
+def test_a_file_may_prompt_several_views(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.json"
+    path.write_text('[{"view": "a.png", "points": [[3, 4], [5, 6, 0]]}, {"view": "b.png", "box": [1, 2, 30, 40]}]')
+    first, second = reference_prompts(path)
+    assert is_list(path) and first.view == "a.png" and first.points == ((3, 4, 1), (5, 6, 0))
+    assert second.view == "b.png" and second.box == (1, 2, 30, 40)
+    path.write_text('{"points": [[3, 4]]}')
+    assert not is_list(path) and len(reference_prompts(path)) == 1 and not is_list(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "at least one"),
+        ('[{"points": [[1, 2]]}]', "names its view"),
+        ('[{"view": "a", "points": [[1, 2]]}, {"view": "a", "points": [[1, 2]]}]', "each view once"),
+        ('[{"view": "a", "colour": 1}]', "holds an object"),
+        ('[{"view": "a", "points": ["x"]}]', "malformed"),
+        ("[1]", "holds an object"),
+        ("[", "cannot be read"),
+    ],
+)
+def test_a_malformed_list_of_prompts_is_told(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "prompts.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        reference_prompts(tmp_path / "prompts.json")

@@ -233,3 +233,38 @@ def test_report_and_contact_sheet_tell_everything() -> None:
     assert [row.name for row in rows] == list(SCENE.names)
     assert rows[4].caption == "reference view" and "times the area" in rows[6].caption and not rows[6].accepted
     assert contact_sheet(rows).shape[2] == 3
+
+
+def test_several_views_may_be_prompted_and_come_first() -> None:
+    prompts = [ReferencePrompt(view=f"view_0{i}", points=((0.5, 0.5, 1),)) for i in (6, 1)]
+    segmenter = run(start(SegmenterConfig(sweeps=0), reference=prompts))
+    assert segmenter.order[:4] == [6, 1, 7, 5] and segmenter.complete
+    assert segmenter.report()["prompted_views"] == ["view_06.png", "view_01.png"]
+    assert [record.view for record in segmenter.records if record.soft_iou is None][:2] == [
+        "view_06.png",
+        "view_01.png",
+    ]
+    assert mean_error(segmenter.grid, SCENE) < 0.02
+    again = start(SegmenterConfig(sweeps=0), reference=prompts[::-1])
+    with pytest.raises(ValueError, match="reference_index"):
+        again.load_state_dict(segmenter.state_dict())
+    with pytest.raises(ValueError, match="given once"):
+        start(reference=[prompts[0], prompts[0]])
+    with pytest.raises(ValueError, match="at least one"):
+        start(reference=[])
+
+
+def test_the_prompt_stays_in_force_in_the_reference_views_own_output(finished: Segmenter) -> None:
+    view = SCENE.view(4)
+    assert np.array_equal(finished.matte_view(view), finished.alpha(view.name))  # pyright: ignore[reportArgumentType]
+
+
+def test_the_reference_view_anchors_the_object_against_views_that_take_in_more() -> None:
+    """Five of nine views answer with everything, and are believed: only what the reference does not see grows."""
+    wrong = {f"view_0{i}": "everything" for i in (0, 1, 2, 6, 7)}
+    grown = {}
+    for share in (0.0, 0.6):
+        config = SegmenterConfig(sweeps=0, passes=1, iou_threshold=0.0, max_area_ratio=1e9, anchor_share=share)
+        segmenter = run(start(config, oracle(**wrong)))
+        grown[share] = float(segmenter.grid.render(SCENE.view(4).samples).sum() / SCENE.alpha(4).sum())
+    assert grown[0.6] < 1.3 < grown[0.0]

@@ -74,3 +74,11 @@ def test_samples_fill_the_picture() -> None:
     samples = ViewSamples(torch.zeros(6, 2, 3), torch.zeros(6, 2), zeros, zeros, size=(2, 3))
     with pytest.raises(ValueError, match=r"a\.png is \(3, 2\), its rays are \(2, 3\)"):
         View("a.png", np.zeros((3, 2, 3), np.uint8), samples)
+
+
+def test_views_beyond_the_limit_are_rendered_at_each_visit(counting: Counting, tmp_path: Path) -> None:
+    cache = ViewCache(counting, tmp_path, "key", keep=1)
+    for index in (0, 1, 0, 1):
+        assert cache.view(index).name == counting.names[index]
+    assert counting.rendered == [0, 1, 1]
+    assert len(list(cache.folder.iterdir())) == 1

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nerf_seg.field.gaussians.membership import GaussianMembership, without_specks
+from nerf_seg.field.gaussians.membership import GaussianMembership
 from nerf_seg.field.gaussians.views import SplatViews
 from nerf_seg.segmentation.matting import OraclePredictor
 from nerf_seg.segmentation.reference_prompt import ReferencePrompt
@@ -79,14 +79,3 @@ def test_views_beyond_the_memory_limit_are_made_anew_and_equal(views: SplatViews
 
 def test_the_scene_drawn_from_its_own_cameras_is_its_photographs(views: SplatViews) -> None:
     assert views.psnr(4) > 45
-
-
-def test_specks_are_left_out_and_large_parts_stay() -> None:
-    rng = np.random.default_rng(0)
-    ball, other = rng.normal(0, 0.1, (500, 3)), rng.normal(0, 0.1, (200, 3)) + 3
-    specks = np.array([[9.0, 0, 0], [0, 9.0, 0], [0, 0, 9.0]])
-    means = np.concatenate([ball, other, specks]).astype(np.float32)
-    kept = without_specks(means, np.ones(len(means), dtype=bool))
-    assert not kept[-3:].any() and kept[:700].mean() > 0.98
-    few = np.array([True] * 5 + [False] * 698)
-    assert np.array_equal(without_specks(means, few), few)
