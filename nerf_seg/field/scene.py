@@ -28,10 +28,10 @@ RESOLUTION = 160
 """Vertices along a side of the mask grid."""
 FAR_TIMES_MEDIAN = 4.0
 """Surface points this many times farther from the object's middle than the median are not the object's."""
-SPAN_QUANTILES = (0.05, 0.95)
+SPAN_QUANTILES = (0.03, 0.97)
 """Of the surface points along each axis: between them the object spans its length but for the rays that miss it."""
-ROOM = 1.15
-"""The domain's half side in units of that span: as much as the whole length of a surface of even density."""
+ROOM = 1.35
+"""The domain's half side in units of that span: with room for thin ends that lie beyond the quantiles."""
 CACHE_LIMIT = 20e9
 """Bytes of rendered views that are kept on disk, unless told otherwise."""
 CACHE_FOLDER = "sa3d_zim_views"
@@ -215,7 +215,7 @@ def domain_around(
     """Return a cube of contracted space round what mattes cover in their views, with room for the sides they hide.
 
     Each ray inside the matte stands for its heaviest sample. Those much farther from the middle than most are rays past
-    the object's rim, and left out; so are the outermost twentieths along each axis, since a few rays that end on a wall
+    the object's rim, and left out; so are the outermost hundredths along each axis, since a few rays that end on a wall
     would let the cube span most of the scene. The visible surface spans the object's width and height but not its
     depth: the cube reaches as far in each direction from the middle of that surface as its longest side.
 
@@ -227,10 +227,10 @@ def domain_around(
     ends = []
     for seen, matte in [(samples, alpha), *further]:
         inside = torch.from_numpy(matte.reshape(-1) > 0.5).to(seen.weights.device)
-        ends.append(seen.positions[inside, 0] * 4 - 2)
+        places = seen.positions[inside, 0] * 4 - 2
+        distance = (places - places.median(dim=0).values).norm(dim=-1)
+        ends.append(places[distance <= FAR_TIMES_MEDIAN * distance.median().clamp_min(1e-3)])
     surface = torch.cat(ends)
-    distance = (surface - surface.median(dim=0).values).norm(dim=-1)
-    surface = surface[distance <= FAR_TIMES_MEDIAN * distance.median().clamp_min(1e-3)]
     share = torch.tensor(SPAN_QUANTILES, dtype=surface.dtype, device=surface.device)
     low, high = surface[:: len(surface) // 2**23 + 1].quantile(share, dim=0)  # of 2^24 values at most
     middle, reach = (low + high) / 2, (ROOM * (high - low).max()).clamp_min(0.02)

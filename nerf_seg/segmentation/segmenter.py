@@ -257,7 +257,7 @@ class Segmenter:
         return {
             "options": asdict(self.config),
             "names": list(self.names),
-            "reference_index": list(self.references),
+            "reference_indices": list(self.references),
             "sums": self.grid.sums,
             "next_sums": self._next_sums,
             "records": [asdict(record) for record in self.records],
@@ -272,9 +272,9 @@ class Segmenter:
             ValueError: it was taken with other options, other views or another reference view.
         """
         here = self.state_dict()
-        for key in ("options", "names", "reference_index"):
-            if state[key] != here[key]:
-                raise ValueError(f"the stored run is another: its {key} are {state[key]}, here {here[key]}")
+        for key in ("options", "names", "reference_indices"):
+            if state.get(key) != here[key]:
+                raise ValueError(f"the stored run is another: its {key} are {state.get(key)}, here {here[key]}")
         self.grid.sums.copy_(state["sums"])
         self._next_sums = None if state["next_sums"] is None else state["next_sums"].to(self.grid.sums, copy=True)
         self.records = [VisitRecord(**record) for record in state["records"]]

@@ -109,14 +109,48 @@ def test_the_matte_of_every_view_is_written(run: Path, folder: Path) -> None:
 
 
 def test_objects_are_exported_by_the_run_itself(run: Path) -> None:
-    import open3d
-
-    cloud = open3d.io.read_point_cloud(str(run / "object_pointcloud.ply"))
-    assert len(cloud.points) > 200
-    assert np.ptp(np.asarray(cloud.points), axis=0).max() < 0.8  # the ball is 0.48 wide where nerfstudio trains
+    for name in ("object_pointcloud.ply", "object_mesh.ply"):
+        rows = parse_vertices(run / name)
+        places = np.stack([rows[axis] for axis in "xyz"], axis=1)
+        # In the capture's own coordinates, where the ball's radius is 0.7 and its middle 0.
+        radii = np.linalg.norm(places, axis=1)
+        assert len(places) > 200 and 0.6 < np.median(radii) < 0.8, name
+        assert np.abs(np.median(places, axis=0)).max() < 0.25, name
+    report = json.loads((run / "report.json").read_text())
+    assert report["outputs_left_out"] == {} and report["geometry_in"] == "capture"
+    assert len(report["psnr_db"]) == 3 and min(report["psnr_db"].values()) > 12
     assert any(run.glob("object_only.mp4")) or any(run.glob("object_only.gif"))
     with np.load(run / "mask_grid.npz") as grid:
         assert grid["sums"].shape == (48, 48, 48, 2)
+
+
+def parse_vertices(path: Path) -> np.ndarray:
+    """Read the vertices of a binary .ply, whatever follows them."""
+    head, _, content = path.read_bytes().partition(b"end_header\n")
+    kinds = {b"double": "<f8", b"float": "<f4", b"uchar": "u1"}
+    lines = [line.split() for line in head.splitlines()]
+    fields = [(words[2].decode(), kinds[words[1]]) for words in lines if words[0] == b"property" and len(words) == 3]
+    count = next(int(words[2]) for words in lines if words[:2] == [b"element", b"vertex"])
+    return np.frombuffer(content, dtype=fields, count=count)
+
+
+def test_an_output_that_fails_costs_neither_report_nor_checkpoint(
+    folder: Path, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nerf_seg.export import run_outputs
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(run_outputs, "write_cloud", fail)
+    monkeypatch.setattr(run_outputs, "write_video", fail)
+    config = copy.deepcopy(options)
+    config.pipeline.passes, config.pipeline.sweeps = 1, 0
+    broken = train(config, folder, "broken")
+    report = json.loads((broken / "report.json").read_text())
+    assert set(report["outputs_left_out"]) == {"videos", "geometry"}
+    assert "no space left" in report["outputs_left_out"]["geometry"]
+    assert list((broken / "nerfstudio_models").iterdir()) and (broken / "removed.png").exists()
 
 
 def test_ns_eval_scores_the_matte(run: Path, folder: Path) -> None:
@@ -189,6 +223,8 @@ def test_a_killed_run_continues_to_the_same_grid(
         ({"reference_view": "view_77.png"}, "no view is called 'view_77.png'"),
         ({"points": "99,3"}, "99"),
         ({"points": None}, "no prompt"),
+        ({"reference_view": f"view_{VIEWS}.png"}, f"view_{VIEWS}.png was held out"),
+        ({"nerf_config": Path(".")}, "is a folder: give the config.yml"),
         ({"nerf_config": Path("nowhere/config.yml")}, "there is no nowhere/config.yml"),
         ({"matter": "oracle:nowhere"}, "there is no folder nowhere"),
         ({"matter": "zim_huge"}, "zim_huge"),

@@ -145,7 +145,7 @@ def test_a_run_with_other_options_is_not_continued() -> None:
     state = start().state_dict()
     with pytest.raises(ValueError, match="its options are"):
         start(SegmenterConfig(num_prompts=3)).load_state_dict(state)
-    with pytest.raises(ValueError, match="its reference_index are 4, here 3"):
+    with pytest.raises(ValueError, match="its reference_indices are \\[4\\], here \\[3\\]"):
         start(reference=ReferencePrompt(view="view_03", points=((0.5, 0.5, 1),))).load_state_dict(state)
     with pytest.raises(ValueError, match="its names are"):
         start(scene=AnalyticScene(count=6)).load_state_dict(state)
@@ -236,17 +236,15 @@ def test_report_and_contact_sheet_tell_everything() -> None:
 
 
 def test_several_views_may_be_prompted_and_come_first() -> None:
-    prompts = [ReferencePrompt(view=f"view_0{i}", points=((0.5, 0.5, 1),)) for i in (6, 1)]
+    prompts = [ReferencePrompt(view=f"view_0{i}", points=((0.5, 0.5, 1),)) for i in (6, 8)]
     segmenter = run(start(SegmenterConfig(sweeps=0), reference=prompts))
-    assert segmenter.order[:4] == [6, 1, 7, 5] and segmenter.complete
-    assert segmenter.report()["prompted_views"] == ["view_06.png", "view_01.png"]
-    assert [record.view for record in segmenter.records if record.soft_iou is None][:2] == [
-        "view_06.png",
-        "view_01.png",
-    ]
+    assert segmenter.order[:4] == [6, 8, 7, 5] and segmenter.complete
+    prompted = ["view_06.png", "view_08.png"]
+    assert segmenter.report()["prompted_views"] == prompted
+    assert [record.view for record in segmenter.records if record.soft_iou is None][:2] == prompted
     assert mean_error(segmenter.grid, SCENE) < 0.02
     again = start(SegmenterConfig(sweeps=0), reference=prompts[::-1])
-    with pytest.raises(ValueError, match="reference_index"):
+    with pytest.raises(ValueError, match="reference_indices"):
         again.load_state_dict(segmenter.state_dict())
     with pytest.raises(ValueError, match="given once"):
         start(reference=[prompts[0], prompts[0]])
@@ -266,5 +264,5 @@ def test_the_reference_view_anchors_the_object_against_views_that_take_in_more()
     for share in (0.0, 0.6):
         config = SegmenterConfig(sweeps=0, passes=1, iou_threshold=0.0, max_area_ratio=1e9, anchor_share=share)
         segmenter = run(start(config, oracle(**wrong)))
-        grown[share] = float(segmenter.grid.render(SCENE.view(4).samples).sum() / SCENE.alpha(4).sum())
-    assert grown[0.6] < 1.3 < grown[0.0]
+        grown[share] = (segmenter.grid.render(SCENE.view(4).samples) > 0.5).sum() / (SCENE.alpha(4) > 0.5).sum()
+    assert grown[0.6] < 1.1 and grown[0.0] > 1.3, grown
