@@ -51,9 +51,9 @@ def waves(points: np.ndarray, seed: int, contrast: float) -> np.ndarray:
 def plate(corner: tuple, a: tuple, b: tuple, colour: tuple, count: int, seed: int, contrast: float = 0.2) -> dict:
     rng = np.random.default_rng(seed)
     u, v = rng.random((2, count, 1))
-    a, b = np.array(a, float), np.array(b, float)
-    points = np.array(corner) + u * a + v * b
-    normal = np.cross(a, b)
+    along, across = np.array(a, float), np.array(b, float)
+    points = np.array(corner) + u * along + v * across
+    normal = np.cross(along, across)
     area = float(np.linalg.norm(normal))
     colours = np.array(colour) + waves(points, seed, contrast)
     return surface(points, np.tile(normal / area, (count, 1)), colours, area, rng)
@@ -142,7 +142,7 @@ def write_capture(folder: Path, gaussians: Gaussians, eyes: list[Camera], truth:
 
 def main() -> None:
     """Make the capture where it is missing, run the command, and print the scores."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="A room of Gaussians with a known object, and zim-splat on it")
     parser.add_argument("--gaussians", type=int, default=300_000)
     parser.add_argument("--views", type=int, default=50)
     parser.add_argument("--size", type=int, nargs=2, default=(240, 320), metavar=("H", "W"))

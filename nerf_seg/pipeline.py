@@ -125,7 +125,7 @@ class Sa3dZimPipeline(VanillaPipeline):
 
     @property
     def placement(self) -> Placement:
-        """How the data parser moved the capture."""
+        """Return how the data parser moved the capture."""
         outputs = self.datamanager.train_dataparser_outputs
         matrix = outputs.dataparser_transform.numpy().astype(float)
         return Placement(matrix[:3, :3], matrix[:3, 3], float(outputs.dataparser_scale))

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """What nerfstudio does to a capture's world: places become `scale * (rotation @ place + translation)`.
+    """The move that nerfstudio makes of a capture's world: places become `scale * (rotation @ place + translation)`.
 
     The capture's world is that of the camera file that the data parser read; where transforms.json says how it was
     turned before (`applied_transform`), that of COLMAP.

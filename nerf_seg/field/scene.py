@@ -30,7 +30,7 @@ FAR_TIMES_MEDIAN = 4.0
 """Surface points this many times farther from the object's middle than the median are not the object's."""
 SPAN_QUANTILES = (0.03, 0.97)
 """Of the surface points along each axis: between them the object spans its length but for the rays that miss it."""
-ROOM = 1.35
+ROOM = 1.4
 """The domain's half side in units of that span: with room for thin ends that lie beyond the quantiles."""
 CACHE_LIMIT = 20e9
 """Bytes of rendered views that are kept on disk, unless told otherwise."""

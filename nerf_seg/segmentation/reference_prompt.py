@@ -162,7 +162,7 @@ def reference_prompts(path: Path) -> list[ReferencePrompt]:
 
 
 def is_list(path: Path) -> bool:
-    """Whether a prompt file lists prompts of several views; a file that cannot be read does not."""
+    """Return whether a prompt file lists prompts of several views; a file that cannot be read does not."""
     try:
         return isinstance(json.loads(path.read_text(encoding="utf-8")), list)
     except (OSError, ValueError):
