@@ -101,12 +101,18 @@ def record_of_run(folder: Path) -> dict[str, object]:
         "what": "IoU [mean, low, high] of alpha > 0.5, no interval below n = 6; zim-medseg, no zoom, no refinement",
         "model": ", ".join(report["models"]),
         **describe_process(),
+        "commit": report["commit"],
+        "command": report["command"],
+        "origins": report["origins"],
         "machine": report["machine"],
         "versions": report["versions"],
         "seconds": report["seconds"],
         "encodings": {name: effort["encodings"] for name, effort in report["models"].items()},
         "frames": {name: effort["frames"] for name, effort in report["models"].items()},
-        "data": {d["title"]: {k: d[k] for k in ("cases", "patients", "objects", "faults")} for d in report["datasets"]},
+        "data": {
+            d["title"]: {k: d[k] for k in ("cases", "patients", "patients_from", "objects", "faults")}
+            for d in report["datasets"]
+        },
         "iou": means,
         "claims": claims,
     }
