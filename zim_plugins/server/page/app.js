@@ -119,6 +119,7 @@ function keep(map, key, value, most) {
 }
 
 async function choose(index) {
+  if (index !== app.current) setCompare(false);
   app.current = index;
   app.hover = null;
   const one = slot();
