@@ -15,6 +15,7 @@ from zim_plugins.imaging.results import (
     check_inputs_are_spared,
     check_writable,
     note_results,
+    noted,
     own_results,
     plan,
     read_record,
@@ -238,3 +239,27 @@ def test_what_cannot_be_written_is_found_before_any_work(monkeypatch):
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     with pytest.raises(ValueError, match="Permission denied"):
         check_writable(Path("new"))
+
+
+@pytest.mark.parametrize("existing", ["remake", "keep", "resume"])
+def test_a_run_that_was_killed_is_taken_up(existing):
+    touch("x.jpg", "out/x_rgba.png")
+    place, files, recipe = made("out/x", "x.jpg")
+    with pytest.raises(Overwrites, match="no record"):
+        plan(place, files, recipe, existing)
+    Path("out/x_rgba.png").unlink()
+    begun = noted(place, list(files.values()), recipe)
+    begun.__enter__()
+    touch("out/x_alpha.png")  # and here the process ends
+    assert plan(place, files, recipe, existing) == {"alpha", "rgba"}
+    write(place, files, recipe)
+    assert plan(place, files, recipe, "keep") == set()
+
+
+def test_a_failure_brings_the_earlier_record_back():
+    touch("x.jpg")
+    place, files, recipe = made("out/x", "x.jpg", prompt=1)
+    write(place, files, recipe)
+    with pytest.raises(MemoryError), noted(place, list(files.values()), made("out/x", "x.jpg", prompt=2)[2]):
+        raise MemoryError
+    assert plan(place, files, recipe, "keep") == set()

@@ -1,5 +1,6 @@
 """Image after image: what the commands that take images do alike."""
 
+import contextlib
 import dataclasses
 import io
 import logging
@@ -258,7 +259,7 @@ class Batch:
 
     def work_on(self, source: str, name: str) -> Outcome:
         """Do the work on one image."""
-        from zim_plugins.imaging.results import note_results
+        from zim_plugins.imaging.results import note_results, noted
         from zim_plugins.imaging.sources import STDIN
 
         files = self.work.files(name)
@@ -277,7 +278,8 @@ class Batch:
         start_s = time.perf_counter()
         try:
             chosen = {kind: files[kind] for kind in files if kind in wanted}
-            said = self.work.act(predictor, image, chosen)
+            with noted(place, list(chosen.values()), recipe) if chosen and recipe else contextlib.nullcontext():
+                said = self.work.act(predictor, image, chosen)
             written = said.pop("written", None)
             if files and recipe is not None:
                 note_results(place, list(map(Path, _paths(written, said.get("files"), chosen))), recipe)

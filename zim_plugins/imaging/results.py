@@ -13,7 +13,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -139,6 +140,8 @@ def plan(place: Path, files: Mapping[str, Path], recipe: Recipe, existing: Exist
         theirs = _source_of(row)
         if not (recipe.source.is_same_place(theirs) or recipe.source.is_same_content(theirs)):
             raise Overwrites(f"{path} was made from {theirs.path}: choose another --out, or --overwrite")
+        if row["sha256"] is None:  # a run ended while it was written
+            continue
         if existing == "keep" and differences:
             raise Overwrites(
                 f"{path} was made with another {', another '.join(differences)}: leave out --no-overwrite, or choose "
@@ -157,6 +160,33 @@ def plan(place: Path, files: Mapping[str, Path], recipe: Recipe, existing: Exist
     return set(files) - agreeing if existing == "keep" else set(files)
 
 
+@contextmanager
+def noted(place: Path, files: Sequence[Path], recipe: Recipe) -> Iterator[None]:
+    """Record that files are about to be written: a run that is killed meanwhile leaves no file without a record.
+
+    Such files are made again by any later run of the same image. `note_results` completes the entries; an exception
+    brings the earlier ones back.
+
+    Args:
+        place: as in `plan`.
+        files: that will be written.
+        recipe: what they will be made from.
+    """
+    before = read_record(place)
+    pending = {_relative(path, place): {"size_bytes": None, "sha256": None, **recipe.to_json()} for path in files}
+    _write_record(place, before | pending)
+    try:
+        yield
+    except BaseException:
+        with suppress(ImageError, OSError):
+            if before:
+                _write_record(place, before)
+            else:
+                _record_path(place).unlink(missing_ok=True)
+                _record_path(place).parent.rmdir()  # where nothing else is recorded
+        raise
+
+
 def note_results(place: Path, files: Sequence[Path], recipe: Recipe) -> None:
     """Record what written files were made from; entries of other files stay.
 
@@ -168,12 +198,16 @@ def note_results(place: Path, files: Sequence[Path], recipe: Recipe) -> None:
     Raises:
         ImageError: the disk refuses.
     """
-    from zim_plugins.imaging.image import write_whole
-
     rows = {name: row for name, row in read_record(place).items() if os.path.lexists(place.parent / name)}
     for path in files:
         size, digest = measure(path)
         rows[_relative(path, place)] = {"size_bytes": size, "sha256": digest, **recipe.to_json()}
+    _write_record(place, rows)
+
+
+def _write_record(place: Path, rows: Mapping[str, Any]) -> None:
+    from zim_plugins.imaging.image import write_whole
+
     content = json.dumps({"files": rows}, ensure_ascii=False, indent=1).encode("utf-8", "surrogateescape")
     write_whole(_record_path(place), lambda stream: stream.write(content))
 
