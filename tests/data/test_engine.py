@@ -14,6 +14,7 @@ from zim_plugins.data.conversion.locks import CLAIMS
 from zim_plugins.data.conversion.matte_folder import convert_folder
 from zim_plugins.data.conversion.shard_job import Selection
 from zim_plugins.data.faults import DataError
+from zim_plugins.imaging.files import temporary_name
 
 SCRIPT = Path(__file__).parent / "fake_converter.py"
 ROOT = Path(__file__).parents[2]
@@ -67,7 +68,7 @@ def test_lost_shard_is_made_again(shards, tmp_path, blur_maker, undisturbed, con
     out = tmp_path / "undisturbed"
     (out / "sa_000001.tar").unlink()
     (out / "sa_000002.done.json").unlink()
-    (out / ".sa_000002.tar.0123.tmp").write_bytes(b"what a killed run left")
+    temporary_name(out / "sa_000002.tar").write_bytes(b"what a killed run left")
     summary = convert_dataset(shards, out, blur_maker(), progress=False)
     assert summary.shards["converted"] == 2
     assert contents(out) == undisturbed
