@@ -120,7 +120,9 @@ class DiffusionInpainter:
         given: dict[str, Any] = {"image": PIL.Image.fromarray(image), "output_type": "np"}
         if self._call.hole:
             given[self._call.hole] = PIL.Image.fromarray(hole.astype(np.uint8) * 255)
-        rest = {"prompt": prompt, "height": image.shape[0], "width": image.shape[1], "_auto_resize": False}
+        height, width = image.shape[:2]
+        rest = {"prompt": prompt, "height": height, "width": width}
+        rest |= {"max_area": height * width, "_auto_resize": False}  # Kontext would choose a size of its own
         if prompt and not self._call.takes("prompt"):
             raise UnsupportedPrompt(f"{self.name} ({type(self.pipeline).__name__}) takes no text")
         return given | {name: value for name, value in rest.items() if self._call.takes(name)}
