@@ -99,9 +99,7 @@ def save_flux(folder: Path, kind: str) -> Path:
     """Write a pipeline of FLUX.1's parts by the name of its class."""
     import diffusers
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
-    from tokenizers import Tokenizer
-    from tokenizers.models import Unigram
-    from transformers import CLIPTextModel, T5Config, T5EncoderModel, T5TokenizerFast
+    from transformers import CLIPTextModel
 
     torch.manual_seed(0)
     transformer = FluxTransformer2DModel(
@@ -119,20 +117,13 @@ def save_flux(folder: Path, kind: str) -> Path:
     )
     vae = _tiny_vae(shift_factor=0.1)
     tokenizer = _tiny_tokenizer(folder)
-    pieces = [
-        ("<pad>", 0.0),
-        ("</s>", 0.0),
-        ("<unk>", 0.0),
-        *((letter, -2.0) for letter in "▁abcdefghijklmnopqrstuvwxyz"),
-    ]
-    second = T5TokenizerFast(tokenizer_object=Tokenizer(Unigram(pieces, unk_id=2)), extra_ids=0)
-    t5 = T5Config(vocab_size=len(pieces), d_model=32, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    second, t5 = _tiny_t5()
     getattr(diffusers, kind)(
         scheduler=FlowMatchEulerDiscreteScheduler(),
         vae=vae.eval(),
         text_encoder=CLIPTextModel(_tiny_clip(tokenizer)).eval(),
         tokenizer=tokenizer,
-        text_encoder_2=T5EncoderModel(t5).eval(),
+        text_encoder_2=t5,
         tokenizer_2=second,
         transformer=transformer.eval(),
     ).save_pretrained(folder)
@@ -140,7 +131,7 @@ def save_flux(folder: Path, kind: str) -> Path:
 
 
 def save_sd3(folder: Path, kind: str) -> Path:
-    """Write a pipeline of Stable Diffusion 3's parts, without its T5, by the name of its class."""
+    """Write a pipeline of Stable Diffusion 3's parts by the name of its class."""
     import diffusers
     from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
     from transformers import CLIPTextModelWithProjection
@@ -149,39 +140,53 @@ def save_sd3(folder: Path, kind: str) -> Path:
     transformer = SD3Transformer2DModel(
         sample_size=32,
         patch_size=1,
-        in_channels=4,
+        in_channels=16,  # as the pipeline insists
         num_layers=1,
         attention_head_dim=8,
         num_attention_heads=4,
         caption_projection_dim=32,
         joint_attention_dim=32,
         pooled_projection_dim=32,
-        out_channels=4,
+        out_channels=16,
     )
     tokenizer = _tiny_tokenizer(folder)
+    tokenizer_3, third = _tiny_t5()
     encoders = [CLIPTextModelWithProjection(_tiny_clip(tokenizer)).eval() for _ in range(2)]
     getattr(diffusers, kind)(
         scheduler=FlowMatchEulerDiscreteScheduler(),
-        vae=_tiny_vae(shift_factor=0.1).eval(),
+        vae=_tiny_vae(latent_channels=16, shift_factor=0.1).eval(),
         text_encoder=encoders[0],
         tokenizer=tokenizer,
         text_encoder_2=encoders[1],
         tokenizer_2=tokenizer,
-        text_encoder_3=None,
-        tokenizer_3=None,
+        text_encoder_3=third,
+        tokenizer_3=tokenizer_3,
         transformer=transformer.eval(),
     ).save_pretrained(folder)
     return folder
 
 
-def _tiny_vae(**extra: float):
+def _tiny_t5():
+    """Return T5's tokenizer with an alphabet for a vocabulary, and an encoder of 32 channels."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import Unigram
+    from transformers import T5Config, T5EncoderModel, T5TokenizerFast
+
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    pieces = [*special, *((letter, -2.0) for letter in "▁abcdefghijklmnopqrstuvwxyz")]
+    tokenizer = T5TokenizerFast(tokenizer_object=Tokenizer(Unigram(pieces, unk_id=2)), extra_ids=0)
+    config = T5Config(vocab_size=len(pieces), d_model=32, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    return tokenizer, T5EncoderModel(config).eval()
+
+
+def _tiny_vae(latent_channels: int = 4, **extra: float):
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
         block_out_channels=(8, 16),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
+        latent_channels=latent_channels,
         norm_num_groups=4,
         sample_size=64,
         **extra,
