@@ -236,7 +236,7 @@ def test_what_a_kill_left_beside_the_manifest_goes(folder, tmp_path, blur_maker,
     out = tmp_path / "out"
     convert_folder("objects", folder, out, blur_maker(), progress=False)
     before = contents(out)
-    (out / ".manifest.json.0123.tmp").write_bytes(b"{")
-    (out / ".index.jsonl.0123.tmp").write_bytes(b"{")
+    temporary_name(out / "manifest.json").write_bytes(b"{")
+    temporary_name(out / "index.jsonl").write_bytes(b"{")
     convert_folder("objects", folder, out, blur_maker(), progress=False)
     assert contents(out) == before

@@ -11,6 +11,7 @@ from zim_plugins.data.conversion.shard_job import Selection
 from zim_plugins.data.faults import DataError
 from zim_plugins.data.readers.registry import read_dataset
 from zim_plugins.data.sample import read_index
+from zim_plugins.imaging.files import temporary_name
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_again_does_nothing_and_what_is_lost_is_made_again(objects, tmp_path, bl
     undisturbed = contents(out)
     (out / "mattes/cat_0_01.png").unlink()
     (out / "done/02.json").unlink()
-    (out / "mattes/.cat_0_02.png.0123.tmp").write_bytes(b"what a killed run left")
+    temporary_name(out / "mattes/cat_0_02.png").write_bytes(b"what a killed run left")
     assert run(objects, out, blur_maker())[0].shards["converted"] == 2
     assert contents(out) == undisturbed
 
