@@ -207,7 +207,7 @@ def test_baselines(rng: np.random.Generator) -> None:
     cut = GrabCut()
     cut.show(frame)
     found = cut.answer([Pointing(boxes=((6, 6, 33, 33),))])[0].alphas[0]
-    assert 0.9 < found[10:30, 10:30].mean() and found.sum() < 450
+    assert 0.9 < found[10:30, 10:30].mean() and found.sum() < 500  # of the box's 784
     whole = cut.answer([Pointing(boxes=((0, 0, 39, 39),))])[0].alphas[0]
     assert 0.9 < whole[10:30, 10:30].mean(), "of a box round everything the rim is taken for background"
     tiny = cut.answer([Pointing(boxes=((3, 3, 3, 3),))])[0].alphas[0]
