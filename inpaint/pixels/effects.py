@@ -42,7 +42,7 @@ def propose_shadow(image: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray,
     # The lit ground near by: brightness and hue of what is neither object nor already dark.
     colours = gaussian_filter(np.asarray(shown, dtype=np.float32) + 1, (1, 1, 0))
     light = colours.mean(axis=2)
-    known = ~binary_dilation(support, iterations=1 + round(0.02 * side))
+    known = np.logical_not(binary_dilation(support, iterations=1 + round(0.02 * side)))
     if np.count_nonzero(known) < side:
         return nothing
     lit = known.copy()
@@ -58,7 +58,8 @@ def propose_shadow(image: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray,
     stands = support & (np.arange(len(support))[:, None] >= lowest)
     distance = np.asarray(distance_transform_edt(~stands))
     dark = known & (light < DARK * ground.mean(axis=2)) & (hue < SAME_HUE) & (distance < REACH * side)
-    pieces, _ = label(binary_opening(dark))
+    pieces = np.empty(dark.shape, np.int32)
+    label(binary_opening(dark), output=pieces)
     touching = np.unique(pieces[(distance <= 3 + 0.06 * side) & (pieces > 0)])
     found = np.isin(pieces, touching) & (pieces > 0)
     if not LEAST * side**2 <= np.count_nonzero(found) <= MOST * side**2:

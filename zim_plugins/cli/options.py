@@ -58,7 +58,7 @@ def parse_command(
         near = difflib.get_close_matches(words[0], commands, n=1, cutoff=0.6)
         meant = f"did you mean {near[0]}? " if near else ""
         _refuse(prog, f"{words[0]!r} is no command: {meant}Commands are {', '.join(commands)}")
-    choices = [Annotated[kind, tyro.conf.subcommand(word)] for word, kind in commands.items()]
+    choices: list[Any] = [Annotated[kind, tyro.conf.subcommand(word)] for word, kind in commands.items()]
     union = choices[0]
     for choice in choices[1:]:
         union = union | choice
@@ -119,8 +119,9 @@ def _single_valued(kind: type[Any]) -> dict[str, str]:
         annotated = get_origin(hint) is Annotated
         plain, extras = (get_args(hint)[0], get_args(hint)[1:]) if annotated else (hint, ())
         nested = [get_args(one)[0] if get_origin(one) is Annotated else one for one in get_args(plain)]
-        for one in filter(dataclasses.is_dataclass, nested):  # commands below the command
-            spellings |= _single_valued(one)
+        for one in nested:
+            if isinstance(one, type) and dataclasses.is_dataclass(one):  # a command below the command
+                spellings |= _single_valued(one)
         if any(nested) and all(map(dataclasses.is_dataclass, nested)):
             continue
         if plain is bool or _APPENDED in extras or _POSITIONAL in extras:

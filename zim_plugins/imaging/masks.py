@@ -160,7 +160,7 @@ def _grey(
     if colours.shape[2] == 1 or (colours == colours[..., :1]).all():
         return colours[..., 0]
     if tolerance and float((colours.max(axis=2) - colours.min(axis=2)).max()) <= tolerance:
-        return colours @ np.full(3, 1 / 3, np.float32)
+        return np.asarray(np.einsum("hwc->hw", colours) / 3, dtype=np.float32)
     lit = (colours > 0).any(axis=2)
     first = colours[lit][0]
     if not lit.all() and (colours[lit] == first).all():

@@ -173,6 +173,7 @@ def noted(place: Path, files: Sequence[Path], recipe: Recipe) -> Iterator[None]:
         recipe: what they will be made from.
     """
     before = read_record(place)
+    made = [folder for folder in (place.parent, *place.parent.parents) if not folder.exists()]
     pending = {_relative(path, place): {"size_bytes": None, "sha256": None, **recipe.to_json()} for path in files}
     _write_record(place, before | pending)
     try:
@@ -183,7 +184,8 @@ def noted(place: Path, files: Sequence[Path], recipe: Recipe) -> Iterator[None]:
                 _write_record(place, before)
             else:
                 _record_path(place).unlink(missing_ok=True)
-                _record_path(place).parent.rmdir()  # where nothing else is recorded
+                for folder in (_record_path(place).parent, *made):  # where nothing else lies
+                    folder.rmdir()
         raise
 
 
