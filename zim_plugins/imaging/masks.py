@@ -165,7 +165,7 @@ def _grey(
     first = colours[lit][0]
     if not lit.all() and (colours[lit] == first).all():
         notes.append("it has two colours: what is not black is the mask")
-        return lit.astype(np.float32)
+        return np.asarray(lit, dtype=np.float32)
     raise ImageError(f"{name} is a colour picture, not a matte: give a grey picture or one with an alpha channel")
 
 
