@@ -6,7 +6,7 @@ import pytest
 from inpaint import remove
 from inpaint.evaluation.methods import METHODS, dilated, run_methods
 from inpaint.pixels.hole import EmptyMatte, matte_hole
-from inpaint.tasks.removal import predicted_grow_px
+from inpaint.tasks.removal import predicted_grow_px, repaint
 from zim_plugins.core import Prompt
 
 
@@ -48,12 +48,14 @@ def test_every_method_repaints_its_own_hole_and_nothing_else(scene, fills: str) 
         assert np.array_equal(result[~hole], scene.image[~hole]), name
     for name in ("grown", "support", "hard", "hard15", "ia"):
         result, hole, _ = results[name]
-        assert (result[hole] == (0, 255, 0)).all()
+        painted = (result[hole] != scene.image[hole]).any(axis=1)
+        assert painted.mean() > 0.95, name  # the fill's colours are shifted until they meet the scene's at the rim
 
 
 def test_alpha_compositing_is_lama_cleaners_formula(scene) -> None:
     result, hole, _ = run_methods(scene.image, scene.alpha, ["alpha"], Green(), "own")["alpha"]
-    mixed = scene.alpha[..., None] * np.array([0, 255, 0]) + (1 - scene.alpha[..., None]) * scene.image
+    fill = np.asarray(repaint(scene.image, hole, Green().fill, work_side_px=Green.work_side_px, finish=True))
+    mixed = scene.alpha[..., None] * fill + (1 - scene.alpha[..., None]) * scene.image
     assert np.abs(result[hole].astype(float) - mixed[hole]).max() <= 0.51
 
 
