@@ -134,7 +134,8 @@ def test_a_filler_without_a_text(flat: Inpainter, scene, fake_predictor: Any) ->
     pipe = ZimInpaintPipeline(flat, predictor=fake_predictor)
     hole = scene.alpha > 0.5
     made = np.asarray(pipe(image=scene.image, mask_image=hole).images[0])
-    assert (made[hole] == (255, 0, 0)).all() and np.array_equal(made[~hole], scene.image[~hole])
+    assert np.array_equal(made[~hole], scene.image[~hole])
+    assert (made[hole] != scene.image[hole]).any(axis=1).mean() > 0.95  # painted, shifted to meet the rim
     with pytest.raises(UnsupportedPrompt, match="flat takes no text"):
         pipe("a cat", scene.image, hole)
     with pytest.raises(UnsupportedPrompt, match="flat takes no steps"):

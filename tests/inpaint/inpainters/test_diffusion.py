@@ -266,7 +266,7 @@ def test_absent_models_are_named_with_licence_and_remedy(tmp_path: Path, monkeyp
     with pytest.raises(CheckpointError, match="Non-Commercial"):
         load_inpainter("flux-fill", device="cpu")
     (tmp_path / "model_index.json").write_text('{"_class_name": "DDPMPipeline"}')
-    with pytest.raises(CheckpointError, match="no whole inpainting pipeline"):
+    with pytest.raises(CheckpointError, match="which paints no holes"):
         load_inpainter(str(tmp_path), device="cpu")
 
 
