@@ -85,7 +85,7 @@ def summarise_clusters(clusters: Sequence[Sequence[float]], *, seed: int = 0, kn
 
 
 def bootstrap_clusters(
-    clusters: Sequence[Float[np.ndarray, " n"]], *, seed: int = 0, resamples: int = RESAMPLES
+    clusters: Sequence[Float[np.ndarray, " _"]], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
     """The percentile interval of the mean of clusters' means, resampling clusters and members within each of them."""
     rng = np.random.default_rng(seed)
