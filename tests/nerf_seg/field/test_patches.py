@@ -17,9 +17,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture(autouse=True)
 def _untouched() -> Iterator[None]:
+    """Each test begins without the changes; afterwards they are as `nerf_seg.config` left them."""
+    before = bool(obstacles._undo)
     obstacles.restore()
     yield
     obstacles.restore()
+    if before:
+        obstacles.clear()
 
 
 class Harmful:
