@@ -1,7 +1,5 @@
 """Orders: what is to be done with each picture, from the command line or from a list file."""
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from zim_plugins.cli.lists import read_csv_rows, read_json_list
 from zim_plugins.core import Image, Mask, Prompt, PromptText, mask_path, parse_objects
 
 COLUMNS = ("image", "points", "box", "mask", "also", "prompt", "background")
@@ -97,7 +96,7 @@ def read_objects(path: str | Path) -> tuple[PromptText, ...]:
     Raises:
         ValueError: the file is not such a list, or cannot be read.
     """
-    found = _read_json(Path(path), lines=False)
+    found = read_json_list(Path(path), lines=False)
     try:
         prompts = tuple(object_from_json(row) for row in (found if isinstance(found, list) else [found]))
     except (ValueError, TypeError) as error:
@@ -118,9 +117,9 @@ def read_list(path: str | Path) -> list[tuple[str, Order]]:
     """
     path = Path(path)
     if path.suffix.lower() == ".csv":
-        rows = _read_csv(path)
+        rows = read_csv_rows(path)
     elif path.suffix.lower() in (".json", ".jsonl"):
-        rows = _read_json(path, lines=path.suffix.lower() == ".jsonl")
+        rows = read_json_list(path, lines=path.suffix.lower() == ".jsonl")
     else:
         raise ValueError(f"{path}: a list is a .csv, .json or .jsonl file")
     if not isinstance(rows, list) or not rows:
@@ -185,19 +184,3 @@ def _joined(numbers: Any) -> str:
     if not isinstance(numbers, Sequence):
         raise ValueError(f"expected a list of numbers, got {numbers!r}")
     return ",".join(str(int(n) if i == 2 and len(numbers) == 3 else n) for i, n in enumerate(numbers))
-
-
-def _read_csv(path: Path) -> list[dict[str, Any]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            return list(csv.DictReader(stream, skipinitialspace=True, restkey="a column without a name"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
-
-
-def _read_json(path: Path, *, lines: bool) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        return [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error

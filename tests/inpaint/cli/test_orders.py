@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from inpaint.cli.orders import Order, parse_object, read_list, read_objects
+from zim_plugins.cli.lists import read_json_list
 
 
 @pytest.mark.parametrize(
@@ -115,3 +116,10 @@ def test_objects_of_a_file(tmp_path) -> None:
     path.write_text("[]")
     with pytest.raises(ValueError, match="no object"):
         read_objects(path)
+
+
+def test_a_list_that_is_nested_too_deeply_is_one_line(tmp_path) -> None:
+    path = tmp_path / "list.json"
+    path.write_text("[" * 200_000)
+    with pytest.raises(ValueError, match="cannot read"):
+        read_json_list(path, lines=False)

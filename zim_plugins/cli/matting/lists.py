@@ -1,11 +1,10 @@
 """Lists: many images, each with objects of its own, from a .csv, .json or .jsonl file."""
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from zim_plugins.cli.lists import read_csv_rows, read_json_list
 from zim_plugins.cli.matting.targets import Target
 from zim_plugins.core.prompt_text import PromptText, parse_object, prompt_text
 from zim_plugins.imaging.sources import SAMPLE_PREFIX, check_is_file
@@ -31,7 +30,7 @@ def read_list(path: str | Path) -> dict[str, tuple[Target, ...]]:
     if kind not in (".csv", ".json", ".jsonl"):
         raise ValueError(f"{path}: a list is a .csv, .json or .jsonl file")
     check_is_file(path, str(path))
-    rows = _read_csv(path) if kind == ".csv" else _read_json(path, lines=kind == ".jsonl")
+    rows = read_csv_rows(path) if kind == ".csv" else read_json_list(path, lines=kind == ".jsonl")
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"{path} holds no rows")
     found: dict[str, tuple[Target, ...]] = {}
@@ -94,19 +93,3 @@ def _listed(values: Any) -> Sequence[Any]:
 
 def _joined(numbers: Any) -> str:
     return ",".join(str(int(n) if i == 2 and len(numbers) == 3 else n) for i, n in enumerate(_listed(numbers)))
-
-
-def _read_csv(path: Path) -> list[dict[str, Any]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            return list(csv.DictReader(stream, skipinitialspace=True, restkey="a column without a name"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
-
-
-def _read_json(path: Path, *, lines: bool) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        return [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from error
