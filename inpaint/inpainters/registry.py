@@ -17,7 +17,7 @@ def _lama(device: str, settings: FillSettings) -> Inpainter:
 
 
 def _lama_cleaner(device: str, settings: FillSettings) -> Inpainter:
-    from .lama_cleaner import LamaCleanerInpainter
+    from .lama_cleaner_package import LamaCleanerInpainter
 
     return LamaCleanerInpainter(device=device)
 

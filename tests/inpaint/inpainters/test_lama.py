@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from inpaint.inpainters.lama import LamaInpainter
-from inpaint.inpainters.lama_cleaner import LamaCleanerInpainter
+from inpaint.inpainters.lama_cleaner_package import LamaCleanerInpainter
 from inpaint.inpainters.weights import BIG_LAMA_MD5, download_model, lama_file, require_lama
 from tests.inpaint.tiny_models import save_lama
 from zim_plugins.core import CheckpointError
