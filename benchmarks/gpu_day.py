@@ -1,6 +1,7 @@
 """Everything that only a GPU can show, in one command, most important first; results are written as they come.
 
     python benchmarks/gpu_day.py --out DIR [--budget-s 200] [--device cuda] [--quick] [--steps decode,training]
+        [--packs A.zip B.zip --start average.pt]     # what is left of the budget trains zim_tiny, DIR/zim_tiny/state.pt
 
 DIR/gpu_day.jsonl gets one line for each measurement, flushed at once: commit, device, versions, figures. A step whose
 package is missing or that fails says so in a line of its own, and the next one runs; a step that outlasts the budget is
@@ -55,8 +56,17 @@ def interrupt(signal_number: int, frame: FrameType | None) -> None:
 class Bench:
     """Sizes and clocks of one run."""
 
-    def __init__(self, device: str, quick: bool, budget_s: float = 200) -> None:
+    def __init__(
+        self,
+        device: str,
+        quick: bool,
+        budget_s: float = 200,
+        out: Path = Path("outputs"),
+        packs: list[Path] | None = None,
+        start: Path | None = None,
+    ) -> None:
         self.device, self.quick = device, quick
+        self.out, self.packs, self.start = out, packs or [], start
         self.until = time.perf_counter() + budget_s
         self.frame = 128 if quick else 1024
         self.vits = ("tiny",) if quick else ("vit_b", "vit_l")
@@ -276,7 +286,7 @@ def decoders(b: Bench) -> Iterator[Row]:
         row["over_sam_ms"] = 1e3 * (row["seconds"] - row["sam_seconds"])
     yield row
     if b.device.startswith("cuda"):
-        from zim_plugins.core.backends.cuda_graphs import GraphedDecode
+        from cuda_graphs import GraphedDecode
 
         graphed = GraphedDecode(zim.decode, (1,))
         yield {
@@ -341,8 +351,77 @@ def conversion(b: Bench) -> Iterator[Row]:
     yield {"what": "conversion, converter_tiny", "masks_per_s": count / s}
 
 
-STEPS = (parity, matmul, encode, decode, decoders, training, conversion, gpu_tests, encode_compiled)
-"""Most important first, what may take long last."""
+def splats(b: Bench) -> Iterator[Row]:
+    """A view of a room of Gaussians as blending weights: gsplat on CUDA compared with our own way on a CPU."""
+    from splats import cameras, room
+
+    from nerf_seg.field.gaussians.rendering import view_weights
+
+    gaussians, truth = room(3_000 if b.quick else 300_000)
+    eye = cameras(1, (48, 64) if b.quick else (240, 320))[0]
+    values = np.stack([truth, ~truth], axis=1).astype(np.float32)
+    start = time.perf_counter()
+    exact = view_weights(gaussians, eye)
+    row: Row = {"what": f"splats, a view of {len(truth)} Gaussians on the CPU", "seconds": time.perf_counter() - start}
+    yield row | {"shape": list(eye.size)}
+    if not b.device.startswith("cuda"):
+        return
+    from nerf_seg.field.gaussians.gsplat_rendering import gsplat_weights, gsplat_works
+
+    if not gsplat_works():
+        yield {"what": "splats, gsplat", "skipped": "gsplat is not installed"}
+        return
+    fast = gsplat_weights(gaussians.to("cuda"), eye)
+    matte = np.random.default_rng(3).random((eye.size[0] * eye.size[1], 1)).astype(np.float32)
+    gathered, wanted = fast.gather(matte), exact.gather(matte)
+    yield {
+        "what": f"splats, a view of {len(truth)} Gaussians through gsplat",
+        "blend_s": b.seconds(lambda: fast.blend(values), 5, 1),
+        "gather_s": b.seconds(lambda: fast.gather(matte), 5, 1),
+        "blend_max": float(np.abs(fast.blend(values) - exact.blend(values)).max()),
+        "gather_max_relative": float(np.abs(gathered - wanted).max() / wanted.max()),
+    }
+
+
+def zim_tiny(b: Bench) -> Iterator[Row]:
+    """Training of zim_tiny with what is left of the budget, with exact resume; its state stays in the results."""
+    if not b.packs:
+        yield {"what": "training of zim_tiny", "skipped": "no --packs"}
+        return
+    out = b.out / "zim_tiny"
+    command = [sys.executable, "-m", "zim_plugins.training.packed.train", "--device", b.device, "--out", str(out)]
+    command += ["--packs", *(str(path.resolve()) for path in b.packs), "--resume"]
+    if b.start is not None and not (out / "state.pt").exists():
+        command += ["--start", str(b.start.resolve())]
+    if b.quick:
+        command += ["--phases", "try", "--steps", "4", "--check-every", "4"]
+    else:
+        room_s = b.left_s() - 45  # packs are read before, checks and files come after
+        if room_s < 30:
+            yield {"what": "training of zim_tiny", "skipped": f"{b.left_s():.0f} s are left"}
+            return
+        command += ["--phases", "fine", "--lr", "3e-4", "--bf16", "--seconds", f"{room_s:.0f}"]
+        command += ["--stop-after-seconds", f"{room_s + 25:.0f}", "--check-every", "200"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    row: Row = {"what": "training of zim_tiny", "exit": done.returncode, "last": rows[-3:]}
+    yield row | ({"error": done.stderr.strip()[-400:]} if done.returncode else {})
+
+
+STEPS = (
+    parity,
+    matmul,
+    encode,
+    decode,
+    decoders,
+    training,
+    conversion,
+    gpu_tests,
+    encode_compiled,
+    splats,
+    zim_tiny,
+)
+"""Most important first; the last takes what is left."""
 
 
 def main() -> None:
@@ -352,6 +431,8 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--budget-s", type=float, default=200)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--packs", type=Path, nargs="+", help="data of zim_tiny, as training.packed.pack writes it")
+    parser.add_argument("--start", type=Path, help="state.pt or average.pt whose average training starts from")
     parser.add_argument("--steps", default=",".join(step.__name__ for step in STEPS), help="some of them, in any order")
     args = parser.parse_args()
     by_name = {step.__name__: step for step in STEPS}
@@ -360,7 +441,7 @@ def main() -> None:
         parser.error(f"no step is called {', '.join(unknown)}: choose from {', '.join(by_name)}")
     args.out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    bench = Bench(args.device, args.quick, args.budget_s)
+    bench = Bench(args.device, args.quick, args.budget_s, args.out.resolve(), args.packs, args.start)
     where = torch.cuda.get_device_name() if args.device.startswith("cuda") else platform.machine()
     base = {"commit": source_commit(), "device": where, "torch": torch.__version__, "python": platform.python_version()}
     signal.signal(signal.SIGALRM, interrupt)

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.tiny_pack import write_tiny_pack
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu_day.py"
 
 
 def run(out: Path, *options: str) -> tuple[int, list[dict], str]:
     """Exit status, rows and messages of the script, started away from the source tree."""
     command = [sys.executable, str(SCRIPT), "--device", "cpu", "--quick", "--out", str(out), *options]
-    done = subprocess.run(command, cwd=out, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=out, capture_output=True, text=True, timeout=960, check=False)
     path = out / "gpu_day.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return done.returncode, rows, done.stderr
@@ -22,9 +24,11 @@ def run(out: Path, *options: str) -> tuple[int, list[dict], str]:
 
 @pytest.mark.slow
 def test_dry_run_walks_every_step(tmp_path: Path):
-    code, rows, messages = run(tmp_path)
+    pack = write_tiny_pack(tmp_path / "data")
+    code, rows, messages = run(tmp_path, "--packs", str(pack), "--budget-s", "900")
     assert code == 0, messages
     assert not [r for r in rows if "error" in r or "skipped" in r]
+    assert (tmp_path / "zim_tiny/state.pt").is_file()
     names = " | ".join(r["what"] for r in rows)
     for part in (
         "parity zim_tiny fp16",
@@ -35,7 +39,7 @@ def test_dry_run_walks_every_step(tmp_path: Path):
         "training step",
     ):
         assert part in names
-    for part in ("conversion", "pytest -m gpu", "image and click to matte"):
+    for part in ("conversion", "pytest -m gpu", "image and click to matte", "splats, a view", "training of zim_tiny"):
         assert part in names
     assert all(r["commit"] and r["device"] and r["torch"] for r in rows)
 

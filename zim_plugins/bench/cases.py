@@ -22,7 +22,7 @@ from zim_plugins.core.predictor import ImagePredictor
 from zim_plugins.core.prompt import Prompt
 
 PUBLIC_SAM, PUBLIC_ZIM = "segment-anything", "zim_anything, 16 threads on the CPU"
-ONNX, GRAPHED, SAM_DECODER = "ONNX Runtime", "itself with a CUDA graph", "SAM's decoder here"
+ONNX, SAM_DECODER = "ONNX Runtime", "SAM's decoder here"
 SIDE = 1024
 SAM_OFFSET = 0.2310586
 """SAM's stability offset of one logit, in opacity."""
@@ -210,15 +210,9 @@ def _decode_rows(
     ours.set_image(image)
     if isinstance(release, Release):
         release.predictor.set_image(image)
-    graphed = None
-    if settings.device.startswith("cuda"):
-        graphed = _predictor(zim, settings, zim.dtype, graphed=(1, 16, 32, 64, 512))  # as many as are decoded at once
-        graphed.set_image(image)
     for count in counts:
         prompts = _clicks(count)
         calls: dict[str, Call | str] = {OURS: partial(ours.predict_many, prompts)}
-        if graphed is not None:
-            calls[GRAPHED] = partial(graphed.predict_many, prompts)
         if isinstance(release, str):
             calls[PUBLIC_ZIM] = release
         elif release is not None:
@@ -275,13 +269,9 @@ def _training_row(name: str, settings: BenchSettings, frame_px: int, count: int)
     return Row(f"training step of {count}, {name}, {frame_px} px, fp32", {OURS: step}, thrice)
 
 
-def _predictor(
-    zim: Zim | ZimLite, settings: BenchSettings, dtype: torch.dtype, *, graphed: tuple[int, ...] = ()
-) -> ImagePredictor:
+def _predictor(zim: Zim | ZimLite, settings: BenchSettings, dtype: torch.dtype) -> ImagePredictor:
     device, compiled = settings.device, settings.compiled
-    return ImagePredictor(
-        ZimTorchBackend(zim, name="random", device=device, dtype=dtype, compiled=compiled, graphed=graphed)
-    )
+    return ImagePredictor(ZimTorchBackend(zim, name="random", device=device, dtype=dtype, compiled=compiled))
 
 
 def _network(predictor: ImagePredictor) -> Zim | ZimLite:

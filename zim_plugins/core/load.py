@@ -2,7 +2,6 @@
 
 import importlib.util
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -40,7 +39,6 @@ def load_predictor(
     zoom: bool | None = None,
     refine: Refine = "auto",
     compiled: bool = False,
-    graphed: Sequence[int] = (),
     threads: int | None = None,
 ) -> ImagePredictor:
     """Build a predictor from a checkpoint on this machine; nothing is downloaded but a model of the hub named by "hf:".
@@ -60,7 +58,6 @@ def load_predictor(
             "auto" takes the colours for zim_tiny, which gained by it on images kept apart for choosing, and nothing for
             other models.
         compiled: use `torch.compile`; the first calls take minutes, later ones less time.
-        graphed: numbers of prompts whose decoding is recorded as a CUDA graph, (1,) for clicks; torch on CUDA only.
         threads: of ONNX Runtime within one operation; None leaves the choice to it.
 
     Raises:
@@ -74,7 +71,7 @@ def load_predictor(
     if not isinstance(device, str):
         device = resolve_device(device)
     name, path, kind = _resolve(name)
-    backend = _backend(name, path, kind, runtime, device, dtype, compiled, graphed, threads)
+    backend = _backend(name, path, kind, runtime, device, dtype, compiled, threads)
     if zoom is None:
         zoom = backend.activation == "sigmoid"
     if refine == "auto":
@@ -161,20 +158,19 @@ def _backend(
     device: str,
     dtype: Dtype,
     compiled: bool,
-    graphed: Sequence[int],
     threads: int | None,
 ) -> Backend:
     if kind == "zim_onnx":
         if runtime == "torch":
             from zim_plugins.core.backends.zim_onnx_torch import ZimOnnxTorchBackend
 
-            if dtype != "fp32" or compiled or graphed:
-                raise ValueError("converted ONNX weights run in fp32, uncompiled and ungraphed: drop these options")
+            if dtype != "fp32" or compiled:
+                raise ValueError("converted ONNX weights run in fp32, uncompiled: drop these options")
             return ZimOnnxTorchBackend(path, name=name, device=resolve_device(device))
         from zim_plugins.core.backends.zim_onnx import ZimOnnxBackend
 
-        if dtype != "fp32" or compiled or graphed:
-            raise ValueError("ONNX weights run as they are, in fp32: drop --dtype, compiled and graphed")
+        if dtype != "fp32" or compiled:
+            raise ValueError("ONNX weights run as they are, in fp32: drop --dtype and compiled")
         return ZimOnnxBackend(path, name=name, device=device, threads=threads)
     if runtime == "onnx" and kind == "transformers":
         raise ValueError(f"{name} runs in torch, as transformers has it: leave out runtime 'onnx'")
@@ -192,8 +188,8 @@ def _backend(
     if kind == "transformers":
         from zim_plugins.core.backends.transformers.backend import TransformersBackend
 
-        if compiled or graphed:
-            raise ValueError(f"{name} runs as transformers has it: drop compiled and graphed")
+        if compiled:
+            raise ValueError(f"{name} runs as transformers has it: drop compiled")
         return TransformersBackend(path, name=name, device=resolve_device(device), dtype=dtypes[dtype])
     if kind == "sam_pth":
         from zim_plugins.core.backends.sam import load_sam
@@ -203,6 +199,4 @@ def _backend(
         from zim_plugins.core.modeling.zim import load_weights
 
         zim, _ = load_weights(path)
-    return ZimTorchBackend(
-        zim, name=name, device=resolve_device(device), dtype=dtypes[dtype], compiled=compiled, graphed=graphed
-    )
+    return ZimTorchBackend(zim, name=name, device=resolve_device(device), dtype=dtypes[dtype], compiled=compiled)

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
-from zim_plugins.core.backends.cuda_graphs import GraphedDecode
 from zim_plugins.core.modeling.zim import Zim
 from zim_plugins.core.modeling.zim_features import ImageFeatures
 from zim_plugins.core.modeling.zim_lite import ZimLite
@@ -29,10 +28,6 @@ class ZimTorchBackend:
         device: where it runs, a torch device.
         dtype: what encoder and decoder compute in; positions stay in float32.
         compiled: run encoder and decoder through `torch.compile` (the first call of each shape takes minutes).
-        graphed: numbers of prompts whose decoding is recorded as a CUDA graph at its first call; on a GPU only.
-
-    Raises:
-        ValueError: graphs on another device than CUDA.
     """
 
     supports_clicks_and_box = True
@@ -46,10 +41,7 @@ class ZimTorchBackend:
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
         compiled: bool = False,
-        graphed: Sequence[int] = (),
     ) -> None:
-        if graphed and not device.startswith("cuda"):
-            raise ValueError(f"decoding is recorded as a CUDA graph on CUDA only, not on {device}: leave graphed empty")
         self.zim = zim.eval().requires_grad_(False).to(device)
         for part, module in self.zim.named_children():
             if part != "prompt_encoder":
@@ -60,19 +52,18 @@ class ZimTorchBackend:
         self.frame_px = zim.config.frame_px
         self.activation: Literal["sigmoid", "step"] = "step" if zim.config.pixel_decoder == "sam" else "sigmoid"
         self.device = torch.device(device)
-        self._is_recorded = bool(compiled or graphed)
+        self._is_compiled = compiled
         self._encode = torch.compile(zim.encode) if compiled else zim.encode
-        decode = torch.compile(zim.decode, dynamic=True) if compiled else zim.decode
-        self._decode = GraphedDecode(decode, graphed) if graphed else decode
+        self._decode = torch.compile(zim.decode, dynamic=True) if compiled else zim.decode
 
     def move(self, device: str) -> None:
         """Move the network to another device.
 
         Raises:
-            ValueError: it is compiled or recorded for the one it is on.
+            ValueError: it is compiled for the one it is on.
         """
-        if self._is_recorded:
-            raise ValueError(f"a compiled or graphed model stays on {self.device}: load it anew on {device}")
+        if self._is_compiled:
+            raise ValueError(f"a compiled model stays on {self.device}: load it again on {device}")
         self.zim.to(device)
         self.device = torch.device(device)
 

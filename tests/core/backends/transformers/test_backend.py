@@ -220,7 +220,7 @@ def test_missing_weights_are_not_made_up(saved, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("options", [{"runtime": "onnx"}, {"compiled": True}, {"graphed": (1,)}, {"threads": 2}])
+@pytest.mark.parametrize("options", [{"runtime": "onnx"}, {"compiled": True}, {"threads": 2}])
 def test_options_that_mean_nothing_here_are_refused(saved, options):
     with pytest.raises(ValueError, match=r"transformers has it|OMP_NUM_THREADS"):
         load_predictor(f"hf:{saved[1]}", device="cpu", **options)

@@ -1,19 +1,13 @@
 """Recorded decoding: copies in, replay, copies out; without a GPU a stand-in for the recording runs anew on replay."""
 
-import numpy as np
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
+from benchmarks.cuda_graphs import GraphedDecode
 from tests.core.backends.test_fast_paths import random_zim
-from zim_plugins.core.backends.cuda_graphs import GraphedDecode
-from zim_plugins.core.backends.zim_torch import ZimTorchBackend
-from zim_plugins.core.load import load_predictor
 from zim_plugins.core.modeling.zim import ZIM_CONFIGS, build_network
 from zim_plugins.core.modeling.zim_lite import LiteConfig
-from zim_plugins.core.predictor import ImagePredictor
-from zim_plugins.core.prompt import Prompt
-from zim_plugins.imaging.image import read_image
 
 
 class Tape:
@@ -56,22 +50,15 @@ def test_replays_answer_as_decoding_does(prepared: bool):
     assert tape.recorded == 3  # one click, two clicks, one with a coarse matte; three clicks are not recorded
 
 
-def test_graphs_need_cuda():
-    with pytest.raises(ValueError, match="CUDA only"):
-        ZimTorchBackend(random_zim(), name="random", graphed=(1,))
-    with pytest.raises(ValueError, match="CUDA only"):
-        load_predictor("zim_tiny", device="cpu", graphed=(1,))
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_graphs_give_the_same_mattes():
-    image, prompts = read_image("sample:chelsea").rgb, [Prompt.from_point(300, 160), Prompt.from_point(150, 250)]
-    answers = []
-    for graphed in ((), (1,)):
-        predictor = ImagePredictor(ZimTorchBackend(random_zim(), name="random", device="cuda", graphed=graphed))
-        predictor.set_image(image)
-        answers.append(np.stack([predictor.predict(p).alpha for p in prompts]))
-    np.testing.assert_allclose(answers[1], answers[0], atol=1e-5)
+@torch.inference_mode()
+def test_cuda_graphs_give_the_same_answers():
+    zim = random_zim().cuda()
+    features = zim.prepare(zim.encode(torch.randn(1, 3, 256, 256, device="cuda")))
+    graphed = GraphedDecode(zim.decode, (1,))
+    for x, y in ((90.0, 70.0), (200.0, 30.0)):
+        question = features, torch.tensor([[[x, y], [0.0, 0.0]]]).cuda(), torch.tensor([[1, -1]]).cuda()
+        torch.testing.assert_close(graphed(*question), zim.decode(*question))
 
 
 class HostCopies(TorchFunctionMode):
