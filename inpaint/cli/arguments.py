@@ -32,8 +32,8 @@ class TaskArgs(ImagesArgs):
     text_model: Annotated[str | None, arg(metavar="NAME")] = None
     """Grounding DINO, OWLv2 or SAM 3 for --text: folder, or name on the Hugging Face hub."""
     list: Annotated[str | None, arg(metavar="FILE")] = None
-    """Pictures with their objects, instead of IMAGE: .csv, .json or .jsonl with image, points, box, mask, also, prompt,
-    background."""
+    """Pictures with their objects, instead of IMAGE: .csv, .json or .jsonl with image, points, box, mask, text, also,
+    objects, prompt, background; rows of one image name several objects of it."""
     out: Annotated[str, arg(metavar="DIR|FILE", aliases=["-o"])] = "outputs"
     """Folder for the results; for one image also the result's own file, such as res.png; - writes one image's result to
     standard output."""

@@ -70,7 +70,8 @@ def take_orders(args: TaskArgs) -> tuple[list[str], list[str], Orders]:
             raise ValueError(
                 "no prompt: give --point x,y (repeatable; x,y,0 for background), --box x1,y1,x2,y2, --mask or --text"
             )
-        order = Order(prompts, (), text, background)
+        words = () if args.text is None else (args.text,)
+        order = Order(prompts, (), words, text, background)
         masks = masks_for(args.mask, sources)
         orders = {
             source: dataclasses.replace(order, masks=files, missing=missing)
@@ -79,15 +80,11 @@ def take_orders(args: TaskArgs) -> tuple[list[str], list[str], Orders]:
         return sources, stems, orders
     if args.images or prompts or args.mask or args.text is not None:
         raise ValueError(f"the list {args.list} names pictures and objects: give it alone")
-    rows = read_list(args.list)
-    images = [image for image, _ in rows]
-    if len(set(images)) < len(images):
-        twice = next(image for image in images if images.count(image) > 1)
-        raise ValueError(f"{args.list} names {twice} twice: put all its objects into one row")
-    sources, stems = find_sources(dataclasses.replace(args, images=tuple(images)))
+    listed = read_list(args.list)
+    sources, stems = find_sources(dataclasses.replace(args, images=tuple(listed)))
     defaults = {"prompt": text, "background": background}
     orders = {}
-    for image, order in rows:
+    for image, order in listed.items():
         missing = {key: value for key, value in defaults.items() if getattr(order, key) is None}
         orders[image] = dataclasses.replace(order, **missing)
     return sources, stems, orders
@@ -98,7 +95,7 @@ def make_work(args: TaskArgs, orders: Orders, results: Results) -> Work:
     from zim_plugins.core import read_original
 
     loaded: list[Inpainter] = []
-    find = _finder(args)
+    find = _finder(args, orders)
 
     def painter() -> "Inpainter":
         from ..inpainters.registry import load_inpainter
@@ -110,7 +107,7 @@ def make_work(args: TaskArgs, orders: Orders, results: Results) -> Work:
     def recipe(source: str) -> dict[str, object]:
         order = orders[source]
         how: dict[str, object] = recipe_of(args, f"inpaint: {results.kinds[-1]}", order.in_full())
-        return how if order.prompts or args.text is not None else how | {"model": None}
+        return how if order.prompts or order.words else how | {"model": None}
 
     def prepare(image: "Image") -> None:
         if isinstance(args, RemoveArgs | FillArgs) or (
@@ -126,7 +123,7 @@ def make_work(args: TaskArgs, orders: Orders, results: Results) -> Work:
 
         assert isinstance(image, Original)
         order = orders[image.name]
-        order = dataclasses.replace(order, prompts=(*order.prompts, *find(image)))
+        order = dataclasses.replace(order, prompts=(*order.prompts, *find(image, order.words)))
         try:
             target, notes = order.target(image)
         except ValueError as error:
@@ -145,7 +142,7 @@ def make_work(args: TaskArgs, orders: Orders, results: Results) -> Work:
         files=results.files,
         check=lambda image: orders[image.name].check(image),
         act=act,
-        needs_model=lambda image: bool(orders[image.name].prompts) or args.text is not None,
+        needs_model=lambda image: bool(orders[image.name].prompts or orders[image.name].words),
         read=read_original,
         prepare=prepare,
         recipe=recipe,
@@ -153,8 +150,8 @@ def make_work(args: TaskArgs, orders: Orders, results: Results) -> Work:
     )
 
 
-def _finder(args: TaskArgs) -> "Callable[[Image], tuple[PromptText, ...]]":
-    """Return what finds the objects of --text in an image; that its model cannot be had is said at once.
+def _finder(args: TaskArgs, orders: Orders) -> "Callable[[Image, tuple[str, ...]], tuple[PromptText, ...]]":
+    """Return what finds the objects that words name in an image; that its model cannot be had is said at once.
 
     Raises:
         Misuse: --text is empty, or its options stand without it.
@@ -162,17 +159,21 @@ def _finder(args: TaskArgs) -> "Callable[[Image], tuple[PromptText, ...]]":
     from zim_plugins.cli.matting.words import find_named, load_detector
     from zim_plugins.core import parse_objects
 
-    words = args.text
-    if words is None:
+    named = next((words for order in orders.values() for words in order.words), None)
+    if named is None:
         if args.text_best or args.text_model is not None:
-            raise Misuse("--text-best and --text-model belong to --text WORDS")
-        return lambda image: ()
-    detector = load_detector(words, args.text_model, args.device)
+            raise Misuse("--text-best and --text-model belong to --text WORDS, or to the column text of --list")
+        return lambda image, names: ()
+    detector = load_detector(named, args.text_model, args.device)
 
-    def find(image: "Image") -> "tuple[PromptText, ...]":
-        found = find_named(detector, image, words, only_best=args.text_best)
-        corners = [",".join(str(float(side)) for side in one.box) for one in found if one.box is not None]
-        return tuple(parse_objects((), corners, ()))
+    def find(image: "Image", names: tuple[str, ...]) -> "tuple[PromptText, ...]":
+        boxes = [
+            one.box
+            for words in names
+            for one in find_named(detector, image, words, only_best=args.text_best)
+            if one.box is not None
+        ]
+        return tuple(parse_objects((), [",".join(str(float(side)) for side in box) for box in boxes], ()))
 
     return find
 

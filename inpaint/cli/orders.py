@@ -1,6 +1,8 @@
 """Orders: what is to be done with each picture, from the command line or from a list file."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +14,7 @@ from jaxtyping import Float32
 from zim_plugins.cli.lists import read_csv_rows, read_json_list
 from zim_plugins.core import Image, Mask, Prompt, PromptText, mask_path, parse_objects
 
-COLUMNS = ("image", "points", "box", "mask", "also", "prompt", "background")
+COLUMNS = ("image", "points", "box", "mask", "text", "also", "objects", "prompt", "background")
 """What a list's rows may hold."""
 SAMPLE_PREFIX = "sample:"
 
@@ -25,6 +27,8 @@ class Order:
     """One per object that a model finds."""
     masks: tuple[str, ...] = ()
     """Files of mattes or masks, one per object."""
+    words: tuple[str, ...] = ()
+    """Names of objects, which a detector finds."""
     prompt: str | None = None
     """What a diffusion model shall paint."""
     background: str | None = None
@@ -54,7 +58,28 @@ class Order:
         """All that the order says, with the digests of the files that it names."""
         named = [*(mask_path(mask) for mask in self.masks), *([self.background] if self.background else [])]
         digests = {name: sha256(Path(name).read_bytes()).hexdigest() for name in named if Path(name).is_file()}
-        return {"objects": self.to_json(), "text": self.prompt, "background": self.background, "files": digests}
+        named_in_words = {"words": list(self.words)} if self.words else {}
+        said = {"objects": self.to_json(), "text": self.prompt, "background": self.background, "files": digests}
+        return said | named_in_words
+
+    def with_more(self, other: "Order") -> "Order":
+        """Return the order with the objects of another one of the same image.
+
+        Raises:
+            ValueError: the two say different things of what takes the objects' place.
+        """
+        for column in ("prompt", "background"):
+            mine, its = getattr(self, column), getattr(other, column)
+            if None not in (mine, its) and mine != its:
+                raise ValueError(f"column {column}: {its!r}, where an earlier row of the same image has {mine!r}")
+        return dataclasses.replace(
+            self,
+            prompts=self.prompts + other.prompts,
+            masks=self.masks + other.masks,
+            words=self.words + other.words,
+            prompt=self.prompt if other.prompt is None else other.prompt,
+            background=self.background if other.background is None else other.background,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """One object as the keys `points` and `box`, or `mask`; several as a list under `objects`."""
@@ -106,14 +131,15 @@ def read_objects(path: str | Path) -> tuple[PromptText, ...]:
     return prompts
 
 
-def read_list(path: str | Path) -> list[tuple[str, Order]]:
-    """Pictures and their orders from a list: .csv with a header, .json (a list of objects), or .jsonl (one per line).
+def read_list(path: str | Path) -> dict[str, Order]:
+    """Images and their orders from a list: .csv with a header, .json (a list of objects), or .jsonl (one per line).
 
     Paths are relative to the list's folder. See `COLUMNS`; `points` and `also` are texts as `parse_object` takes them,
-    several further objects divided by |, or in JSON also nested lists.
+    `text` names objects in words; several of `also`, `mask` and `text` are divided by |, or in JSON also nested lists.
+    Rows of one image name several objects of it.
 
     Raises:
-        ValueError: a row does not fit; it is named by its number.
+        ValueError: a row does not fit; it is named by its number, and its column by name.
     """
     path = Path(path)
     if path.suffix.lower() == ".csv":
@@ -124,10 +150,11 @@ def read_list(path: str | Path) -> list[tuple[str, Order]]:
         raise ValueError(f"{path}: a list is a .csv, .json or .jsonl file")
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"{path} holds no rows")
-    orders = []
+    orders: dict[str, Order] = {}
     for number, row in enumerate(rows, 1):
         try:
-            orders.append(_order_from_row(row, path.parent))
+            image, order = _order_from_row(row, path.parent)
+            orders[image] = orders[image].with_more(order) if image in orders else order
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}, row {number}: {error}") from error
     return orders
@@ -139,25 +166,61 @@ def _order_from_row(row: Any, folder: Path) -> tuple[str, Order]:
     given = {key: value for key, value in row.items() if value not in (None, "", [])}
     if unknown := sorted(map(str, set(given) - set(COLUMNS))):
         raise ValueError(f"unknown key {unknown[0]!r}: known are {', '.join(COLUMNS)}")
-    if "image" not in given:
+    texts = {column: _one_text(given, column) for column in ("image", "prompt", "background")}
+    image, background = texts["image"], texts["background"]
+    if image is None:
         raise ValueError("the key image is missing")
-    prompts = [_object(given.get("points"), given.get("box"))] if "points" in given or "box" in given else []
-    also = given.get("also", [])
-    prompts += [object_from_json(one) for one in (also.split("|") if isinstance(also, str) else also)]
-    mask = given.get("mask", [])
-    masks = mask.split("|") if isinstance(mask, str) else _listed(mask)
-    if masks and ("points" in given or "box" in given):
-        raise ValueError("mask is the matte itself: give it without points and box")
-    if not masks and not prompts:
-        raise ValueError("no object: give points, box or mask")
-    background = given.get("background")
+    prompts = []
+    if "points" in given or "box" in given:
+        with _of_column("points" if "points" in given else "box"):
+            prompts.append(_object(given.get("points"), given.get("box")))
+    for column in ("also", "objects"):
+        with _of_column(column):
+            prompts += [object_from_json(one) for one in _several(given.get(column))]
+    with _of_column("mask"):
+        masks = _texts(given.get("mask"))
+        if masks and ("points" in given or "box" in given):
+            raise ValueError("a mask is the matte itself: give it without points and box, further objects by also")
+    with _of_column("text"):
+        words = _texts(given.get("text"))
+    if not masks and not prompts and not words:
+        raise ValueError("no object: give points, box, mask or text")
     if background is not None and (folder / background).is_file():
         background = str(folder / background)
-    image = str(given["image"])
     return (
         image if image.startswith(SAMPLE_PREFIX) else str(folder / image),
-        Order(tuple(prompts), tuple(str(folder / one) for one in masks), given.get("prompt"), background),
+        Order(tuple(prompts), tuple(str(folder / one) for one in masks), words, texts["prompt"], background),
     )
+
+
+@contextmanager
+def _of_column(name: str) -> "Iterator[None]":
+    """Name the column in what is wrong with its value."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"column {name}: {error}") from error
+
+
+def _one_text(given: Mapping[str, Any], column: str) -> str | None:
+    value = given.get(column)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"column {column}: expected a text, got {value!r}")
+    return value
+
+
+def _several(value: Any) -> Sequence[Any]:
+    """The values of a cell that may hold several."""
+    if isinstance(value, Mapping):
+        return [value]
+    return value.split("|") if isinstance(value, str) else _listed(value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    texts = _several(value)
+    if wrong := [one for one in texts if not isinstance(one, str) or not one.strip()]:
+        raise ValueError(f"expected texts, got {wrong[0]!r}")
+    return tuple(one.strip() for one in texts)
 
 
 def _object(points: Any, box: Any) -> PromptText:
@@ -176,7 +239,7 @@ def _listed(points: Any) -> Sequence[Any]:
     if points is None:
         return []
     if not isinstance(points, Sequence):
-        raise ValueError(f"points are a list of [x, y] or [x, y, label], got {points!r}")
+        raise ValueError(f"expected a list, such as points [[x, y], [x, y, label]], got {points!r}")
     return points
 
 

@@ -30,7 +30,13 @@ def test_text_that_names_no_object(text) -> None:
 
 ROWS = [
     {"image": "a.png", "points": [[4, 5], [6, 7, 0]]},
-    {"image": "b.png", "box": [1, 2, 30, 40], "also": ["8,9"], "prompt": "a cat, asleep"},
+    {
+        "image": "b.png",
+        "box": [1, 2, 30, 40],
+        "text": ["the dog", "the red car"],
+        "also": ["8,9"],
+        "prompt": "a cat, asleep",
+    },
     {"image": "sub/c.png", "mask": "m.png", "background": "navy"},
 ]
 EXPECTED = [
@@ -38,10 +44,10 @@ EXPECTED = [
     {"objects": [{"box": [1, 2, 30, 40]}, {"points": [[8, 9, 1]]}]},
     {"mask": "{folder}/m.png"},
 ]
-CSV = """image,points,box,mask,also,prompt,background
-a.png,"4,5;6,7,0",,,,,
-b.png,,"1,2,30,40",,"8,9","a cat, asleep",
-sub/c.png,,,m.png,,,navy
+CSV = """image,points,box,mask,text,also,prompt,background
+a.png,"4,5;6,7,0",,,,,,
+b.png,,"1,2,30,40",,the dog|the red car,"8,9","a cat, asleep",
+sub/c.png,,,m.png,,,,navy
 """
 
 
@@ -58,11 +64,12 @@ def write(path: Path) -> Path:
 @pytest.mark.parametrize("kind", ["csv", "json", "jsonl"])
 def test_three_kinds_of_list_say_the_same(kind, tmp_path) -> None:
     orders = read_list(write(tmp_path / f"list.{kind}"))
-    assert [image for image, _ in orders] == [str(tmp_path / name) for name in ("a.png", "b.png", "sub/c.png")]
+    assert list(orders) == [str(tmp_path / name) for name in ("a.png", "b.png", "sub/c.png")]
     expected = json.loads(json.dumps(EXPECTED).replace("{folder}", str(tmp_path)))
-    assert [order.to_json() for _, order in orders] == expected
-    assert [order.prompt for _, order in orders] == [None, "a cat, asleep", None]
-    assert orders[2][1].background == "navy"
+    assert [order.to_json() for order in orders.values()] == expected
+    assert [order.prompt for order in orders.values()] == [None, "a cat, asleep", None]
+    assert [order.words for order in orders.values()] == [(), ("the dog", "the red car"), ()]
+    assert orders[str(tmp_path / "sub/c.png")].background == "navy"
 
 
 @pytest.mark.parametrize(
@@ -71,12 +78,19 @@ def test_three_kinds_of_list_say_the_same(kind, tmp_path) -> None:
         ({"image": "a.png"}, "row 2: no object"),
         ({"points": [[1, 2]]}, "row 2: the key image is missing"),
         ({"image": "a.png", "point": [[1, 2]]}, "row 2: unknown key 'point'"),
-        ({"image": "a.png", "points": [[1]]}, "row 2: a click is"),
-        ({"image": "a.png", "points": 7}, "row 2: points are a list"),
-        ({"image": "a.png", "box": [1, 2, 3]}, "row 2: a box is"),
-        ({"image": "a.png", "box": 7}, "row 2: expected a list"),
-        ({"image": "a.png", "mask": "m.png", "box": "1,2,3,4"}, "row 2: mask is the matte itself"),
-        ({"image": "a.png", "also": [{"point": 1}]}, "row 2: an object is"),
+        ({"image": "a.png", "points": [[1]]}, "row 2: column points: a click is"),
+        ({"image": "a.png", "points": 7}, "row 2: column points: expected a list"),
+        ({"image": "a.png", "box": [1, 2, 3]}, "row 2: column box: a box is"),
+        ({"image": "a.png", "box": 7}, "row 2: column box: expected a list"),
+        ({"image": "a.png", "mask": "m.png", "box": "1,2,3,4"}, "row 2: column mask: a mask is the matte itself"),
+        ({"image": "a.png", "mask": 7}, "row 2: column mask: expected a list"),
+        ({"image": "a.png", "mask": ["m.png", 7]}, "row 2: column mask: expected texts"),
+        ({"image": "a.png", "also": [{"point": 1}]}, "row 2: column also: an object is"),
+        ({"image": "a.png", "objects": ["1"]}, "row 2: column objects: a click is"),
+        ({"image": "a.png", "text": ["a dog", " "]}, "row 2: column text: expected texts"),
+        ({"image": "a.png", "text": 7}, "row 2: column text: expected a list"),
+        ({"image": 7, "points": "1,2"}, "row 2: column image: expected a text"),
+        ({"image": "a.png", "points": "1,2", "prompt": ["x"]}, "row 2: column prompt: expected a text"),
         ([1, 2], "row 2: a row is an object"),
     ],
 )
@@ -84,6 +98,17 @@ def test_a_bad_row_is_named(row, message, tmp_path) -> None:
     path = tmp_path / "list.json"
     path.write_text(json.dumps([ROWS[0], row]))
     with pytest.raises(ValueError, match=message):
+        read_list(path)
+
+
+def test_rows_of_one_image_name_several_objects(tmp_path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text('image,points,text,mask,background\na.png,"1,2",,,\na.png,,a dog,,navy\n./a.png,,,m.png,navy\n')
+    (order,) = read_list(path).values()
+    assert order.to_json() == {"objects": [{"mask": str(tmp_path / "m.png")}, {"points": [[1, 2, 1]]}]}
+    assert order.words == ("a dog",) and order.background == "navy"
+    path.write_text('image,points,background\na.png,"1,2",red\na.png,"3,4",navy\n')
+    with pytest.raises(ValueError, match="row 2: column background: 'navy', where an earlier row"):
         read_list(path)
 
 

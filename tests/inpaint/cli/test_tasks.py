@@ -231,7 +231,7 @@ def test_a_list_names_pictures_objects_and_backgrounds(scene, capsys) -> None:
         (["--list", "list.csv", "--point", "1,1"], "give it alone"),
         (["ball.png", "--list", "list.csv"], "give it alone"),
         (["--list", "gone.csv"], "cannot read gone.csv"),
-        (["--list", "twice.json"], "ball.png twice"),
+        (["--list", "twice.json"], "row 2: column prompt"),
         (["ball.png", "--point", "1,1", "--also", "1"], "a click is"),
         (["ball.png", "--point", "1,1", "--jobs", "0"], "--jobs"),
         (["ball.png", "mask.png", "--point", "1,1", "--out", "-"], "one picture"),
@@ -246,7 +246,7 @@ def test_a_list_names_pictures_objects_and_backgrounds(scene, capsys) -> None:
 )
 def test_misuse_is_told_in_one_line(words, message, capsys) -> None:
     Path("list.csv").write_text('image,points\nball.png,"1,1"\n')
-    Path("twice.json").write_text(json.dumps([{"image": "ball.png", "points": "1,1"}] * 2))
+    Path("twice.json").write_text(json.dumps([{"image": "ball.png", "points": "1,1", "prompt": what} for what in "ab"]))
     assert call(*words) == 2
     streams = capsys.readouterr()
     assert message in streams.err and len(streams.err.splitlines()) == 1 and streams.out == ""

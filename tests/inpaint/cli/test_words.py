@@ -57,6 +57,28 @@ def test_a_name_removes_what_its_box_removes(detector, capsys) -> None:
     assert len(json.loads(told.out)["prompt"]["objects"]) == 2 and "score 0.90" in told.err and "score 0.40" in told.err
 
 
+def test_a_list_names_objects_in_words_beside_other_kinds(detector, monkeypatch, capsys) -> None:
+    pytest.importorskip("cv2", reason="the cv2 filler")
+    find = Detector.find
+    monkeypatch.setattr(
+        Detector,
+        "find",
+        lambda self, image, text, *, which: find(self, image, text, which=which)[: "dog" in text or None],
+    )
+    PIL.Image.fromarray(np.asarray(PIL.Image.open("ball.png"))).save("b.png")
+    Path("list.csv").write_text('image,points,text\nball.png,"100,90",the dog\nb.png,,the dog|all\nb.png,"9,9",\n')
+    assert call("--list", "list.csv", "--backend", "cv2", "--out", "out", "--json") == 0
+    first, second = (json.loads(line)["prompt"]["objects"] for line in capsys.readouterr().out.splitlines())
+    assert first == [{"points": [[100, 90, 1]]}, {"box": [20.5, 10.0, 60.25, 50.0]}]
+    assert [list(one) for one in second] == [["points"], ["box"], ["box"], ["box"]]
+    monkeypatch.setattr(Detector, "boxes", ())
+    Path("list.csv").write_text('image,points,text\nball.png,,a cat\nb.png,"9,9",\n')
+    assert call("--list", "list.csv", "--backend", "cv2", "--out", "more", "--json") == 1
+    told = capsys.readouterr()
+    assert "nothing that is 'a cat' is found" in told.err and Path("more/b_removed.png").exists()
+    assert not Path("more/ball_removed.png").exists()
+
+
 def test_nothing_found_and_options_alone(detector, monkeypatch, capsys) -> None:
     monkeypatch.setattr(Detector, "boxes", ())
     assert call("ball.png", "--text", "the ball", "--backend", "cv2") == 1
