@@ -1,16 +1,17 @@
 """`zim-medseg`: promptable models on medical images, with a protocol, statistics and a report."""
 
 import logging
-import math
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from zim_plugins.cli.options import parse_arguments
-from zim_plugins.cli.runtime import DONE, FAILED, CommandArgs, Misuse, one_line, run
+from zim_plugins.cli.runtime import DONE, FAILED, Misuse, one_line, run
+
+from .options import ReadingArgs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,7 @@ Names = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Args(CommandArgs):
+class Args(ReadingArgs):
     """Compare promptable models on medical images. Research only: not for clinical use.
 
     `zim-medseg check DIR` looks at a folder first: which files pair, and what is wrong with the others.
@@ -72,8 +73,6 @@ class Args(CommandArgs):
     """auto, soft, lung, bone, brain, LEVEL,WIDTH [HU] or none."""
     axis: Literal["axial", "coronal", "sagittal", "thickest"] = "axial"
     """Along which volumes are cut."""
-    volume: Annotated[int | None, arg(metavar="N")] = None
-    """Which one of a file of four dimensions."""
     volumes: Literal["slices", "propagated", "both"] = "slices"
     """A prompt on each slice, or on key slices, from which the others follow; copies of them stand beside."""
     key_slices: Annotated[int, arg(metavar="N")] = 1
@@ -84,9 +83,6 @@ class Args(CommandArgs):
     """Stop where a mask is so many times as large as on its key slice."""
     slices: Annotated[str, arg(metavar="WHICH")] = "all"
     """Of the slices that show an object: all, max-area, middle or every:N."""
-    irregular: Literal["refuse", "keep", "resample"] = "refuse"
-    """DICOM series that are tilted, lack slices, or have several distances or pixel sizes: keep takes the slices as
-    they are, without distances between them, resample interpolates on a regular grid of right angles."""
     labels: Literal["auto", "binary", "inverted", "map", "instances"] = "auto"
     """What the masks of a plain folder hold."""
     min_area: Annotated[int, arg(metavar="PX")] = 0
@@ -121,20 +117,8 @@ class Args(CommandArgs):
     """Call cases by their file names."""
     write_id_map: Annotated[str | None, arg(metavar="FILE")] = None
     """Write which case is which, readable by you alone."""
-    tolerance_affine: Annotated[float, arg(metavar="MM")] = 1e-3
-    """By how much the affines of a volume and its labels may differ."""
-    reorient: bool = False
-    """Turn labels whose axes are stored in another order than the image's."""
-    resample_labels: Literal["no", "nearest"] = "no"
-    """Bring labels of another grid onto the image's."""
-    nan: Annotated[float | None, arg(metavar="VALUE")] = None
-    """Takes the place of NaN and infinite values, which are refused otherwise."""
     follow_links: bool = False
     """Read through symbolic links, wherever they lead."""
-    max_pixels: float = 64e6
-    """Refuse larger pictures from their header."""
-    max_values: float = 536870912
-    """Refuse larger volumes from their header."""
     skip_bad: bool = False
     """Answer with exit code 0 although some cases or files could not be used."""
     runtime: Literal["auto", "torch", "onnx"] = "auto"
@@ -148,7 +132,7 @@ class Args(CommandArgs):
 
 
 @dataclass(frozen=True)
-class CheckArgs(CommandArgs):
+class CheckArgs(ReadingArgs):
     """Look at a folder of medical images: which files pair, what their masks hold, and what is wrong.
 
     File names are shown. Exit codes: 0 all can be used, 1 some cannot, 2 misused.
@@ -162,8 +146,6 @@ class CheckArgs(CommandArgs):
     """Name the layouts that are known, and do nothing else."""
     labels: Literal["auto", "binary", "inverted", "map", "instances"] = "auto"
     """What the masks of a plain folder hold."""
-    volume: Annotated[int | None, arg(metavar="N")] = None
-    """Which one of a file of four dimensions."""
     follow_links: bool = False
     """Read through symbolic links, wherever they lead."""
 
@@ -234,8 +216,6 @@ def parse_config(args: Args) -> "RunConfig":
     """
     from .grouping import EACH_CASE, PATTERN, read_groups
     from .io.layouts import find_layout
-    from .io.reading import ReadingConfig
-    from .io.remedies import Remedies
     from .io.windows import parse_window
     from .presets import ZIM5, ZIM5_NOTE
     from .protocol.evaluate_scan import TrialConfig, check_slices
@@ -258,8 +238,6 @@ def parse_config(args: Args) -> "RunConfig":
         raise ValueError("--max-clicks is at least 1, --box-jitter and --min-area at least 0, --tolerance above 0")
     if args.key_slices < 1 or (args.reach is not None and args.reach < 0) or args.max_growth <= 1:
         raise ValueError("--key-slices is at least 1, --reach at least 0, --max-growth above 1")
-    if args.tolerance_affine < 0 or (args.nan is not None and not math.isfinite(args.nan)):
-        raise ValueError("--tolerance-affine is at least 0, --nan a finite number")
     if args.seeds < 1 or args.click_jitter < 0:
         raise ValueError("--seeds is at least 1, --click-jitter at least 0")
     if args.seeds > 1 and (args.prompts_from or (args.clicker == "ritm" and not args.box_jitter + args.click_jitter)):
@@ -288,16 +266,9 @@ def parse_config(args: Args) -> "RunConfig":
         click_jitter_px=args.click_jitter,
         measure=Measure(not args.no_surfaces, args.tolerance, args.tolerance),
     )
-    reading = ReadingConfig(
-        window=parse_window(args.window),
-        axis=args.axis,
-        volume=args.volume,
-        irregular=args.irregular,
-        spacing_mm=_parse_spacing(args.spacing),
-        remedies=Remedies(args.tolerance_affine, args.reorient, args.nan, args.resample_labels == "nearest"),
-        max_pixels=int(args.max_pixels),
-        max_values=int(args.max_values),
-    )
+    reading = args.reading(
+        window=parse_window(args.window), axis=args.axis, spacing_mm=_parse_spacing(args.spacing)
+    )  # fmt: skip
     datasets = ZIM5 if args.preset == "zim5" else tuple(parse_spec(text) for text in args.dataset.split(","))
     if absent := [spec for spec in datasets if not Path(args.data, spec.folder).is_dir()]:
         listed = dict.fromkeys(f"{spec.folder} ({find_layout(spec.layout).title})" for spec in absent)
@@ -328,7 +299,6 @@ def check(args: CheckArgs) -> int:
     """Say what a folder holds."""
     from .check import check_folder, guess_layout
     from .io.layouts import LAYOUTS, find_layout
-    from .io.reading import ReadingConfig
 
     if args.list:
         for layout in LAYOUTS.values():
@@ -339,9 +309,9 @@ def check(args: CheckArgs) -> int:
         raise Misuse(f"{args.folder or 'no folder given'}: name the data set's folder")
     try:
         layout = guess_layout(root) if args.layout == "auto" else find_layout(args.layout)
+        reading = args.reading()
     except ValueError as error:
         raise Misuse(one_line(error)) from error
-    reading = replace(ReadingConfig(), volume=args.volume)
     labels = None if args.labels == "auto" else args.labels
     found, problems = check_folder(root, layout, reading, labels, follow_links=args.follow_links)
     print(f"{layout.name}: {layout.title}")

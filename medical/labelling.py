@@ -47,6 +47,7 @@ def settle_labels(
     max_pixels: int = MAX_PIXELS,
     max_values: int = MAX_VALUES,
     remedies: Remedies = _NONE,
+    volume: int | None = None,
 ) -> tuple[list[CaseFiles], LabelTable]:
     """Decide once, from all files of a data set, what their masks hold; return cases that say so, and the table.
 
@@ -61,7 +62,9 @@ def settle_labels(
         if file.encoding == "auto" or (file.encoding == "map" and not file.names):
             survey = found.setdefault(_kind(file), _Survey())
             try:
-                survey.add(_values_of(file, max_pixels, max_values, remedies), lossy=file.path.suffix.lower() in LOSSY)
+                survey.add(
+                    _values_of(file, max_pixels, max_values, remedies, volume), lossy=file.path.suffix.lower() in LOSSY
+                )
             except ODD_FILE:  # one odd file ends no run: what is wrong is told when the case is read
                 continue
     settled = []
@@ -160,10 +163,12 @@ def _kind(file: MaskFile) -> tuple[str, bool]:
     return f"{file.encoding}/{file.label}", is_volume_file(file.path)
 
 
-def _values_of(file: MaskFile, max_pixels: int, max_values: int, remedies: Remedies) -> UInt16[np.ndarray, " n"]:
+def _values_of(
+    file: MaskFile, max_pixels: int, max_values: int, remedies: Remedies, volume: int | None
+) -> UInt16[np.ndarray, " n"]:
     """Distinct values of a mask file."""
     if is_volume_file(file.path):
-        values, _ = mend_values(np.asarray(read_volume(file.path, max_values=max_values)[0]), remedies)
+        values, _ = mend_values(np.asarray(read_volume(file.path, volume=volume, max_values=max_values)[0]), remedies)
         array = whole_numbers(values)
         return np.flatnonzero(np.bincount(array.ravel())).astype(np.uint16)
     values = np.unique(read_values(file.path, max_pixels=max_pixels))

@@ -141,7 +141,11 @@ def run(config: RunConfig, models: Sequence[FrameModel], book: PromptBook | None
                            GROUPS_REMEDY)  # fmt: skip
         reading = config.reading
         cases, table = settle_labels(
-            cases, max_pixels=reading.max_pixels, max_values=reading.max_values, remedies=reading.remedies
+            cases,
+            max_pixels=reading.max_pixels,
+            max_values=reading.max_values,
+            remedies=reading.remedies,
+            volume=reading.volume,
         )
         if not config.keep_names and (typed := free_text_labels(cases)):
             names = public_labels(typed)
@@ -226,6 +230,7 @@ class _Work:
         self.config, self.models, self.tally = config, models, tally
         self.book = book or PromptBook()
         self.salt = make_salt()
+        self.told: set[tuple[str, str]] = set()
 
     def do(self, place: Place, case: CaseFiles) -> None:
         """One case, all models."""
@@ -246,6 +251,10 @@ class _Work:
         record: dict[str, Any]
         try:
             scan = read_case(self.config, place, case)
+            for note in scan.notes:
+                if (place.dataset, note) not in self.told:  # once, not for every case of a large set
+                    self.told.add((place.dataset, note))
+                    logger.info("%s, %s: %s", place.dataset, place.case, note)
             record = self._try_models(scan, place)
         except MissingExtra:
             raise

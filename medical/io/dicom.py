@@ -120,7 +120,9 @@ def read_series(paths: Sequence[Path], *, max_values: int = MAX_VALUES, irregula
     rows, columns = int(first.get("Rows") or 0), int(first.get("Columns") or 0)
     values = len(frames) * rows * columns * int(first.get("SamplesPerPixel") or 1)
     if values > max_values:
-        raise ScanFault("limit", f"the series holds {values:.3g} values, more than {max_values:g}")
+        raise ScanFault(
+            "limit", f"the series holds {values:.3g} values, more than {max_values:g}: --max-values takes more"
+        )
     frames, planes = _in_order(frames, notes)
     stack = _stacked(frames)
     space, spacing = None, _spacing(frames[0], notes)

@@ -36,7 +36,7 @@ def import_highdicom() -> Any:
 
 
 def read_segmentation(
-    path: Path, series: Series, notes: list[str] | None = None
+    path: Path, series: Series, notes: list[str] | None = None, *, nearest: bool = False
 ) -> list[tuple[str, Bool[np.ndarray, "n h w"]]]:
     """Read the segments of an object as (label, mask on the series' own frames); segments may overlap.
 
@@ -47,6 +47,7 @@ def read_segmentation(
         path: of the segmentation.
         series: that it was made of.
         notes: takes what was done beyond that.
+        nearest: pixels that lie between the segmentation's take the nearest one.
 
     Raises:
         ScanFault: damaged, made of another series, or between its slices or pixels.
@@ -62,7 +63,7 @@ def read_segmentation(
         if kind == "FRACTIONAL":
             frames = frames / float(dataset.MaximumFractionalValue) >= 0.5
         masks = {number: np.zeros((len(series.instance_uids), *series.size), dtype=bool) for number in labels}
-        fitter = _Fitter(dataset, series, _refers_to(dataset, series))
+        fitter = _Fitter(dataset, series, _refers_to(dataset, series), nearest)
         for index in range(count):
             found = fitter.fit(index, frames[index])
             if found is None:
@@ -97,13 +98,15 @@ def read_segmentation(
 class _Fitter:
     """Lays frames of a segmentation on those of its series."""
 
-    def __init__(self, dataset: "pydicom.Dataset", series: Series, refers: bool) -> None:
-        self.dataset, self.series, self.refers = dataset, series, refers
+    def __init__(self, dataset: "pydicom.Dataset", series: Series, refers: bool, nearest: bool = False) -> None:
+        self.dataset, self.series, self.refers, self.nearest = dataset, series, refers, nearest
         self.known = {
             (uid, n): i for i, (uid, n) in enumerate(zip(series.instance_uids, series.frame_numbers, strict=True))
         }
         self.misses: list[float] = []
         """Distance to the nearest slice of each frame that lies on none [mm]."""
+        self.between = 0.0
+        """Farthest distance of a pixel from the segmentation's nearest one that was taken for it [px]."""
         self.by_pixel = 0
         """Frames whose pixels have another size than their slice's, to which they refer."""
         reference = str(dataset.get("FrameOfReferenceUID", ""))
@@ -137,10 +140,12 @@ class _Fitter:
             if source == place and frame.shape == self.series.size:
                 self.by_pixel += 1
                 return place, frame
-            raise ScanFault(
-                "segmentation", f"the segmentation's pixels lie up to {between:.2g} px between the series': "
-                "resample it to the series first",
-            )  # fmt: skip
+            if not self.nearest:
+                raise ScanFault(
+                    "segmentation", f"the segmentation's pixels lie up to {between:.2g} px between the series': "
+                    "--resample-labels nearest takes the nearest ones",
+                )  # fmt: skip
+            self.between = max(self.between, between)
         x, y = np.rint(x).astype(int), np.rint(y).astype(int)
         inside = (x >= 0) & (y >= 0) & (x < frame.shape[1]) & (y < frame.shape[0])
         fitted = np.zeros(self.series.size, dtype=frame.dtype)
@@ -172,6 +177,10 @@ class _Fitter:
             notes.append(
                 f"{self.by_pixel} of {count} frames of the segmentation give another pixel spacing than the slices "
                 "that they name as their source: laid on these pixel by pixel"
+            )
+        if self.between:
+            notes.append(
+                f"each pixel of the series takes the segmentation's nearest one, up to {self.between:.2g} px off"
             )
         if not self.misses:
             return

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,20 @@ BINARY_ABOVE = 127
 MAX_LABELS = 64
 """More distinct values than this are no label map."""
 LABELS_REMEDY = "--labels binary (true above 127), map (one class per value) or instances (one object per value)"
+Mend = Callable[[np.ndarray], tuple[np.ndarray, tuple[str, ...]]]
 _FAULTS = (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBombError)
 
 
 def read_picture(
-    path: Path, window: Window, *, max_pixels: int = MAX_PIXELS
+    path: Path, window: Window, *, max_pixels: int = MAX_PIXELS, mend: Mend = lambda values: (values, ())
 ) -> tuple[UInt8[np.ndarray, "h w 3"], dict[str, object], tuple[str, ...]]:
     """A picture as RGB, the window that was used, and notes; 16-bit and floating-point greys are windowed.
+
+    Args:
+        path: of the picture.
+        window: for greys of more than 8 bits.
+        max_pixels: refuse larger pictures from their header.
+        mend: takes values that are not finite out of greys, and says so.
 
     Raises:
         ScanFault: missing, damaged, too large or no picture.
@@ -40,9 +48,10 @@ def read_picture(
         values = _load(picture) if mode.startswith("I") or mode == "F" else None
     if values is not None:
         kept = Window("auto") if window.kind == "none" else window
+        values, mended = mend(values)
         grey, used = to_grey(values, kept, is_ct=False if kept.kind == "auto" else None)
         rgb = np.repeat(grey[..., None], 3, axis=2)
-        return rgb, used, (f"{mode} greys windowed to 8 bits",)
+        return rgb, used, (f"{mode} greys windowed to 8 bits", *mended)
     try:
         image = read_image(path, max_pixels=max_pixels)
     except ImageError as error:
@@ -142,7 +151,9 @@ def _open(path: Path, max_pixels: int) -> PIL.Image.Image:
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
             picture = PIL.Image.open(path, formats=FORMATS)
     except PIL.Image.DecompressionBombError as error:
-        raise ScanFault("limit", f"the picture has more than {max_pixels / 1e6:g} megapixels") from error
+        raise ScanFault(
+            "limit", f"the picture has more than {max_pixels / 1e6:g} megapixels: --max-pixels takes more"
+        ) from error
     except FileNotFoundError as error:
         raise ScanFault("missing", "the file is not there") from error
     except _FAULTS as error:
@@ -150,7 +161,9 @@ def _open(path: Path, max_pixels: int) -> PIL.Image.Image:
     if picture.width * picture.height > max_pixels:
         size = f"{picture.width}x{picture.height}"
         picture.close()
-        raise ScanFault("limit", f"the picture of {size} px has more than {max_pixels / 1e6:g} megapixels")
+        raise ScanFault(
+            "limit", f"the picture of {size} px has more than {max_pixels / 1e6:g} megapixels: --max-pixels takes more"
+        )
     return picture
 
 

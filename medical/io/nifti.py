@@ -189,18 +189,6 @@ def stored_geometry(path: Path) -> dict[str, np.ndarray] | None:
     return fields
 
 
-def check_same_space(
-    image: Float64[np.ndarray, "4 4"], labels: Float64[np.ndarray, "4 4"], what: str = "affine"
-) -> None:
-    """Raise ScanFault where two volumes do not lie at the same place."""
-    off = float(np.abs(image - labels).max())
-    if off > AFFINE_TOLERANCE:
-        raise ScanFault(
-            "affine", f"image and labels lie apart (their {what}s differ by {off:.3g}): --tolerance-affine takes them "
-            "as one, --reorient turns axes, --resample-labels nearest brings labels onto the image's grid",
-        )  # fmt: skip
-
-
 def whole_numbers(array: Shaped[np.ndarray, "i j k"]) -> Shaped[np.ndarray, "i j k"]:
     """Labels as integers, whatever the file stores; what is within `NEAR_INTEGER` of one is rounded.
 
@@ -260,7 +248,8 @@ def has_shear(affine: Float64[np.ndarray, "4 4"]) -> bool:
 
 def _check_shape(shape: tuple[int, ...], volume: int | None, max_values: int) -> None:
     if np.prod(shape, dtype=np.float64) > max_values:
-        raise ScanFault("limit", f"the volume holds {np.prod(shape, dtype=np.float64):.3g} values, over {max_values:g}")
+        held = f"{np.prod(shape, dtype=np.float64):.3g}"
+        raise ScanFault("limit", f"the volume holds {held} values, over {max_values:g}: --max-values takes more")
     kept = tuple(side for side in shape[3:] if side != 1)
     if len(shape) < 3 or len(shape) > 4 or 0 in shape:
         raise ScanFault("size", f"a volume has three dimensions, this one {shape}")

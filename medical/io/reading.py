@@ -4,20 +4,20 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from .dicom import SUFFIXES as DICOM_SUFFIXES
 from .dicom import Series, has_preamble, read_series
-from .dicom_seg import MAX_OFF_PX, read_segmentation
+from .dicom_seg import read_segmentation
 from .errors import ScanFault
 from .images import LOSSY, MAX_PIXELS, above_threshold, check_settled, guess_encoding, read_picture, read_values
-from .nifti import file_space, has_shear, is_volume_file, read_volume, stored_geometry, whole_numbers
+from .nifti import file_space, has_shear, is_volume_file, read_volume, stored_geometry
 from .pairing import CaseFiles, MaskFile
-from .placement import LPS_TO_RAS, Irregular, find_irregular
-from .remedies import Remedies, mend_labels, mend_values
+from .placement import Irregular, find_irregular
+from .remedies import Remedies, labels_on_series, mend_labels, mend_values
 from .rtstruct import read_structures
 from .scan import MAX_VALUES, Layer, Scan, merge_masks
 from .windows import Window, to_grey
@@ -52,20 +52,21 @@ def read_scan(case: CaseFiles, config: ReadingConfig = ReadingConfig()) -> Scan:
     """
     with quiet_readers():
         if _is_dicom(case):
-            return _read_dicom(case, config)
+            return _read_dicom(case, config)[0]
         if is_volume_file(case.images[0]):
             return _read_volume_case(case, config)
         return _read_picture_case(case, config)
 
 
-def read_dicom_images(paths: tuple[Path, ...], config: ReadingConfig = ReadingConfig()) -> Scan:
-    """A DICOM series without labels.
+def read_dicom_images(paths: tuple[Path, ...], config: ReadingConfig = ReadingConfig()) -> tuple[Scan, Series]:
+    """Read a DICOM series without labels, and where its own frames lie; its values are left out.
 
     Raises:
         ScanFault: as `read_scan`.
     """
     with quiet_readers():
-        return _read_dicom(CaseFiles("series", "series", paths, ()), config)
+        scan, series = _read_dicom(CaseFiles("series", "series", paths, ()), config)
+    return scan, replace(series, values=series.values[:0])
 
 
 @contextmanager
@@ -92,7 +93,9 @@ def _is_dicom(case: CaseFiles) -> bool:
 
 
 def _read_picture_case(case: CaseFiles, config: ReadingConfig) -> Scan:
-    rgb, used, notes = read_picture(case.images[0], config.window, max_pixels=config.max_pixels)
+    rgb, used, notes = read_picture(
+        case.images[0], config.window, max_pixels=config.max_pixels, mend=lambda v: mend_values(v, config.remedies)
+    )
     merged: list[tuple[str, np.ndarray]] = []
     layers: list[Layer] = []
     instances: list[np.ndarray] = []
@@ -174,7 +177,7 @@ def _read_volume_case(case: CaseFiles, config: ReadingConfig) -> Scan:
     layers: list[Layer] = []
     merged: list[tuple[str, np.ndarray]] = []
     for file in case.masks:
-        labels, its_affine, _ = read_volume(file.path, max_values=config.max_values)
+        labels, its_affine, _ = read_volume(file.path, volume=config.volume, max_values=config.max_values)
         labels, mended = mend_labels(np.asarray(labels), its_affine, affine, shape, config.remedies)
         told |= dict.fromkeys(mended)
         numbers = space.stack(labels)
@@ -193,7 +196,7 @@ def _read_volume_case(case: CaseFiles, config: ReadingConfig) -> Scan:
     return Scan(_as_rgb(stack), tuple(layers), space.spacing_mm, space, notes, used, is_regular=not has_shear(affine))
 
 
-def _read_dicom(case: CaseFiles, config: ReadingConfig) -> Scan:
+def _read_dicom(case: CaseFiles, config: ReadingConfig) -> tuple[Scan, Series]:
     series = read_series(case.images, max_values=config.max_values, irregular=config.irregular)
     notes = list(series.notes)
     merged, layers = _read_dicom_labels(case.masks, series, notes, config)
@@ -203,16 +206,19 @@ def _read_dicom(case: CaseFiles, config: ReadingConfig) -> Scan:
     else:
         if window.kind == "auto" and not series.is_ct and series.windows is not None:
             window = Window("file", *series.windows)
-        grey, used = to_grey(series.values, window, is_ct=series.is_ct if window.kind == "auto" else None)
+        values, mended = mend_values(series.values, config.remedies)
+        notes += mended
+        grey, used = to_grey(values, window, is_ct=series.is_ct if window.kind == "auto" else None)
         frames = _as_rgb(255 - grey if series.is_inverted else grey)
-    layers += _without_overlap([(label, series.fit_labels(mask)) for label, mask in merged])
+    layers += _without_overlap(merged)
     is_regular = series.space is None or not find_irregular(series.space.planes).reason
     if not is_regular:
         notes.append("no distances are taken between slices")
-    return Scan(
+    scan = Scan(
         np.ascontiguousarray(frames), tuple(layers), series.spacing_mm, series.space, tuple(notes), used,
         is_regular=is_regular,
     )  # fmt: skip
+    return scan, series
 
 
 def _read_dicom_labels(
@@ -223,15 +229,15 @@ def _read_dicom_labels(
     layers: list[Layer] = []
     of: dict[str, int] = {}
     for number, file in enumerate(files):
-        if file.encoding == "dicom-seg":
-            found = read_segmentation(file.path, series, notes)
-        elif file.encoding == "rtstruct":
-            found = read_structures(file.path, series, notes)
+        if file.encoding in ("dicom-seg", "rtstruct"):
+            found = read_dicom_labels(file.path, file.encoding, series, config.remedies, notes)
         else:
-            values = _volume_on_series(file, series, config, notes)
+            labels, affine, _ = read_volume(file.path, volume=config.volume, max_values=config.max_values)
+            values, mended = labels_on_series(np.asarray(labels), affine, series, config.remedies)
+            notes += mended
             if file.encoding in ("map", "instances") or (file.encoding == "auto" and values.max(initial=0) > 1):
                 layer = _layer(values.astype(np.int64), file, instances=file.encoding == "instances")
-                layers.append(Layer(series.fit_labels(layer.ids), layer.names))
+                layers.append(layer)
                 found = [(name, np.zeros(0, dtype=bool)) for name in layer.names.values()]
             else:
                 found = [(file.label, values > 0 if file.encoding != "inverted" else values == 0)]
@@ -247,34 +253,19 @@ def _read_dicom_labels(
     return merged, layers
 
 
-def _volume_on_series(file: MaskFile, series: Series, config: ReadingConfig, notes: list[str]) -> np.ndarray:
-    """A volume's labels on a series' own frames: voxel by voxel, between two only where that is asked for."""
-    planes = series.planes
-    if planes is None:
-        raise ScanFault("affine", "the series does not say where it lies: a volume of labels cannot be laid on it")
-    labels, affine, _ = read_volume(file.path, max_values=config.max_values)
-    labels = whole_numbers(np.asarray(labels))
-    rows, columns = np.mgrid[: series.size[0], : series.size[1]]
-    pixels = np.stack([columns.ravel(), rows.ravel(), np.zeros(rows.size), np.ones(rows.size)])
-    found = np.zeros((len(planes.origins), *series.size), dtype=labels.dtype)
-    farthest, beyond = 0.0, 0
-    for frame in range(len(found)):
-        places = (np.linalg.inv(affine) @ LPS_TO_RAS @ planes.frame_affine(frame) @ pixels)[:3]
-        nearest = np.rint(places).astype(int)
-        off = float(np.abs(places - nearest).max())
-        outside = ((nearest < 0) | (nearest >= np.array(labels.shape)[:, None])).any(axis=0)
-        if (off > MAX_OFF_PX or outside.any()) and not config.remedies.resample_labels:
-            how = "reach beyond the labels" if outside.any() else f"lie up to {off:.2g} voxels between the labels'"
-            raise ScanFault("affine", f"the series' pixels {how}: --resample-labels nearest takes the nearest ones")
-        farthest, beyond = max(farthest, off), beyond + int(outside.sum())
-        nearest[:, outside] = 0
-        found[frame] = np.where(outside, 0, labels[tuple(nearest)]).reshape(series.size)
-    if farthest > MAX_OFF_PX or beyond:
-        notes.append(
-            f"each pixel of the series takes its nearest label, up to {farthest:.2g} voxels off; beyond the labels: "
-            f"{beyond} pixels, taken as background"
-        )
-    return found
+def read_dicom_labels(
+    path: Path, encoding: str, series: Series, remedies: Remedies, notes: list[str]
+) -> list[tuple[str, np.ndarray]]:
+    """Return (label, mask on the frames that are shown) of a segmentation object or structure set.
+
+    Raises:
+        ScanFault: it cannot be read, or belongs to other slices.
+    """
+    if encoding == "dicom-seg":
+        found = read_segmentation(path, series, notes, nearest=remedies.resample_labels)
+    else:
+        found = read_structures(path, series, notes)
+    return [(label, series.fit_labels(mask)) for label, mask in found]
 
 
 def _as_rgb(stack: np.ndarray) -> np.ndarray:

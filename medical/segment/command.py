@@ -5,13 +5,15 @@ import json
 import logging
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from zim_plugins.cli.runtime import DONE, EXPECTED_FAULTS, FAILED, MISUSED, CommandArgs, Misuse, one_line
+from zim_plugins.cli.runtime import DONE, EXPECTED_FAULTS, FAILED, MISUSED, Misuse, one_line
+
+from ..options import READING_OPTIONS, ReadingArgs
 
 if TYPE_CHECKING:
     from ..protocol.models import PromptedModel
@@ -21,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class SegmentArgs(CommandArgs):
+class SegmentArgs(ReadingArgs):
     """Segment structures of scans from clicks, boxes or rough masks. Research only: not for clinical use.
 
     SCAN is a volume (NIfTI, MHA, NRRD), a folder with a DICOM series, or an image. Prompts are indices of the file's
@@ -58,13 +60,9 @@ class SegmentArgs(CommandArgs):
     """auto, soft, lung, bone, brain, LEVEL,WIDTH [HU] or none."""
     axis: Literal["auto", "axial", "coronal", "sagittal", "thickest"] = "auto"
     """Along which volume files are cut into slices; auto is as acquired where slices are thick, else axial."""
-    volume: Annotated[int | None, arg(metavar="N")] = None
-    """Which one of a file of four dimensions."""
     series: Annotated[int | None, arg(metavar="N")] = None
     """Which one of a folder with several DICOM series, from 1."""
-    nan: Annotated[float | None, arg(metavar="VALUE")] = None
-    """Takes the place of NaN and infinite values of a volume, which are refused without it."""
-    irregular: Literal["refuse", "keep", "resample"] = "keep"
+    irregular: Literal["refuse", "keep", "resample"] = field(default="keep", kw_only=True)
     """DICOM slices that are tilted, missing, or of several distances or pixel sizes: keep leaves each at its place
     (missing ones empty) where one grid can hold them, resample interpolates on a grid of right angles."""
     reach: Annotated[int | None, arg(metavar="N")] = None
@@ -205,35 +203,28 @@ def _segment_one(
 ) -> "tuple[dict[str, Any], PromptedModel]":
     """Segment one scan and write its results; return its record and the model, loaded once."""
     from ..io.opening import open_scan
-    from ..io.reading import ReadingConfig
-    from ..io.remedies import Remedies
     from ..io.windows import parse_window
     from .marks import marks_to_json, resolve_marks
     from .outputs import check_free, choose_formats, plan_files, write_outputs
     from .scans import SegmentConfig, describe, place_structures, segment
 
     try:
-        reading = ReadingConfig(
-            window=parse_window(args.window),
-            axis=args.axis,
-            volume=args.volume,
-            irregular=args.irregular,
-            remedies=Remedies(nan=args.nan),
-        )
+        reading = args.reading(window=parse_window(args.window), axis=args.axis)
     except ValueError as error:
         raise Misuse(one_line(error)) from error
+    config = SegmentConfig(args.reach, args.keep_masks, args.allow_phi_output, reading)
     opened = open_scan(path, reading, series=args.series)
     try:
         formats = choose_formats([name for name in args.format.split(",") if name], opened)
         files = plan_files(Path(args.out), stem, formats)
         check_free(files, opened, overwrite=args.overwrite)
-        place_structures(opened, marks)  # faults of the prompts are found before a model is loaded
+        place_structures(opened, marks, config)  # faults of the prompts are found before a model is loaded
     except ValueError as error:
         raise Misuse(one_line(error)) from error
     for note in opened.scan.notes:
         logger.info("%s: %s", path, note)
     model = model or _load(args)
-    result = segment(opened, marks, model, SegmentConfig(args.reach, args.keep_masks))
+    result = segment(opened, marks, model, config)
     kept = resolve_marks(marks, opened.scan, result.table.values)
     record: dict[str, Any] = {
         "intended_use": "research only, not for clinical use",
@@ -275,6 +266,6 @@ def _provenance(args: SegmentArgs, name: str) -> dict[str, Any]:
         digest = None
     options = {
         key: getattr(args, key)
-        for key in ("window", "axis", "irregular", "nan", "reach", "keep_masks", "no_zoom", "refine")
+        for key in ("window", "axis", *READING_OPTIONS, "reach", "keep_masks", "no_zoom", "refine")
     }
     return {"sha256": digest, "version": __version__, "options": options}

@@ -3,18 +3,17 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Integer
 
-from ..io.errors import ScanFault
-from ..io.images import read_values
-from ..io.nifti import FileSpace, check_same_space, is_volume_file, read_volume, whole_numbers
-from ..io.opening import OpenedScan
+from ..deidentify import public_labels
+from ..io.nifti import FileSpace
+from ..io.opening import GivenMask, OpenedScan, read_labels
 from ..io.placement import SeriesSpace
-from ..labelling import LabelTable, label_map
+from ..io.reading import ReadingConfig
+from ..labelling import LabelTable, class_name, label_map
 from ..protocol.models import PromptedModel
 from .following import Followed, Follower
 from .marks import DEFAULT_NAME, Marks, SlicePrompts, StructurePrompts, place_marks, slice_numbers
@@ -30,6 +29,10 @@ class SegmentConfig:
     """Slices that a prompt reaches beyond its own, both ways; None until the structure ends, 0 for none."""
     keep_masks: bool = False
     """Given masks stand as they are."""
+    keep_labels: bool = False
+    """Names that somebody typed into DICOM files stay as they are; else only words of anatomy do."""
+    reading: ReadingConfig = ReadingConfig()
+    """How masks are read, with the remedies for those that do not fit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +71,7 @@ def segment(
     """
     scan = opened.scan
     numbers = slice_numbers(scan)
-    placed = place_structures(opened, marks)
+    placed, mask_notes = place_structures(opened, marks, config)
     follower = Follower(model, scan.frames, numbers, reach=config.reach, keep_masks=config.keep_masks)
     structures = [(one, follower.follow(one)) for one in placed]
     model.forget()
@@ -80,34 +83,38 @@ def segment(
             stack[frame] = mask
         masks.append((one.name, stack))
     labels, claimed_twice = label_map(masks, table)
-    notes = [*scan.notes, *(note for _, found in structures for note in found.notes)]
+    notes = [*scan.notes, *mask_notes, *(note for _, found in structures for note in found.notes)]
     return Segmented(labels, table, tuple(structures), claimed_twice, tuple(numbers), tuple(notes))
 
 
-def place_structures(opened: OpenedScan, marks: Sequence[Marks]) -> list[StructurePrompts]:
-    """Put marks and rough masks on the frames of a scan.
+def place_structures(
+    opened: OpenedScan, marks: Sequence[Marks], config: SegmentConfig = SegmentConfig()
+) -> tuple[list[StructurePrompts], tuple[str, ...]]:
+    """Put marks and rough masks on the frames of a scan; return them, and what was done to the masks.
 
     Raises:
-        ValueError: as `place_marks`, or a mask is empty.
+        ValueError: as `place_marks`, or a mask is empty or does not hold the structure.
         ScanFault: a mask cannot be read or lies elsewhere.
     """
     whole: list[Marks] = []
     stacks: dict[str, Bool[np.ndarray, "s h w"]] = {}
+    notes: dict[str, None] = {}
     for one in marks:
         if one.mask is None:
             whole.append(one)
             continue
-        values = _read_mask(one.mask, opened)
-        found = [int(v) for v in np.unique(values) if v > 0]
-        if not found:
+        given, said = read_labels(one.mask, opened, config.reading)
+        notes |= dict.fromkeys(f"{one.mask.name}: {note}" for note in said)
+        if not given:
             raise ValueError(f"the mask of {one.name} is empty")
-        if len(found) > 1 and one.name == DEFAULT_NAME and not one.clicks and not one.boxes:
-            for value in found:  # a label map: each of its values is a structure and keeps it
-                whole.append(Marks(f"class_{value}", value, mask=one.mask))
-                stacks[f"class_{value}"] = values == value
-        else:
-            whole.append(one)
-            stacks[one.name] = values > 0
+        for named, mask in _structures_of(one, given, keep_labels=config.keep_labels):
+            whole.append(named)
+            stacks[named.name] = mask
+    names = [one.name for one in whole]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"{', '.join(twice)} is named by a mask and by another prompt: write {twice[0]}=FILE for the mask"
+        )
     placed = []
     for one in place_marks(whole, opened.scan):
         if one.name in stacks:
@@ -116,30 +123,28 @@ def place_structures(opened: OpenedScan, marks: Sequence[Marks]) -> list[Structu
                 slices.setdefault(frame, SlicePrompts()).mask = stacks[one.name][frame]
             one = replace(one, slices=slices)
         placed.append(one)
-    return placed
+    return placed, tuple(notes)
 
 
-def _read_mask(path: Path, opened: OpenedScan) -> Integer[np.ndarray, "s h w"]:
-    """Values of a mask file on the frames of a scan."""
-    scan = opened.scan
-    if is_volume_file(path):
-        if not isinstance(scan.space, FileSpace | SeriesSpace):
-            raise ScanFault("mask", f"{path.name} is a volume, the scan is not: give the mask in the scan's own format")
-        array, affine, _ = read_volume(path)
-        height, width = scan.frames.shape[1:3]
-        shape = scan.space.shape if isinstance(scan.space, FileSpace) else (width, height, scan.space.grid[-1] + 1)
-        if tuple(array.shape) != shape:
-            raise ScanFault("size", f"the mask is {array.shape}, the scan {shape}: nothing is resampled")
-        check_same_space(scan.space.affine, affine)
-        return scan.space.stack(whole_numbers(np.asarray(array)))
-    if opened.kind == "dicom" and len(scan.frames) > 1:
-        raise ScanFault(
-            "mask", f"{path.name}: the mask of a series is a volume in its space, such as an earlier NAME_seg.nii.gz"
+def _structures_of(
+    one: Marks, given: Sequence[GivenMask], *, keep_labels: bool
+) -> list[tuple[Marks, Bool[np.ndarray, "s h w"]]]:
+    """Structures that a file of labels stands for: all of them where none is named, else the one that is named."""
+    is_unnamed = one.name == DEFAULT_NAME and not one.clicks and not one.boxes
+    has_names = any(mask.label for mask in given)
+    if is_unnamed and has_names:  # what was typed into DICOM files may hold anything
+        shown = {mask.label: mask.label for mask in given}
+        shown = shown if keep_labels else public_labels(shown)
+        return [(Marks(shown[mask.label], mask=one.mask), mask.mask) for mask in given]
+    if is_unnamed and len(given) > 1:  # a label map: each of its values is a structure and keeps it
+        return [(Marks(class_name(mask.value), mask.value, mask=one.mask), mask.mask) for mask in given]
+    same = [mask for mask in given if mask.label and mask.label.casefold() == one.name.casefold()]
+    if has_names and len(given) > 1 and not same:
+        raise ValueError(
+            f"the mask of {one.name} holds {len(given)} structures and none of this name: name it as the file does, or "
+            "leave the name out for all"
         )
-    values = read_values(path)
-    if values.shape != scan.frames.shape[1:3] or len(scan.frames) > 1:
-        raise ScanFault("size", f"the mask is {values.shape}, the scan {scan.frames.shape[:3]}: nothing is resized")
-    return values[None]
+    return [(one, np.logical_or.reduce([mask.mask for mask in same or given]))]
 
 
 def describe(result: Segmented, opened: OpenedScan) -> dict[str, Any]:

@@ -9,6 +9,9 @@ import pytest
 from medical.cli import Args, CheckArgs, check
 from medical.io.errors import ScanFault
 from medical.io.remedies import Remedies, mend_labels
+from medical.segment.command import SegmentArgs
+from medical.segment.command import main as segment
+from tests.conftest import FakePredictor
 from tests.medical.whole_runs import table
 from zim_plugins.cli.runtime import run as command
 
@@ -94,6 +97,69 @@ def test_refused_with_the_remedy_and_mended_with_a_note(kind: str, tmp_path: Pat
     assert int(row["n_ref"]) == block().sum() and float(row["dice"]) == 1.0, "a block is its own box"
     (data,) = json.loads((tmp_path / "mended/report.json").read_text())["datasets"]
     assert any(note in one for one in data["notes"]), data["notes"]
+
+
+@pytest.mark.parametrize("kind", list(cases()))
+@pytest.mark.parametrize("which", ["check", "segment"])
+def test_every_command_takes_the_same_remedies(kind: str, which: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    nib = pytest.importorskip("nibabel")
+    monkeypatch.setattr("zim_plugins.core.load_predictor", lambda *a, **k: FakePredictor(9.0))
+    image, labels, affine, options, refusal, note = cases()[kind]
+    root = folder_of(tmp_path / "set", image, labels, affine)
+    out = tmp_path / "out"
+
+    def call(**given: object) -> int:
+        if which == "check":
+            return command(check, CheckArgs(str(root), layout="folder", **given), package="medical")
+        scan, mask = (str(root / name / "p1.nii.gz") for name in ("images", "labels"))
+        args = SegmentArgs(scan, mask=(f"block={mask}",), keep_masks=True, reach=0, out=str(out), **given)
+        return command(segment, args, package="medical")
+
+    assert call() == 1
+    told = capsys.readouterr()
+    (line,) = [one for one in (told.err + told.out).splitlines() if refusal in one]
+    named = {option for option in ("--tolerance-affine", "--reorient", "--resample-labels", "--nan") if option in line}
+    assert named == {refusal.split()[0]}, "the remedy of this fault alone"
+    assert not out.exists()
+    assert call(**options) == 0
+    told = capsys.readouterr()
+    assert note in told.err + told.out
+    if which == "segment":
+        assert np.array_equal(np.asarray(nib.load(out / "p1_seg.nii.gz").dataobj), block())
+        record = json.loads((out / "p1_seg.json").read_text())
+        assert any(note in one for one in record["notes"])
+        assert record["options"] | options == record["options"]
+
+
+def test_what_no_remedy_mends_names_none(tmp_path: Path, capsys) -> None:
+    far = np.eye(4)
+    far[0, 3] = 500
+    root = folder_of(tmp_path / "set", image_of(), block(), far)
+    assert command(check, CheckArgs(str(root), layout="folder"), package="medical") == 1
+    told = capsys.readouterr().out
+    assert "another scan" in told and "--" not in told
+
+
+def test_the_tolerance_that_a_message_names_is_enough(tmp_path: Path, capsys) -> None:
+    jittered = np.eye(4)
+    jittered[:3, 3] = 0.012345, 0.0077, 0.4
+    root = folder_of(tmp_path / "set", image_of(), block(), jittered)
+    assert command(check, CheckArgs(str(root), layout="folder"), package="medical") == 1
+    named = float(capsys.readouterr().out.split("--tolerance-affine ")[1].split()[0])
+    assert named == pytest.approx(0.4, abs=0.02)
+    assert command(check, CheckArgs(str(root), layout="folder", tolerance_affine=named), package="medical") == 0
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"tolerance_affine": -1.0}, {"nan": float("nan")}, {"max_values": 0.0}, {"volume": -1}, {"max_pixels": np.inf}],
+)
+def test_options_that_make_no_sense(given: dict, tmp_path: Path, call) -> None:
+    root = folder_of(tmp_path / "set", image_of(), block())
+    assert command(check, CheckArgs(str(root), layout="folder", **given), package="medical") == 2
+    scan = str(root / "images" / "p1.nii.gz")
+    assert command(segment, SegmentArgs(scan, point=("5,5@2",), **given), package="medical") == 2
+    assert call(Args(data=str(root), out=str(tmp_path / "out"), **given)) == 2
 
 
 @pytest.mark.parametrize("kind", ["singleton axes", "near integers", "five axes"])

@@ -7,9 +7,10 @@ import pytest
 
 from medical.io.errors import ScanFault
 from medical.io.images import guess_encoding, read_picture, read_values
-from medical.io.nifti import AXES, check_same_space, file_space, read_volume, whole_numbers, write_nifti
+from medical.io.nifti import AXES, file_space, read_volume, whole_numbers, write_nifti
 from medical.io.pairing import CaseFiles, MaskFile
 from medical.io.reading import ReadingConfig, read_scan
+from medical.io.remedies import Remedies, mend_labels
 from medical.io.windows import Window, parse_window, to_grey
 from tests.medical.conftest import save
 
@@ -101,7 +102,7 @@ def test_faults_of_volumes(tmp_path: Path) -> None:
         read_volume(path)
     assert "Doe" not in str(fault.value) and fault.value.reason == "damaged"
     with pytest.raises(ScanFault, match="apart"):
-        check_same_space(np.eye(4), np.eye(4) + 0.1)
+        mend_labels(np.zeros((2, 2, 2)), np.diag([1.0, 1, 1.1, 1]), np.eye(4), (2, 2, 2), Remedies())
     with pytest.raises(ScanFault, match="fractions"):
         whole_numbers(np.full((1, 1, 1), 0.5))
     with pytest.raises(ScanFault, match="NaN or infinite values: 1"):
