@@ -74,7 +74,7 @@ def test_gaps_doubles_and_mixed_series_are_told(series: list[Path]) -> None:
 
 
 def test_monochrome1_is_shown_inverted(bundle: Path) -> None:
-    scan = read_dicom_images((bundle / "dx_image.dcm",))
+    scan, _ = read_dicom_images((bundle / "dx_image.dcm",))
     raw = pydicom.dcmread(bundle / "dx_image.dcm").pixel_array
     shown = scan.frames[0, ..., 0]
     assert shown[np.unravel_index(raw.argmin(), raw.shape)] == shown.max() > 240
@@ -83,10 +83,10 @@ def test_monochrome1_is_shown_inverted(bundle: Path) -> None:
 
 
 def test_frames_and_colours(bundle: Path) -> None:
-    scan = read_dicom_images((bundle / "pydicom_SC_rgb_rle_2frame.dcm",))
+    scan, _ = read_dicom_images((bundle / "pydicom_SC_rgb_rle_2frame.dcm",))
     assert scan.frames.shape == (2, 100, 100, 3) and scan.frames.std() > 10
-    same = read_dicom_images((bundle / "pydicom_MR_small.dcm",)).frames
-    assert np.array_equal(read_dicom_images((bundle / "pydicom_MR_small_RLE.dcm",)).frames, same)
+    same = read_dicom_images((bundle / "pydicom_MR_small.dcm",))[0].frames
+    assert np.array_equal(read_dicom_images((bundle / "pydicom_MR_small_RLE.dcm",))[0].frames, same)
 
 
 @pytest.mark.parametrize(

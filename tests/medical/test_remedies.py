@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,7 +109,7 @@ def test_every_command_takes_the_same_remedies(kind: str, which: str, tmp_path: 
     root = folder_of(tmp_path / "set", image, labels, affine)
     out = tmp_path / "out"
 
-    def call(**given: object) -> int:
+    def call(**given: Any) -> int:
         if which == "check":
             return command(check, CheckArgs(str(root), layout="folder", **given), package="medical")
         scan, mask = (str(root / name / "p1.nii.gz") for name in ("images", "labels"))
