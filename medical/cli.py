@@ -55,7 +55,7 @@ class Args(ReadingArgs):
     out: Annotated[str, arg(metavar="DIR", aliases=["-o"])] = "medseg"
     """Folder for the results."""
     resume: bool = False
-    """Go on with the run that --out holds."""
+    """Without effect: a run that --out holds is gone on with by itself."""
     clicker: Literal["ritm", "mazurowski", "random"] = "ritm"
     """Who clicks: ritm (the deeper kind of error, deterministic), mazurowski (all errors in one map), random."""
     max_clicks: Annotated[int, arg(metavar="N")] = 9
@@ -159,6 +159,8 @@ def main(args: Args) -> int:
     try:
         config = parse_config(args)
         book = read_prompts(Path(args.prompts_from)) if args.prompts_from is not None else None
+        if args.resume:
+            logger.warning("--resume goes with the next version: a run goes on by itself")
         if args.allow_phi_output:
             logger.warning("DICOM-SEG will carry the patient's name, id and dates, as --allow-phi-output asks")
     except (ValueError, OSError) as error:
@@ -181,7 +183,7 @@ def report(args: Args, config: "RunConfig", tally: "Tally", models: "Sequence[Fr
     from .report.results import gather, headline_prompt, write_record, write_tables
     from .report.seeds import first_seed
 
-    results = gather(config.out, [spec.title for spec in config.datasets])
+    results = gather(config, tally.found)
     if not results.rows:
         logger.error("no case could be evaluated: see %s", config.out / "errors.jsonl")
         write_tables(config, results)
@@ -289,7 +291,6 @@ def parse_config(args: Args) -> "RunConfig":
         keep_names=args.keep_names,
         follow_links=args.follow_links,
         id_map=None if args.write_id_map is None else Path(args.write_id_map),
-        resume=args.resume,
         prompts_from=None if args.prompts_from is None else Path(args.prompts_from),
         command=command_of(args),
     )

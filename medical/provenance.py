@@ -1,11 +1,11 @@
-"""Description of a run: models with their digests, options, data and versions; compared where a run is resumed."""
+"""Description of a run: models with their digests, options, data and versions."""
 
 import hashlib
 import json
 import platform
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -51,38 +51,6 @@ def files_digest(case: CaseFiles) -> str:
 def text_digest(path: Path) -> str:
     """Return the SHA-256 of a small file, such as one of prompts."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON gives it back: tuples become lists, dataclasses objects.
-
-    >>> plain({"a": (1, 2), "b": None})
-    {'a': [1, 2], 'b': None}
-    """
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    return json.loads(json.dumps(value, default=str))
-
-
-def differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """Name what differs between two descriptions, with both values.
-
-    >>> differences({"seed": 0, "models": {"a": {"zoom": True}}}, {"seed": 0, "models": {"a": {"zoom": False}}})
-    ['models.a.zoom: True then, False now']
-    >>> differences({"n": [1]}, {"n": [1, 2]}, "x")
-    ['x.n: [1] then, [1, 2] now']
-    """
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        found = []
-        for key in [*before, *(key for key in now if key not in before)]:
-            found += differences(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
-        return found
-    return [] if before == now else [f"{name}: {_short(before)} then, {_short(now)} now"]
-
-
-def _short(value: Any) -> str:
-    text = "nothing" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def versions() -> dict[str, str]:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from zim_plugins.core import MissingExtra, write_image
+from zim_plugins.evaluation.results import Record, ResultStore, open_results, plain
 from zim_plugins.imaging import write_text
 
 from .deidentify import inside, make_salt, name_places, public_labels, safe_name, write_id_map
@@ -28,13 +29,12 @@ from .labelling import OVERLAP_RULE, LabelTable, free_text_labels, label_map, re
 from .protocol.evaluate_scan import THRESHOLD, Outcome, Place, Trial, TrialConfig, stacked
 from .protocol.frame_model import FrameModel
 from .protocol.prompt_modes import PromptBook, encode_record
-from .protocol.records import row_fields
-from .provenance import describe_cases, describe_models, differences, files_digest, plain, text_digest, versions
+from .protocol.records import COLUMNS, row_fields
+from .provenance import describe_cases, describe_models, files_digest, text_digest, versions
 
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 2
-PARTS = "parts"
 INTENDED_USE = "research only, not for clinical use"
 
 
@@ -72,11 +72,15 @@ class RunConfig:
     keep_names: bool = False
     follow_links: bool = False
     id_map: Path | None = None
-    resume: bool = False
     prompts_from: Path | None = None
     """The file of prompts that `run` is given as a book: its digest is part of what a run is."""
     command: str = ""
     """The command line, without paths, for the record."""
+
+    @property
+    def store(self) -> ResultStore:
+        """Return the place of the results: of a case, those of all models and prompts are one file."""
+        return ResultStore(self.out, columns=COLUMNS)
 
 
 @dataclass
@@ -112,10 +116,11 @@ def parse_spec(text: str) -> DatasetSpec:
 
 
 def run(config: RunConfig, models: Sequence[FrameModel], book: PromptBook | None = None) -> Tally:
-    """Evaluate every model on every case; each finished case is one file below `parts`.
+    """Evaluate every model on every case that an earlier run of the same options has not finished.
 
     Raises:
-        ValueError: the folder holds another run's results, a data set is absent or empty, or two share a title.
+        ResultsError: the folder holds another run's results, or another run is writing to it.
+        ValueError: a data set is absent or empty, or two share a title.
     """
     if len({spec.title for spec in config.datasets}) < len(config.datasets):
         raise ValueError("two data sets have one title: give TITLE=NAME:FOLDER")
@@ -163,14 +168,18 @@ def run(config: RunConfig, models: Sequence[FrameModel], book: PromptBook | None
         places = name_places(spec.title, cases, keep_names=config.keep_names)
         found += list(zip(places[: config.limit], cases[: config.limit], strict=True))
     tally.found = {(place.dataset, place.case): (place, case) for place, case in found}
-    _open_folder(config, models, found)
-    if config.id_map is not None:
-        write_id_map(config.id_map, found)
     work = _Work(config, models, book, tally)
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    with logging_redirect_tqdm(), tqdm(found, unit="case", disable=None) as bar:
+    signature = describe_run(config, models, found)
+    with (
+        open_results({config.store: signature}),
+        logging_redirect_tqdm(),
+        tqdm(found, unit="case", disable=None) as bar,
+    ):
+        if config.id_map is not None:
+            write_id_map(config.id_map, found)
         for place, case in bar:
             work.do(place, case)
     return tally
@@ -204,25 +213,6 @@ def describe_run(
     return plain(described)
 
 
-def _open_folder(config: RunConfig, models: Sequence[FrameModel], found: Sequence[tuple[Place, CaseFiles]]) -> None:
-    """Begin a folder, or make sure that it is the same run's."""
-    described = describe_run(config, models, found)
-    state = config.out / PARTS / "run.json"
-    if not state.exists():
-        write_text(
-            state, json.dumps({"run": described, "command": config.command}, indent=1, ensure_ascii=False) + "\n"
-        )
-        return
-    if not config.resume:
-        raise ValueError(f"{config.out} holds a run already: give --resume to go on, or another --out")
-    before = json.loads(state.read_text(encoding="utf-8")).get("run")
-    if before is None:
-        raise ValueError(f"{config.out} holds a run of another version of zim-medseg: give another --out")
-    if changed := differences(before, described):
-        more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
-        raise ValueError(f"{config.out} holds another run ({'; '.join(changed[:4])}{more}): give another --out")
-
-
 class _Work:
     """Case after case; a bad one is told and the others go on."""
 
@@ -234,19 +224,17 @@ class _Work:
 
     def do(self, place: Place, case: CaseFiles) -> None:
         """One case, all models."""
-        path = inside(self.config.out, PARTS, place.dataset, f"{place.case}.json")
+        store, unit = self.config.store, f"{place.dataset}/{place.case}"
+        inside(store.folder, place.dataset, f"{place.case}.json")
         try:
             digest = files_digest(case)
         except OSError:  # is told when the case is read
             digest = ""
-        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-        if before is not None and "fault" not in before:
-            if before["files"] == digest:
-                self.tally.taken_up += 1
-                return
-            logger.warning("%s, %s: an image or mask has changed since this case was done: it is done again",
-                           place.dataset, place.case)  # fmt: skip
-            self.tally.edited += 1
+        state, _ = store.find(unit, digest)
+        if state == "done":
+            self.tally.taken_up += 1
+            return
+        self.tally.edited += state == "changed"
         start = time.perf_counter()
         record: dict[str, Any]
         try:
@@ -264,7 +252,7 @@ class _Work:
             # What others' messages quote is not ours to pass on.
             record = {"fault": {"reason": type(error).__name__, "stage": "prediction", "explanation": ""}}
             logger.debug("%s, %s: %s", place.dataset, place.case, "".join(traceback.format_tb(error.__traceback__)))
-        record |= {"dataset": place.dataset, "case": place.case, "patient": place.patient, "files": digest}
+        record |= {"dataset": place.dataset, "case": place.case, "patient": place.patient}
         record["seconds"] = round(time.perf_counter() - start, 3)
         if "fault" in record:
             self.tally.faults += 1
@@ -272,7 +260,7 @@ class _Work:
             logger.error("%s, %s: %s: %s", place.dataset, place.case, fault["reason"], fault["explanation"])
         else:
             self.tally.done += 1
-        write_text(path, json.dumps(record, ensure_ascii=False) + "\n")
+        store.write(unit, Record(record.pop("rows", []), digest, "fault" in record, record))
 
     def _try_models(self, scan: Scan, place: Place) -> dict[str, Any]:
         record: dict[str, Any] = {

@@ -32,24 +32,27 @@ def evaluate(args: "Args", cases: "Sequence[Listed]", faults: list[dict[str, str
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from zim_plugins.evaluation.models import ModelOptions, load_model
+    from zim_plugins.evaluation.results import open_results
 
-    from .run import TRUTH, evaluate_cases, finished_rows
+    from .run import TRUTH, evaluate_cases, unit_of
 
     if not cases:
         raise Misuse("there is no case to evaluate: see --help for how the data should lie")
     networks, missing = _networks(args, cases)
     plan = _plan(args, networks)
-    for matte in plan.mattes:
-        todo = [case for case in cases if finished_rows(plan, matte, case) is None]
-        if len(todo) < len(cases):
-            logger.info("%s: %d of %d cases are done", matte, len(cases) - len(todo), len(cases))
-        if not todo:
-            continue
-        predictor = None if matte == TRUTH else load_model(matte, ModelOptions(args.device))
-        # disable=None: a bar on a terminal only.
-        with logging_redirect_tqdm(), tqdm(total=len(todo), unit="case", desc=matte, disable=None) as bar:
-            evaluate_cases(predictor, matte, todo, plan, networks=networks, tick=bar.update)
-    return _write(args, plan, cases, faults, missing)
+    with open_results({plan.store(matte): plan.signature(matte) for matte in plan.mattes}):
+        for matte in plan.mattes:
+            store = plan.store(matte)
+            todo = [case for case in cases if store.find(unit_of(case), plan.inputs(case))[0] != "done"]
+            if len(todo) < len(cases):
+                logger.info("%s: %d of %d cases are done", matte, len(cases) - len(todo), len(cases))
+            if not todo:
+                continue
+            predictor = None if matte == TRUTH else load_model(matte, ModelOptions(args.device))
+            # disable=None: a bar on a terminal only.
+            with logging_redirect_tqdm(), tqdm(total=len(todo), unit="case", desc=matte, disable=None) as bar:
+                evaluate_cases(predictor, matte, todo, plan, networks=networks, tick=bar.update)
+        return _write(args, plan, cases, faults, missing)
 
 
 def _plan(args: "Args", networks: "Networks") -> "Plan":
@@ -135,10 +138,11 @@ def _write(
     from zim_plugins.imaging import atomic_write
 
     from .report import arrange, build_report, write_rows
-    from .run import TRUTH, describe_plan, fingerprint, read_rows
+    from .run import TRUTH, describe_plan, fingerprint, unit_of
     from .tables import build_tables
 
-    rows = arrange([row for m in plan.mattes for case in cases for row in read_rows(plan, m, case)], args.compare)
+    found = [row for m in plan.mattes for case in cases for row in plan.store(m).read(unit_of(case)).rows]
+    rows = arrange(found, args.compare)
     models = [describe_model(m) for m in plan.mattes if m != TRUTH]
     name = type(args).__name__.removesuffix("Args").lower()
     dataset = {"name": name, "split": f"({len(cases)} cases)", "cases": len(cases)}

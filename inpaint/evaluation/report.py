@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from zim_plugins.evaluation.results import Row
 from zim_plugins.evaluation.statistics import bootstrap_interval, holm, wilcoxon_p
 from zim_plugins.imaging import atomic_write
 
 from .fid import LEAST_PICTURES, frechet_distance
-from .run import Row
 from .scoring import COLUMNS, LOWER_IS_BETTER, NEITHER_IS_BETTER
 
 LEAST_CASES = 6

@@ -14,6 +14,7 @@ from jaxtyping import Float, Float32
 from zim_plugins.core import ImageError, Predictor, Prompt, ZimError, write_image
 from zim_plugins.evaluation.models import model_slug
 from zim_plugins.evaluation.prompting import object_mask
+from zim_plugins.evaluation.results import Record, ResultStore, Row
 from zim_plugins.imaging import atomic_write
 from zim_plugins.training.samples.prompts import tight_box
 
@@ -26,8 +27,7 @@ from .scoring import NO_NETWORKS, Networks, draw_removal, score_result, twin_of
 
 TRUTH = "truth"
 """The name of the true matte, or of the drawn mask, among the mattes."""
-Row = dict[str, Any]
-"""Of one case, matte, filler and method: these names, scores or a failure, and what else is on the disk."""
+ROW_NAMES = ("case", "subset", "category", "matte", "filler", "method", "failure")
 Tick = Callable[[], object]
 
 
@@ -54,16 +54,23 @@ class Plan:
     weights: tuple[str, ...] = ()
     """What scores with weights are given: they are part of what rows depend on."""
 
-    def rows_file(self, matte: str, case: Listed) -> Path:
-        """Return the path of the rows of a case with one matte."""
-        return self.out / "rows" / model_slug(matte) / f"{_slug(case.key)}.json"
+    def store(self, matte: str) -> ResultStore:
+        """Return the place of the rows with one matte: of a case, those of all fillers and methods are one file."""
+        return ResultStore(self.out, model_slug(matte), "its image, its mask or another tool's result", ROW_NAMES)
 
-    def signature(self, matte: str, case: Listed) -> str:
-        """SHA-256 over all that these rows depend on, this package's code included."""
-        sizes = [Path(f).stat().st_size if Path(f).is_file() else -1 for f in case.files]
-        asked = [code_sha256(), matte, self.sha256.get(matte), self.fillers, self.methods, self.fills, self.pictures]
-        asked += [[[o.name, str(o.folder), _sizes(o.folder)] for o in self.others], self.keep_results]
-        asked += [self.weights, case.key, case.subset, case.category, [Path(f).name for f in case.files], sizes]
+    def signature(self, matte: str) -> dict[str, Any]:
+        """Return all that rows depend on besides the files of their cases, this package's code included."""
+        named = {name: getattr(self, name) for name in ("fillers", "methods", "fills", "pictures", "keep_results")}
+        others = [[other.name, str(other.folder)] for other in self.others]
+        named |= {"results": others, "weights": self.weights, "code": code_sha256()}
+        return {"mattes": matte, "sha256": self.sha256.get(matte), **named}
+
+    def inputs(self, case: Listed) -> str:
+        """Return the SHA-256 over what a case is, and over names and sizes of its files [bytes]."""
+        files = [Path(file) for file in case.files]
+        files += [path for other in self.others for path in sorted(other.folder.iterdir())]
+        sizes = [(path.name, path.stat().st_size if path.is_file() else -1) for path in files]
+        asked = [case.key, case.subset, case.category, sizes]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
@@ -74,22 +81,6 @@ def code_sha256() -> str:
     for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def finished_rows(plan: Plan, matte: str, case: Listed) -> list[Row] | None:
-    """The rows that an earlier run of the same plan finished; None where there are none, or some failed."""
-    try:
-        record = json.loads(plan.rows_file(matte, case).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if record.get("signature") != plan.signature(matte, case) or any(row["failure"] for row in record["rows"]):
-        return None
-    return record["rows"]
-
-
-def read_rows(plan: Plan, matte: str, case: Listed) -> list[Row]:
-    """The rows as the run left them, failures included."""
-    return json.loads(plan.rows_file(matte, case).read_text(encoding="utf-8"))["rows"]
 
 
 def evaluate_cases(
@@ -118,9 +109,7 @@ def evaluate_cases(
     fillers = {name: load_inpainter(name) for name in plan.fillers}
     for listed in cases:
         rows = _evaluate(predictor, matte, listed, plan, fillers, networks)
-        with atomic_write(plan.rows_file(matte, listed), durable=True) as stream:
-            record = {"signature": plan.signature(matte, listed), "rows": rows}
-            stream.write(json.dumps(record, sort_keys=True).encode())
+        plan.store(matte).write(unit_of(listed), Record.of(rows, plan.inputs(listed)))
         if tick is not None:
             tick()
 
@@ -171,7 +160,7 @@ def _evaluate(
             row |= score_result(
                 result, hole, alpha, case, box=box, category=listed.category, twin=twin, networks=networks
             )
-            stem = f"{_slug(listed.key)}-{model_slug(matte)}-{model_slug(name)}-{row['method']}"
+            stem = f"{unit_of(listed)}-{model_slug(matte)}-{model_slug(name)}-{row['method']}"
             if plan.keep_results:
                 row["result"] = f"results/{stem}.png"
                 write_image(plan.out / row["result"], result)
@@ -194,11 +183,6 @@ def _matte(predictor: Predictor, case: Case, box: Float[np.ndarray, " 4"]) -> Fl
     return alpha
 
 
-def _sizes(folder: Path) -> list[tuple[str, int]]:
-    """Names and sizes [bytes] of a folder's files."""
-    return sorted((path.name, path.stat().st_size) for path in folder.iterdir() if path.is_file())
-
-
 def describe_plan(plan: Plan) -> dict[str, Any]:
     """The plan as the report tells it, without places of this machine."""
     record = asdict(plan)
@@ -208,10 +192,10 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _slug(key: str) -> str:
-    """A file name that no other case has."""
-    clean = "".join(c if c.isalnum() or c in "._-" else "_" for c in key)
-    return f"{clean[-80:]}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+def unit_of(case: Listed) -> str:
+    """Return a file name that no other case has."""
+    clean = "".join(c if c.isalnum() or c in "._-" else "_" for c in case.key)
+    return f"{clean[-80:]}-{hashlib.sha256(case.key.encode()).hexdigest()[:8]}"
 
 
 def fingerprint(cases: Sequence[Listed]) -> str:

@@ -1,10 +1,9 @@
-"""Results: the parts of a run put together into its tables."""
+"""Results: the cases of a run put together into its tables."""
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from zim_plugins.evaluation.provenance import source_commit
@@ -21,7 +20,7 @@ from ..protocol.prompt_modes import CLICKS
 from ..protocol.records import COLUMNS, Row, csv_text, row_fields, row_from
 from ..protocol.rivals import RIVALS
 from ..provenance import describe_models, text_digest, versions
-from ..run import INTENDED_USE, PARTS, SCHEMA_VERSION, RunConfig, Tally
+from ..run import INTENDED_USE, SCHEMA_VERSION, RunConfig, Tally
 from .aggregate import (
     COMPARE_COLUMNS,
     CURVE_COLUMNS,
@@ -39,10 +38,13 @@ from .aggregate import (
 from .nnunet_summary import nnunet_summary
 from .seeds import SEED_COLUMNS, first_seed, seed_lines
 
+KEPT = "notes intensity efforts refused dropped overlaps frames labels drifts seconds".split()
+"""Values of a case that the record of the run is made from."""
+
 
 @dataclass
 class Results:
-    """Results of all parts of a run."""
+    """Results of all cases of a run."""
 
     rows: list[Row] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
@@ -72,23 +74,23 @@ class Results:
         return total
 
 
-def gather(out: Path, datasets: Sequence[str]) -> Results:
-    """Read all parts, in the order of data sets and cases."""
-    results = Results()
-    for dataset in datasets:
-        for path in sorted((out / PARTS / dataset).glob("*.json")):
-            part = json.loads(path.read_text(encoding="utf-8"))
-            place = {name: part[name] for name in ("dataset", "case", "patient")}
-            if "fault" in part:
-                results.faults.append(place | part["fault"])
-                continue
-            results.rows += [row_from(stored) for stored in part["rows"]]
-            results.prompts += part["prompts"]
-            kept = (
-                *("notes", "intensity", "efforts", "refused", "dropped", "overlaps", "frames", "labels", "drifts"),
-                "seconds",
-            )
-            results.cases.append(place | {name: part[name] for name in kept})
+def gather(config: RunConfig, found: Iterable[tuple[str, str]]) -> Results:
+    """Read the results of cases, named by data set and case, in the order of data sets and of cases' names.
+
+    Raises:
+        ResultsError: those of a case are damaged or not there.
+    """
+    results, store, titles = Results(), config.store, [spec.title for spec in config.datasets]
+    for dataset, case in sorted(found, key=lambda place: (titles.index(place[0]), f"{place[1]}.json")):
+        record = store.read(f"{dataset}/{case}")
+        part = record.more
+        place = {name: part[name] for name in ("dataset", "case", "patient")}
+        if record.failed:
+            results.faults.append(place | part["fault"])
+            continue
+        results.rows += [row_from(stored) for stored in record.rows]
+        results.prompts += part["prompts"]
+        results.cases.append(place | {name: part[name] for name in KEPT})
     return results
 
 

@@ -79,6 +79,7 @@ def main(args: Args) -> int:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from zim_plugins.evaluation.models import ModelOptions, load_model
+    from zim_plugins.evaluation.results import open_results
 
     from .datasets import read_tasks
     from .run import run as evaluate
@@ -96,10 +97,11 @@ def main(args: Args) -> int:
         return open_scene(config, args.device)
 
     total = len(plan.tasks) * len(plan.models) * len(plan.seeds)
-    # disable=None: a bar on a terminal only.
-    with logging_redirect_tqdm(), tqdm(total=total, unit="object", disable=None) as bar:
-        rows = evaluate(plan, open_scene, lambda name: load_model(name, options), bar.update)
-    failures = _write(args, plan, rows, faults)
+    with open_results({plan.store(model): plan.signature(model) for model in plan.models}):
+        # disable=None: a bar on a terminal only.
+        with logging_redirect_tqdm(), tqdm(total=total, unit="object", disable=None) as bar:
+            rows = evaluate(plan, open_scene, lambda name: load_model(name, options), bar.update)
+        failures = _write(args, plan, rows, faults)
     print(args.out / "report.html")
     return FAILED if failures else DONE
 

@@ -7,13 +7,13 @@ from statistics import mean, stdev
 from typing import Any
 
 from zim_plugins.evaluation.report.tables import PUBLISHED_MARK, Table, short_name
+from zim_plugins.evaluation.results import Row
 
 from . import published
 from .datasets import NVOS_VIEWS
 from .metrics import DEFINITIONS, SCORES
 from .scene_lookup import PROTOCOLS
 
-Row = dict[str, Any]
 PUBLISHED_NOTE = (
     f" Rows marked {PUBLISHED_MARK} were read in others' notes on the papers ({published.SOURCE}), not measured here; "
     "protocols differ from paper to paper."

@@ -18,7 +18,7 @@ from jaxtyping import Bool
 from zim_plugins.cli.runtime import EXPECTED_FAULTS, one_line
 from zim_plugins.core import Predictor, write_image
 from zim_plugins.evaluation.models import model_slug
-from zim_plugins.evaluation.report.aggregate import write_report as write_json
+from zim_plugins.evaluation.results import Record, ResultStore, Row
 
 from ..field.scene import BoxedViews, boxed, domain_around
 from ..segmentation.estimators import Estimator
@@ -34,8 +34,6 @@ from .scene_lookup import STRICT, MissingNerf, find_nerf, match_view, train_comm
 from .scribbles import check_shape, scribble_prompt
 
 logger = logging.getLogger(__name__)
-
-Row = dict[str, Any]
 
 
 @runtime_checkable
@@ -63,7 +61,7 @@ class OpenScene(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """Work of a run; a row is done again when any of it, its labels or its NeRF have changed."""
+    """Work of a run; a row is done again when its labels or its NeRF have changed."""
 
     tasks: tuple[Task, ...]
     models: dict[str, str | None]
@@ -77,6 +75,17 @@ class Plan:
     """Folders of the captures by name, where they are known."""
     out: Path
     pictures: bool = True
+
+    def store(self, model: str) -> ResultStore:
+        """Return the place of one model's rows, each a file by task and seed."""
+        names = ("task", "model", "seed", "failure", "iou")
+        return ResultStore(self.out, model_slug(model), "a label or the NeRF", names)
+
+    def signature(self, model: str) -> dict[str, Any]:
+        """Return all that scores depend on besides seed, protocol, labels and NeRF."""
+        how = {name: value for name, value in self.model_options.items() if name != "device"}
+        how |= asdict(self.segmenter) | {"pictures": self.pictures}
+        return {"model": model, "sha256": self.models[model], **how}
 
 
 def run(
@@ -103,13 +112,14 @@ def run(
         row: Row = {"task": task.name, "model": model, "seed": seed, "protocol": plan.protocol, "failure": None}
         try:
             config = find_nerf(plan.nerfs, task, plan.protocol, plan.captures[task.capture])
-            row |= {"nerf": str(config), "digest": _digest(plan, task, model, config)}
-            path = plan.out / "rows" / model_slug(model) / model_slug(task.name) / f"{plan.protocol}_{seed}.json"
-            if (finished := _finished(path, row["digest"])) is not None:
-                row = finished
+            row |= {"nerf": str(config), "digest": _digest(task, config)}
+            store, unit = plan.store(model), f"{model_slug(task.name)}/{plan.protocol}_{seed}"
+            _, finished = store.find(unit, row["digest"])
+            if finished is not None:
+                (row,) = finished.rows
             else:
                 row |= segment(plan, task, open_scene(config), load_model(model), model, seed)
-                write_json(path, row)
+                store.write(unit, Record.of([row], row["digest"]))
                 logger.info("%s, %s, seed %d: IoU %.4f", task.name, model, seed, row["iou"])
         except EXPECTED_FAULTS as error:
             row["failure"] = {"kind": type(error).__name__, "message": one_line(error)}
@@ -189,18 +199,9 @@ def _prompt(task: Task, reference: str, size: tuple[int, int], seed: int) -> Ref
     return ReferencePrompt(view=reference, matte=np.array(shares).clip(0, 1))
 
 
-def _finished(path: Path, digest: str) -> Row | None:
-    try:
-        row = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return row if isinstance(row, dict) and row.get("digest") == digest else None
-
-
-def _digest(plan: Plan, task: Task, model: str, config: Path) -> str:
-    """Return a digest of all that scores depend on beside the seed; checkpoints count by name, size and time."""
-    options = [asdict(plan.segmenter), plan.model_options, plan.models[model], task.reference]
-    digest = hashlib.sha256(json.dumps(options).encode())
+def _digest(task: Task, config: Path) -> str:
+    """Return a digest of the labels and the NeRF; checkpoints count by name, size and time."""
+    digest = hashlib.sha256(json.dumps(task.reference).encode())
     for path in (*task.files(), config):
         try:
             digest.update(path.read_bytes())

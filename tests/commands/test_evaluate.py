@@ -145,7 +145,7 @@ def test_only_what_is_left_is_done_again(disks, disk_model, tmp_path, capsys) ->
     some = next(iter(stamps))
     some.unlink()
     other = sorted(stamps)[1] if sorted(stamps)[1] != some else sorted(stamps)[2]
-    other.write_text(other.read_text().replace('"signature": "', '"signature": "x'))  # of other settings
+    other.write_text(other.read_text().replace('"inputs": "', '"inputs": "x'))  # of other files
     assert evaluate(disks, disk_model, out) == 0
     changed = {p for p in stamps if p.stat().st_mtime_ns != stamps[p]}
     assert changed == {some, other}

@@ -96,7 +96,7 @@ def test_overlap_is_told_in_the_record(tmp_path: Path) -> None:
         (tmp_path / "set" / name).mkdir(parents=True)
         nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "set" / name / "a.nii.gz")
     run(config_of(tmp_path / "set", tmp_path / "out", prompts=("mode5",)), [FilledBox()])
-    part = json.loads((tmp_path / "out/parts/plain/case_0001.json").read_text())
+    part = json.loads((tmp_path / "out/rows/plain/case_0001.json").read_text())
     assert part["overlaps"] == {"box_mode5": 12}
     assert (written(tmp_path / "out", "case_0001") == 2).sum() == 12
 

@@ -111,7 +111,7 @@ def test_the_copy_stands_beside_it_in_every_report(keys: int, tmp_path: Path) ->
     config = config_of(tmp_path / "set", tmp_path / "out", prompts=("mode5",))
     trial = dataclasses.replace(config.trial, volumes="propagated", key_slices=keys)
     run(dataclasses.replace(config, trial=trial), [PromptedModel(FakePredictor(9.0), name="fake")])
-    part = json.loads((tmp_path / "out/parts/plain/case_0001.json").read_text())
+    part = json.loads((tmp_path / "out/rows/plain/case_0001.json").read_text())
     rows = {r["prompt"]: r for r in part["rows"]}
     assert set(rows) == {"mode5+propagated", "mode5+copied"}
     assert rows["mode5+copied"]["n_pred"] % 10 == 0 and isinstance(part["drifts"], list)

@@ -32,7 +32,7 @@ def test_the_encoder_runs_once_for_each_picture(folder_set: Path, tmp_path: Path
     assert backend.decoded == model.effort.prompts == 7 * (1 + 1 + 3), (
         "of one component: a click (mode1, mode2, the first of clicks), a box (mode3 to 5), three further clicks"
     )
-    rows = json.loads((tmp_path / "out/parts/plain/case_0001.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "out/rows/plain/case_0001.json").read_text())["rows"]
     assert len(rows) == 5 + 4, "equal prompts are answered once, and all of them told"
 
 
@@ -111,9 +111,8 @@ def test_a_run_that_was_killed_goes_on_and_ends_alike(folder_set: Path, tmp_path
 
     monkeypatch.setattr("zim_plugins.core.load_predictor", lambda *a, **k: Dying(9.0))
     assert call(broken) == 130
-    assert call(broken) == 1, "the folder is not empty"
-    assert call(dataclasses.replace(broken, resume=True, seed=1)) == 1, "another seed is another run"
-    assert call(dataclasses.replace(broken, resume=True)) == 0
+    assert call(dataclasses.replace(broken, seed=1)) == 1, "another seed is another run"
+    assert call(broken) == 0
     assert len(shown) == 3 + 1 + 4, "three cases were done before, and not again"
     for name in ("cases.csv", "summary.csv", "prompts.jsonl", "curves.csv"):
         assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -140,13 +139,13 @@ def test_what_differs_is_named_and_another_run_never_goes_on(folder_set: Path, t
         ({"tolerance": 1.0}, "protocol.measure.tolerance_mm: 2.0 then, 1.0 now"),
     ):
         capsys.readouterr()
-        assert call(dataclasses.replace(args, resume=True, **change)) == 1
+        assert call(dataclasses.replace(args, **change)) == 1
         assert said in capsys.readouterr().err, change
-    state = json.loads((out / "parts/run.json").read_text())
-    state["run"]["versions"]["numpy"] = "0.9"
-    state["run"]["models"]["fake"]["sha256"] = "feed"
-    (out / "parts/run.json").write_text(json.dumps(state))
-    assert call(dataclasses.replace(args, resume=True)) == 1
+    state = json.loads((out / "run.json").read_text())
+    state["series"][""]["versions"]["numpy"] = "0.9"
+    state["series"][""]["models"]["fake"]["sha256"] = "feed"
+    (out / "run.json").write_text(json.dumps(state))
+    assert call(args) == 1
     said = capsys.readouterr().err
     assert "versions.numpy: 0.9 then" in said and "models.fake.sha256: feed then" in said
 
@@ -191,7 +190,7 @@ def test_oracle_rows_are_marked_and_never_worse(folder_set: Path, tmp_path: Path
     config = config_of(folder_set, tmp_path / "out", prompts=("mode5",))
     trial = dataclasses.replace(config.trial, candidates=("single", "best-score", "oracle"))
     run(dataclasses.replace(config, trial=trial), [model, FilledBox()])
-    parts = [json.loads(p.read_text()) for p in sorted((tmp_path / "out/parts/plain").glob("*.json"))]
+    parts = [json.loads(p.read_text()) for p in sorted((tmp_path / "out/rows/plain").glob("*.json"))]
     for part in parts:
         iou = {(r["model"], r["candidate"]): r["iou"] for r in part["rows"]}
         assert set(iou) == {("counted", c) for c in ("single", "best-score", "oracle")} | {("box", "single")}

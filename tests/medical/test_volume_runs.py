@@ -41,7 +41,7 @@ def test_volumes_come_back_in_their_own_space(ball: Path, tmp_path: Path, how: s
     model = PromptedModel(FakePredictor(9.0), name="fake")
     tally = run(dataclasses.replace(config, trial=trial), [model])
     assert tally.done == 1
-    part = json.loads((tmp_path / "out/parts/plain/case_0001.json").read_text())
+    part = json.loads((tmp_path / "out/rows/plain/case_0001.json").read_text())
     volumes = {r["prompt"]: r for r in part["rows"] if r["level"] == "volume"}
     wanted = {"mode1", "mode5", "clicks"} if how != "propagated" else set()
     spread = {f"{mode}+{kind}" for mode in ("mode1", "mode5") for kind in ("propagated", "copied")}
@@ -99,7 +99,7 @@ def test_propagation_follows_an_object_from_one_slice_to_its_ends(ball: Path, tm
     config = config_of(ball, tmp_path / "out", prompts=("mode1", "mode5"))
     trial = dataclasses.replace(config.trial, volumes="propagated")
     run(dataclasses.replace(config, trial=trial), [PromptedModel(Bright(), name="bright")])
-    rows = json.loads((tmp_path / "out/parts/plain/case_0001.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "out/rows/plain/case_0001.json").read_text())["rows"]
     found = {r["prompt"]: r["dice"] for r in rows}
     assert found["mode1+propagated"] == found["mode5+propagated"] == 1.0
     assert found["mode1+copied"] == found["mode5+copied"] < 0.9

@@ -134,14 +134,20 @@ def test_finished_rows_are_not_done_again(root, opened):
     assert opened.count == 2
 
 
-def test_changed_labels_or_options_are_done_again(root, opened):
+def test_other_options_are_refused_by_name(root, opened, capsys):
     run(main, args_of(root, seeds=1), package="nerf_seg")
-    run(main, args_of(root, seeds=1, num_prompts=5), package="nerf_seg")
-    assert opened.count == 2
+    assert run(main, args_of(root, seeds=1, num_prompts=5), package="nerf_seg") == 1
+    assert "num_prompts: 4 then, 5 now" in capsys.readouterr().err
+    assert opened.count == 1
+
+
+def test_changed_labels_are_done_again(root, opened, capsys):
+    run(main, args_of(root, seeds=1), package="nerf_seg")
     path = root / "nvos/labels/llff/masks/fern/IMG_4027_mask.png"
     save(path, ~(np.asarray(PIL.Image.open(path)) > 127))
-    run(main, args_of(root, seeds=1, num_prompts=5), package="nerf_seg")
-    assert opened.count == 3
+    run(main, args_of(root, seeds=1), package="nerf_seg")
+    assert "a label or the NeRF has changed" in capsys.readouterr().err
+    assert opened.count == 2
     assert report_of(root)["rows"][0]["iou"] < 0.1
 
 

@@ -79,26 +79,27 @@ def main(args: EvaluateArgs) -> int:
 
     from zim_plugins.core.load import resolve_device
     from zim_plugins.evaluation.matting.processes import evaluate_model, model_maker
-    from zim_plugins.evaluation.matting.run import finished_rows
+    from zim_plugins.evaluation.results import open_results
 
     jobs = _jobs(args)
     data = _load(args)
     for fault in data.faults.faults:
         logger.warning("%s", fault)
     resolve_device(args.device)
-    for spec, job in jobs.items():
-        todo = [picture for picture in data.pictures if finished_rows(job, picture) is None]
-        if len(todo) < len(data.pictures):
-            logger.info("%s: %d of %d pictures are done", spec, len(data.pictures) - len(todo), len(data.pictures))
-        if not todo:
-            continue
-        maker = model_maker(spec, job.options, args.workers)
-        # disable=None: a bar on a terminal only.
-        with logging_redirect_tqdm(), tqdm(total=len(todo), unit="picture", desc=spec, disable=None) as bar:
-            clock = evaluate_model(maker, todo, job, workers=args.workers, tick=bar.update)
-        logger.info("%s: %d pictures in %.1f s, %.0f %% of it outside the model", *_told(spec, clock))
-        _note_run(args.out, spec, clock)
-    return _write(args, jobs, data)
+    with open_results({job.store: job.signature() for job in jobs.values()}):
+        for spec, job in jobs.items():
+            todo = [one for one in data.pictures if job.store.find(one.slug, job.inputs(one))[0] != "done"]
+            if len(todo) < len(data.pictures):
+                logger.info("%s: %d of %d pictures are done", spec, len(data.pictures) - len(todo), len(data.pictures))
+            if not todo:
+                continue
+            maker = model_maker(spec, job.options, args.workers)
+            # disable=None: a bar on a terminal only.
+            with logging_redirect_tqdm(), tqdm(total=len(todo), unit="picture", desc=spec, disable=None) as bar:
+                clock = evaluate_model(maker, todo, job, workers=args.workers, tick=bar.update)
+            logger.info("%s: %d pictures in %.1f s, %.0f %% of it outside the model", *_told(spec, clock))
+            _note_run(args.out, spec, clock)
+        return _write(args, jobs, data)
 
 
 def _jobs(args: EvaluateArgs) -> "dict[str, Job]":
@@ -167,7 +168,6 @@ def _load(args: EvaluateArgs) -> "EvaluationSet":
 
 def _write(args: EvaluateArgs, jobs: "dict[str, Job]", data: "EvaluationSet") -> int:
     """The report from all rows on the disk."""
-    from zim_plugins.evaluation.matting.run import read_rows
     from zim_plugins.evaluation.models import describe_model
     from zim_plugins.evaluation.prompting import write_prompts
     from zim_plugins.evaluation.report.aggregate import build_report, describe_run, write_report, write_rows
@@ -176,7 +176,7 @@ def _write(args: EvaluateArgs, jobs: "dict[str, Job]", data: "EvaluationSet") ->
     from zim_plugins.imaging import atomic_write
 
     plan, profiles, options = next((job.plan, job.profiles, job.options) for job in jobs.values())
-    rows = [row for job in jobs.values() for picture in data.pictures for row in read_rows(job, picture)]
+    rows = [row for job in jobs.values() for picture in data.pictures for row in job.store.read(picture.slug).rows]
     prompts: dict[str, dict[str, Any]] = {}
     for row in rows:
         if row["given"] is not None:

@@ -22,16 +22,14 @@ from zim_plugins.evaluation.matting.datasets import Picture, find_trimap
 from zim_plugins.evaluation.matting.scoring import draw_result, read_unknown, score_answer
 from zim_plugins.evaluation.models import ModelOptions, model_slug
 from zim_plugins.evaluation.prompting import PromptPlan, draw_prompt, prompt_from_json
-from zim_plugins.imaging import atomic_write
+from zim_plugins.evaluation.results import Record, ResultStore, Row
 
 READ_AHEAD = 3
 """Pictures read before the model asks for them."""
 PROMPTS_AT_ONCE = 16
 """Prompts decoded together at most."""
-ROWS_FORMAT = 1
+ROW_NAMES = ("picture", "object", "subset", "model", "prompt", "given", "failure")
 
-Row = dict[str, Any]
-"""Of one object and one prompt: picture, object, subset, model, prompt, given, and its scores or a failure."""
 Tick = Callable[[], object]
 """Called for each picture whose rows are written."""
 
@@ -57,22 +55,41 @@ class Job:
     scorers: int = 2
     """Threads that score."""
 
-    def rows_file(self, picture: Picture) -> Path:
-        """Return the path of an image's rows."""
-        return self.out / "rows" / model_slug(self.model) / f"{picture.slug}.json"
+    @property
+    def store(self) -> ResultStore:
+        """Return the place of the model's rows: of one image, all objects and prompts are one file.
+
+        A row holds picture, object, subset, model, prompt, given, and its scores or a failure.
+        """
+        return ResultStore(self.out, model_slug(self.model), "its image, a matte or a trimap", ROW_NAMES)
 
     def result_picture(self, picture: Picture, number: int, kind: str) -> Path:
         """Return the path of one result's image."""
         return self.out / "pictures" / model_slug(self.model) / f"{picture.slug}-{number}-{kind}.jpg"
 
-    def signature(self, picture: Picture) -> str:
-        """SHA-256 over all that the rows of a picture depend on."""
-        files = [(str(p.name), p.stat().st_size if p.is_file() else -1) for p in picture.files]
-        given = [self.prompts.get(key) for key in picture.object_keys]
-        how = [self.options.dtype, self.options.zoom, self.options.refine]
-        asked = [ROWS_FORMAT, self.model, self.model_sha256, how, asdict(self.plan), self.profiles, str(self.trimaps)]
-        asked += [self.pictures, picture.key, picture.object_keys, files, given]
-        return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
+    def signature(self) -> dict[str, Any]:
+        """Return all that rows depend on besides the files of their images."""
+        how = {name: value for name, value in asdict(self.options).items() if name != "device"}
+        saved = json.dumps(self.prompts, sort_keys=True)
+        digest = hashlib.sha256(saved.encode()).hexdigest() if self.prompts else None
+        return {
+            "model": self.model,
+            "sha256": self.model_sha256,
+            **how,
+            "prompts": asdict(self.plan),
+            "prompts_from": digest,
+            "profiles": self.profiles,
+            "trimaps": self.trimaps,
+            "pictures": self.pictures,
+        }
+
+    def inputs(self, picture: Picture) -> str:
+        """Return the SHA-256 over names and sizes of all files that the rows of an image depend on [bytes]."""
+        files = list(picture.files)
+        if self.trimaps is not None:
+            files += [path for sample in picture.samples if (path := find_trimap(self.trimaps, sample)) is not None]
+        sizes = [(path.name, path.stat().st_size if path.is_file() else -1) for path in files]
+        return hashlib.sha256(json.dumps([picture.key, picture.object_keys, sizes]).encode()).hexdigest()
 
 
 @dataclass
@@ -115,25 +132,6 @@ class _Failed(ValueError):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
-
-
-def finished_rows(job: Job, picture: Picture) -> list[Row] | None:
-    """The rows of a picture that an earlier run finished; None where there are none, or not for this job.
-
-    Rows that failed count as not finished: what was wrong may have been put right.
-    """
-    try:
-        record = json.loads(job.rows_file(picture).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if record.get("signature") != job.signature(picture) or any(row["failure"] for row in record["rows"]):
-        return None
-    return record["rows"]
-
-
-def read_rows(job: Job, picture: Picture) -> list[Row]:
-    """The rows of a picture as the run left them, failures included."""
-    return json.loads(job.rows_file(picture).read_text(encoding="utf-8"))["rows"]
 
 
 def evaluate_pictures(predictor: Predictor, pictures: Sequence[Picture], job: Job, tick: Tick | None = None) -> Clock:
@@ -292,9 +290,7 @@ def _score(loaded: _Loaded, job: Job) -> Picture:
                 path = job.result_picture(picture, one.number, one.row["prompt"])
                 draw_result(path, loaded.rgb, one.truth, alpha, one.prompt)
                 one.row["drawn"] = path.relative_to(job.out).as_posix()
-    record = {"signature": job.signature(picture), "rows": [one.row for one in loaded.asked]}
-    with atomic_write(job.rows_file(picture), durable=True) as stream:
-        stream.write(json.dumps(record, sort_keys=True).encode())
+    job.store.write(picture.slug, Record.of([one.row for one in loaded.asked], job.inputs(picture)))
     return picture
 
 
