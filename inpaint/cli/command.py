@@ -21,7 +21,7 @@ from .orders import Order, read_list, read_objects
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zim_plugins.core import Image, ImagePredictor, PromptText
+    from zim_plugins.core import Image, Predictor, PromptText
 
     from ..inpainters.base import FillSettings, Inpainter
     from .tasks import Pictures
@@ -115,7 +115,7 @@ def make_work(args: TaskArgs, orders: Orders, results: Results) -> Work:
         ):
             painter()
 
-    def act(predictor: "ImagePredictor | None", image: "Image", files: dict[str, Path]) -> dict[str, object]:
+    def act(predictor: "Predictor | None", image: "Image", files: dict[str, Path]) -> dict[str, object]:
         from zim_plugins.core import Original
 
         from ..tasks.matte import matte_of

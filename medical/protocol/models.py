@@ -3,14 +3,20 @@
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
-from zim_plugins.core import Backend, CheckpointError, ImagePredictor, Prediction, Predictor, Prompt, UnsupportedPrompt
+from zim_plugins.core import (
+    CheckpointError,
+    EncodedImage,
+    Prediction,
+    Predictor,
+    Prompt,
+    encoding_predictor,
+)
 
 from .frame_model import Answer, Effort, FrameModel
 from .prompt_modes import Pointing
@@ -20,39 +26,11 @@ MAX_KEPT_FRAMES = 256
 """Embeddings that a volume's propagation may keep; deeper volumes are encoded again where it returns."""
 
 
-@dataclass
-class CountedBackend:
-    """A backend that counts its encodings."""
-
-    inner: Backend
-    encodings: int = 0
-    name: str = field(init=False)
-    frame_px: int = field(init=False)
-    activation: Any = field(init=False)
-    supports_clicks_and_box: bool = field(init=False)
-    supports_alpha: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        for known in ("name", "frame_px", "activation", "supports_clicks_and_box", "supports_alpha"):
-            setattr(self, known, getattr(self.inner, known))
-
-    def encode(self, image: UInt8[np.ndarray, "h w 3"]) -> Any:
-        """Encode, and count."""
-        self.encodings += 1
-        return self.inner.encode(image)
-
-    def decode(
-        self, embedding: Any, prompts: Sequence[Prompt], *, multimask: bool
-    ) -> tuple[Float32[np.ndarray, "b c s s"], Float32[np.ndarray, "b c"]]:
-        """Decode."""
-        return self.inner.decode(embedding, prompts, multimask=multimask)
-
-
 class PromptedModel:
     """A promptable model: each frame is encoded once, all its prompts are decoded from that.
 
     Args:
-        predictor: any; the encodings of an `ImagePredictor` are counted at its backend, others' at `set_image`.
+        predictor: any; see `zim_plugins.core.encoding_predictor`.
         name: what the tables call it.
         origin: where it comes from, for the record.
     """
@@ -61,30 +39,26 @@ class PromptedModel:
         self.name = name
         self.origin = origin or {}
         self.effort = Effort()
-        self._backend: CountedBackend | None = None
-        if isinstance(predictor, ImagePredictor):
-            self._backend = CountedBackend(predictor.backend)
-            predictor = ImagePredictor(self._backend, zoom=predictor.zoom, refinement=predictor.refinement)
-        self._predictor = predictor
-        self._kept: OrderedDict[int, ImagePredictor] = OrderedDict()
+        self._predictor = encoding_predictor(predictor)
+        self._encodings_before = self._predictor.encodings
+        self._shown: EncodedImage | None = None
+        self._kept: OrderedDict[int, EncodedImage] = OrderedDict()
 
     def show(self, frame: UInt8[np.ndarray, "h w 3"], key: int | None = None) -> None:
         """Encode an RGB frame, or take up the one that was shown under this key."""
         if key is not None and key in self._kept:
             self._kept.move_to_end(key)
-            self._predictor = self._kept[key]
+            self._shown = self._kept[key]
             return
         start = time.perf_counter()
-        if isinstance(self._predictor, ImagePredictor) and key is not None:
-            of = self._predictor
-            self._predictor = ImagePredictor(of.backend, zoom=of.zoom, refinement=of.refinement)
-            self._kept[key] = self._predictor
+        self._shown = self._predictor.encode(frame)
+        if key is not None:
+            self._kept[key] = self._shown
             if len(self._kept) > MAX_KEPT_FRAMES:
                 self._kept.popitem(last=False)
-        self._predictor.set_image(np.ascontiguousarray(frame))
         self.effort.encode_seconds += time.perf_counter() - start
         self.effort.frames += 1
-        self.effort.encodings = self._backend.encodings if self._backend is not None else self.effort.frames
+        self._count()
 
     def forget(self) -> None:
         """Drop the embeddings that are kept."""
@@ -94,7 +68,7 @@ class PromptedModel:
         """Mattes of what each pointing names; several boxes of one pointing are joined by their maximum."""
         start = time.perf_counter()
         prompts = [prompt for pointing in pointings for prompt in pointing.prompts()]
-        predictions = self._predict(prompts, multimask)
+        predictions = self._predictor.predict_many(prompts, multimask=multimask, encoded=self._shown)
         answers, taken = [], 0
         for pointing in pointings:
             count = len(pointing.prompts())
@@ -105,24 +79,19 @@ class PromptedModel:
             answers.append(Answer(alphas, np.asarray(scores)))
         self.effort.prompt_seconds += time.perf_counter() - start
         self.effort.prompts += len(prompts)
-        if self._backend is not None:
-            self.effort.encodings = self._backend.encodings
+        self._count()
         return answers
 
     def predict(self, prompt: Prompt) -> Prediction:
         """Matte of one prompt, of whatever kind the model takes, on the frame that is shown."""
         start = time.perf_counter()
-        found = self._predictor.predict(prompt)
+        found = self._predictor.predict(prompt, encoded=self._shown)
         self.effort.prompt_seconds += time.perf_counter() - start
         self.effort.prompts += 1
         return found
 
-    def _predict(self, prompts: Sequence[Prompt], multimask: bool) -> list[Prediction]:
-        if not multimask:
-            return self._predictor.predict_many(prompts)
-        if not isinstance(self._predictor, ImagePredictor):
-            raise UnsupportedPrompt(f"{self.name} has one candidate only: leave --candidates at single")
-        return self._predictor.predict_many(prompts, multimask=True)
+    def _count(self) -> None:
+        self.effort.encodings = self._predictor.encodings - self._encodings_before
 
 
 def load_models(names: Sequence[str], *, runtime: str, device: str, zoom: bool, refine: str) -> list[FrameModel]:

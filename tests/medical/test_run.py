@@ -17,6 +17,7 @@ from medical.protocol.models import FilledBox, GrabCut, PromptedModel
 from medical.protocol.prompt_modes import Pointing
 from medical.run import DatasetSpec, parse_spec, run
 from tests.conftest import FakePredictor
+from tests.core.test_encoding import Minimal
 from tests.medical.conftest import save
 from tests.medical.whole_runs import CountingBackend, config_of, table
 from zim_plugins.cli.runtime import run as command
@@ -34,6 +35,12 @@ def test_the_encoder_runs_once_for_each_picture(folder_set: Path, tmp_path: Path
     )
     rows = json.loads((tmp_path / "out/rows/plain/case_0001.json").read_text())["rows"]
     assert len(rows) == 5 + 4, "equal prompts are answered once, and all of them told"
+
+
+def test_three_methods_make_a_predictor(folder_set: Path, tmp_path: Path) -> None:
+    model = PromptedModel(Minimal(), name="own")
+    tally = run(config_of(folder_set, tmp_path / "out"), [model])
+    assert tally.faults == 0 and model.effort.encodings == model.effort.frames == tally.done == 7
 
 
 def test_a_whole_run_writes_its_report(folder_set: Path, tmp_path: Path, call, capsys) -> None:

@@ -19,7 +19,7 @@ from zim_plugins.cli.runtime import EXPECTED_FAULTS, CommandArgs, Misuse, one_li
 from zim_plugins.errors import ZimError
 
 if TYPE_CHECKING:
-    from zim_plugins.core.predictor import ImagePredictor
+    from zim_plugins.core.encoding import EncodingPredictor
     from zim_plugins.imaging.image import Image
     from zim_plugins.imaging.raster import Raster
     from zim_plugins.imaging.results import Existing, Recipe
@@ -76,7 +76,7 @@ class Work:
     """The results of a name, as `output_names` gives it, by kind; empty where nothing is written to files."""
     check: "Callable[[Image], None]"
     """Raises ValueError where the command's arguments do not fit the image; called before a model is loaded."""
-    act: "Callable[[ImagePredictor | None, Image, dict[str, Path]], dict[str, object]]"
+    act: "Callable[[EncodingPredictor | None, Image, dict[str, Path]], dict[str, object]]"
     """Predicts and writes the files that it is given, which may be some of `files`. Returns what the record says
     besides the common fields, or otherwise than they do; `written` lists the files where they are others than given."""
     needs_model: "Callable[[Image], bool]" = lambda image: True
@@ -242,7 +242,7 @@ class Batch:
         self.work = work
         self._existing: Existing = existing(args)
         self._range = value_range(args)
-        self._predictor: ImagePredictor | None = None
+        self._predictor: EncodingPredictor | None = None
         self._identity: dict[str, Any] | None = None
 
     def check_model(self) -> None:
@@ -342,14 +342,15 @@ class Batch:
             raise Misuse(f"{source}: {error}") from error
         return image
 
-    def _prepare(self, image: "Image") -> "ImagePredictor | None":
+    def _prepare(self, image: "Image") -> "EncodingPredictor | None":
         """Load what the work needs; what is missing ends the batch."""
         self.work.prepare(image)
         return self._load() if self.work.needs_model(image) else None
 
-    def _load(self) -> "ImagePredictor":
+    def _load(self) -> "EncodingPredictor":
         if self._predictor is not None:
             return self._predictor
+        from zim_plugins.core.encoding import encoding_predictor
         from zim_plugins.core.load import load_predictor
 
         args = self.args
@@ -361,8 +362,8 @@ class Batch:
             zoom=False if args.no_zoom else None,
             refine=args.refine,
         )
-        self._predictor = predictor
-        return predictor
+        self._predictor = encoding_predictor(predictor)
+        return self._predictor
 
     def _checkpoint(self, name: str) -> str:
         """Return the path of the weights that `load_predictor` took."""

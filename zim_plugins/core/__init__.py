@@ -4,6 +4,10 @@ from zim_plugins.core.automatic import EverythingConfig as EverythingConfig
 from zim_plugins.core.automatic import ObjectMatte as ObjectMatte
 from zim_plugins.core.automatic import matte_everything as matte_everything
 from zim_plugins.core.backends.base import Backend as Backend
+from zim_plugins.core.encoding import EncodedImage as EncodedImage
+from zim_plugins.core.encoding import EncodingPredictor as EncodingPredictor
+from zim_plugins.core.encoding import Predictor as Predictor
+from zim_plugins.core.encoding import encoding_predictor as encoding_predictor
 from zim_plugins.core.exchange import CocoImage as CocoImage
 from zim_plugins.core.exchange import coco_annotation as coco_annotation
 from zim_plugins.core.exchange import coco_dataset as coco_dataset
@@ -15,9 +19,7 @@ from zim_plugins.core.load import resolve_device as resolve_device
 from zim_plugins.core.outlines import mask_to_polygons as mask_to_polygons
 from zim_plugins.core.outlines import mask_to_rle as mask_to_rle
 from zim_plugins.core.prediction import Prediction as Prediction
-from zim_plugins.core.predictor import EncodedImage as EncodedImage
 from zim_plugins.core.predictor import ImagePredictor as ImagePredictor
-from zim_plugins.core.predictor import Predictor as Predictor
 from zim_plugins.core.predictor import Zoom as Zoom
 from zim_plugins.core.prompt import Prompt as Prompt
 from zim_plugins.core.prompt_text import PromptText as PromptText

@@ -13,11 +13,10 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from zim_plugins.core.backends.base import is_stretched
+from zim_plugins.core.encoding import EncodingPredictor, Predictor, encoding_predictor
 from zim_plugins.core.exchange import coco_annotation
-from zim_plugins.core.predictor import ImagePredictor, Predictor
 from zim_plugins.core.prompt import Prompt
-from zim_plugins.core.transforms import image_to_frame, logits_to_alphas, support_box, within_picture
+from zim_plugins.core.transforms import image_to_frame, support_box
 from zim_plugins.imaging.ranges import ImageArray, as_array, to_uint8
 
 _T = TypeVar("_T")
@@ -152,23 +151,24 @@ def matte_everything(
     """
     image = to_uint8(image)
     config = config or EverythingConfig()
+    model = encoding_predictor(predictor)
     if config.min_score is None:
-        small = isinstance(predictor, ImagePredictor) and predictor.backend.frame_px < 1024
+        small = model.frame_px is not None and model.frame_px < 1024
         config = replace(config, min_score=SMALL_SCORE if small else SCORE)
     size = (image.shape[0], image.shape[1])
-    if isinstance(predictor, ImagePredictor) or max(size) <= config.ranking_px:
-        predictor.set_image(image)
-        candidates = list(_rank(predictor, size, size, config))
-    else:
+    if model.frame_px is not None or max(size) <= config.ranking_px:
+        model.set_image(image)
+        candidates = list(_rank(model, size, config))
+    else:  # nothing is known of how the model reduces images: rank on a reduced one
         reduced = image_to_frame(image, config.ranking_px)
-        predictor.set_image(reduced)
-        candidates = list(_rank(predictor, (reduced.shape[0], reduced.shape[1]), size, config))
-        predictor.set_image(image)
+        model.set_image(reduced)
+        candidates = list(_rank(model, (reduced.shape[0], reduced.shape[1]), config))
+        model.set_image(image)
     boxes = np.array([c.box for c in candidates]).reshape(-1, 4)
     kept = suppress(boxes, np.array([c.score for c in candidates]), max_iou=config.max_box_iou)
     objects: list[ObjectMatte] = []
     for batch in _batches([candidates[i] for i in kept], config.points_per_batch, size):
-        for candidate, alpha in zip(batch, _render(predictor, batch, size, config), strict=True):
+        for candidate, alpha in zip(batch, _render(model, batch, size, config), strict=True):
             extent = support_box(alpha, FAINT)
             if extent is None:
                 continue
@@ -252,61 +252,48 @@ def _crossings(
     return firsts[0], 1 - firsts[1]
 
 
-def _rank(
-    predictor: Predictor, set_size: tuple[int, int], size: tuple[int, int], config: EverythingConfig
-) -> Iterator[_Candidate]:
+def _rank(model: EncodingPredictor, size: tuple[int, int], config: EverythingConfig) -> Iterator[_Candidate]:
     """Candidates of all clicks that pass the filters.
 
     Args:
-        predictor: the picture is set in it, at `set_size` (H, W) [px].
-        set_size: of the picture that is set.
-        size: of the picture that is asked about.
+        model: the image to rank on is set in it.
+        size: of that image (H, W) [px].
         config: what passes.
     """
     assert config.min_score is not None
-    levels = np.array([0.5 - config.stability_offset, 0.5, 0.5 + config.stability_offset])
-    by_logits = isinstance(predictor, ImagePredictor)
-    if by_logits:
-        levels = np.log(levels / (1 - levels))
-    low, middle, high = levels.tolist()
-    for batch in _batches(_clicks(predictor, set_size, config), config.points_per_batch, set_size):
-        prompts = [Prompt.from_point(x * set_size[1], y * set_size[0]) for x, y in batch]
-        if by_logits:
-            answers, scores = predictor.predict_logits(prompts, multimask=config.multimask)
-            answers = within_picture(
-                answers, size, predictor.backend.frame_px, stretched=is_stretched(predictor.backend)
-            )
-        else:
-            predictions = predictor.predict_many(prompts)
-            answers, scores = (np.stack([p.alphas for p in predictions]), np.stack([p.scores for p in predictions]))
-        rows, columns = np.nonzero(scores >= config.min_score)
-        maps = answers[rows, columns]
+    opacities = np.array([0.5 - config.stability_offset, 0.5, 0.5 + config.stability_offset])
+    logits = np.log(opacities / (1 - opacities))
+    for batch in _batches(_clicks(model, config), config.points_per_batch, size):
+        prompts = [Prompt.from_point(x * size[1], y * size[0]) for x, y in batch]
+        answers = model.predict_coarse(prompts, multimask=config.multimask)
+        low, middle, high = (logits if answers.are_logits else opacities).tolist()
+        # Filter by predicted IoU, stability and area.
+        rows, columns = np.nonzero(answers.scores >= config.min_score)
+        maps = answers.maps[rows, columns]
         shares = (maps > middle).mean((1, 2))
         stabilities = stability(maps, low=low, high=high)
         passed = (stabilities >= config.min_stability) & (shares >= config.min_area) & (shares > 0)
         boxes = level_boxes(maps[passed], middle)
         for row, column, stable, box in zip(rows[passed], columns[passed], stabilities[passed], boxes, strict=True):
             x, y = batch[row]
-            yield _Candidate((float(x), float(y)), int(column), float(scores[row, column]), float(stable), box)
+            score = float(answers.scores[row, column])
+            yield _Candidate((float(x), float(y)), int(column), score, float(stable), box)
 
 
-def _clicks(predictor: Predictor, size: tuple[int, int], config: EverythingConfig) -> list[Float[np.ndarray, " 2"]]:
+def _clicks(model: EncodingPredictor, config: EverythingConfig) -> list[Float[np.ndarray, " 2"]]:
     """Clicks that are worth asking, as shares of width and height."""
     if config.points is not None:
         return list(config.points)
     grid = point_grid(config.points_per_side)
-    maps = predictor.similarity_maps() if isinstance(predictor, ImagePredictor) else []
     limit = SMALL_SIMILARITY if config.max_similarity is None else config.max_similarity
-    if not maps or limit >= 1:
+    maps = model.similarity_maps() if limit < 1 else []
+    if not maps:
         return list(grid)
-    # Features under each click, of unit length, map by map: the frame holds the image in its top-left corner.
+    # Features under each click, of unit length, map by map.
     features = []
     for keys in maps:
-        inside = (
-            within_picture(keys, size, predictor.backend.frame_px) if isinstance(predictor, ImagePredictor) else keys
-        )
-        cells = np.minimum((grid * inside.shape[:0:-1]).astype(int), np.array(inside.shape[:0:-1]) - 1)
-        features.append(inside[:, cells[:, 1], cells[:, 0]].T)
+        cells = np.minimum((grid * keys.shape[:0:-1]).astype(int), np.array(keys.shape[:0:-1]) - 1)
+        features.append(keys[:, cells[:, 1], cells[:, 0]].T)
     return list(grid[distinct(features, config.points_per_side, limit)])
 
 
@@ -335,20 +322,16 @@ def distinct(features: Sequence[Float32[np.ndarray, "n _"]], side: int, max_simi
 
 
 def _render(
-    predictor: Predictor, batch: Sequence[_Candidate], size: tuple[int, int], config: EverythingConfig
+    model: EncodingPredictor, batch: Sequence[_Candidate], size: tuple[int, int], config: EverythingConfig
 ) -> Iterator[Float32[np.ndarray, "h w"]]:
-    """The candidates' mattes at the size of the picture."""
+    """The candidates' mattes at the size of the image."""
     prompts = [Prompt.from_point(*_point(candidate, size)) for candidate in batch]
-    if isinstance(predictor, ImagePredictor) and config.multimask:
-        backend = predictor.backend
-        logits, _ = predictor.predict_logits(prompts, multimask=True)
-        for candidate, answers in zip(batch, logits, strict=True):
-            chosen = answers[candidate.index][None]
-            yield logits_to_alphas(chosen, size, backend.frame_px, backend.activation, stretched=is_stretched(backend))[
-                0
-            ]
+    if config.multimask:
+        answers = model.predict_coarse(prompts, multimask=True)
+        for row, candidate in enumerate(batch):
+            yield answers.enlarge(row, candidate.index)
     else:
-        for candidate, prediction in zip(batch, predictor.predict_many(prompts), strict=True):
+        for candidate, prediction in zip(batch, model.predict_many(prompts), strict=True):
             yield prediction.alphas[candidate.index]
 
 

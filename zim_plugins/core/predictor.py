@@ -1,38 +1,25 @@
-"""Predictor: anything that mattes one picture, prompt after prompt; ImagePredictor: geometry over any backend."""
+"""ImagePredictor: geometry over any backend, so that a model in any runtime is a `Predictor`."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from zim_plugins.core.backends.base import Backend, encode_image, is_stretched
+from zim_plugins.core.encoding import CoarseAnswers
+from zim_plugins.core.encoding import EncodedImage as EncodedImage
+from zim_plugins.core.encoding import Predictor as Predictor
 from zim_plugins.core.one_thread import OneThread
 from zim_plugins.core.prediction import Prediction
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.refinement.base import Refiner
-from zim_plugins.core.transforms import logits_to_alphas, prompt_to_frame, support_box
+from zim_plugins.core.transforms import logits_to_alphas, prompt_to_frame, support_box, within_picture
 from zim_plugins.errors import UnsupportedPrompt
 from zim_plugins.imaging.ranges import ImageArray, to_uint8
-
-
-@runtime_checkable
-class Predictor(Protocol):
-    """Anything that mattes one picture, prompt after prompt."""
-
-    def set_image(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Encode an RGB picture once, for all prompts that follow."""
-        ...
-
-    def predict(self, prompt: Prompt) -> Prediction:
-        """Matte what one prompt points at."""
-        ...
-
-    def predict_many(self, prompts: Sequence[Prompt]) -> list[Prediction]:
-        """Matte what each prompt points at: one encoding, one batched decoding."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -45,23 +32,6 @@ class Zoom:
     """Least magnification that is worth another encoding."""
     support: float = 0.3
     """Opacity above which a pixel of the first pass belongs to the object's extent."""
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedImage:
-    """An image with its encoding, as `ImagePredictor.encode` returns it: never changed, so threads may share it."""
-
-    rgb: UInt8[np.ndarray, "h w 3"]
-    """A copy of the image, read-only."""
-    features: Any = field(repr=False)
-    """What the backend made of it; for the backend alone."""
-    backend: Backend = field(repr=False)
-    """The model that encoded it, and that alone decodes it."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(H, W) [px]."""
-        return self.rgb.shape[0], self.rgb.shape[1]
 
 
 class ImagePredictor:
@@ -81,21 +51,28 @@ class ImagePredictor:
         self.backend = backend
         self.zoom = zoom
         self.refinement = refinement
+        self.encodings = 0
+        """Runs of the image encoder so far, zoomed crops counted."""
         self._encoded: EncodedImage | None = None
-        self._guard = OneThread()
+        self._guard, self._counting = OneThread(), threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the guard: a copy is another predictor, with a thread of its own."""
-        return {name: value for name, value in vars(self).items() if name != "_guard"}
+        """All but the locks: a copy is another predictor, with a thread of its own."""
+        return {name: value for name, value in vars(self).items() if name not in ("_guard", "_counting")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._guard = OneThread()
+        self._guard, self._counting = OneThread(), threading.Lock()
 
     @property
     def name(self) -> str:
         """The checkpoint's name."""
         return self.backend.name
+
+    @property
+    def frame_px(self) -> int:
+        """Side of the frame that images are resized to [px]."""
+        return self.backend.frame_px
 
     def encode(self, image: ImageArray) -> EncodedImage:
         """Encode an image without remembering it; safe in threads.
@@ -108,7 +85,7 @@ class ImagePredictor:
             ValueError: of another shape, type or range.
         """
         rgb = to_uint8(image, copy=True)
-        features = encode_image(self.backend, rgb)
+        features = self._encode(rgb)
         rgb.setflags(write=False)
         return EncodedImage(rgb, features, self.backend)
 
@@ -143,7 +120,7 @@ class ImagePredictor:
             encoded: the image, where it is not the one that is set.
 
         Raises:
-            ValueError: no picture is set, the prompt lies outside it, or `encoded` is another model's.
+            ValueError: no image is set, the prompt lies outside it, or `encoded` is another model's.
             UnsupportedPrompt: the model cannot serve this kind of prompt.
             SharedAcrossThreads: another thread is using this predictor; never with `encoded`.
         """
@@ -189,14 +166,41 @@ class ImagePredictor:
             self._check(prompts, image.size)
             return self.backend.decode(image.features, self._framed(prompts, image.size), multimask=multimask)
 
+    def predict_coarse(
+        self, prompts: Sequence[Prompt], *, multimask: bool = False, encoded: EncodedImage | None = None
+    ) -> CoarseAnswers:
+        """Answer with logits over the image at the decoder's own stride; one is enlarged when it is chosen."""
+        with self._image_for(encoded) as image:
+            size, backend, stretched = image.size, self.backend, is_stretched(self.backend)
+            logits, scores = self.predict_logits(prompts, multimask=multimask, encoded=encoded)
+
+        def enlarge(row: int, candidate: int) -> Float32[np.ndarray, "h w"]:
+            chosen = logits[row][candidate][None]
+            return logits_to_alphas(chosen, size, backend.frame_px, backend.activation, stretched=stretched)[0]
+
+        return CoarseAnswers(within_picture(logits, size, backend.frame_px, stretched=stretched), scores, True, enlarge)
+
     def similarity_maps(self, *, encoded: EncodedImage | None = None) -> list[Float32[np.ndarray, "_ _ _"]]:
-        """Features of unit length over the padded frame, (c, h, w) each, by which places of the image look alike.
+        """Return features of unit length over the image, (c, h, w) each, by which places of the image look alike.
 
         Empty for models that have none; copies.
         """
         with self._image_for(encoded) as image:
             maps = getattr(self.backend, "similarity_maps", None)
-            return [] if maps is None else maps(image.features)
+            if maps is None:
+                return []
+            stretched = is_stretched(self.backend)
+            return [
+                within_picture(one, image.size, self.backend.frame_px, stretched=stretched)
+                for one in maps(image.features)
+            ]
+
+    def _encode(self, rgb: UInt8[np.ndarray, "h w 3"]) -> Any:
+        """Run the encoder, and count."""
+        features = encode_image(self.backend, rgb)
+        with self._counting:
+            self.encodings += 1
+        return features
 
     @contextmanager
     def _image_for(self, encoded: EncodedImage | None) -> Iterator[EncodedImage]:
@@ -210,7 +214,7 @@ class ImagePredictor:
             return
         with self._guard.use():
             if self._encoded is None:
-                raise ValueError("no picture is set: call set_image(image) first")
+                raise ValueError("no image is set: call set_image(image) first")
             yield self._encoded
 
     def _check(self, prompts: Sequence[Prompt], size: tuple[int, int]) -> None:
@@ -285,7 +289,7 @@ class ImagePredictor:
         if crop is None or max(height, width) < zoom.min_gain * max(crop[2] - crop[0], crop[3] - crop[1]):
             return first, score
         x1, y1, x2, y2 = crop
-        embedding = encode_image(self.backend, rgb[y1:y2, x1:x2].copy())
+        embedding = self._encode(rgb[y1:y2, x1:x2].copy())
         inner = self._prompt_in_crop(prompt, first, crop, zoom)
         again = self._decode(embedding, [inner], (y2 - y1, x2 - x1), multimask=False, soft=soft)[0]
         alpha = np.zeros((height, width), dtype=np.float32)

@@ -10,8 +10,8 @@ from typing import Literal, TypeVar
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from zim_plugins.core.encoding import EncodedImage, Predictor, encoding_predictor
 from zim_plugins.core.prediction import Prediction
-from zim_plugins.core.predictor import EncodedImage, ImagePredictor, Predictor
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.server.store import OpenImage, array_bytes
 
@@ -66,25 +66,21 @@ class MattingEngine:
     """One model for all images; to be called from one thread at a time.
 
     Args:
-        predictor: the model; an `ImagePredictor` is shared by as many encoded images as are open, any other
-            `Predictor` encodes again whenever the image changes.
+        predictor: the model; one that has `encode` is shared by as many encoded images as are open, any other
+            encodes again whenever the image changes.
     """
 
     def __init__(self, predictor: Predictor) -> None:
-        self.predictor = predictor
-        self._shown: tuple[str, bool] | None = None
+        self.predictor = encoding_predictor(predictor)
 
     @property
     def name(self) -> str:
         """The model's name."""
-        return str(getattr(self.predictor, "name", type(self.predictor).__name__))
+        return self.predictor.name
 
     def prepare(self, image: OpenImage) -> None:
         """Encode what the page shows of an image, so that the first prompt finds it done."""
-        if isinstance(self.predictor, ImagePredictor):
-            self._encoded(self.predictor, image, full=False)
-        else:
-            self._show(self.predictor, image, full=False)
+        self._encoded(image, full=False)
 
     def mattes(self, image: OpenImage, prompts: Sequence[Prompt], quality: Quality = "full") -> list[PackedMatte]:
         """Matte each prompt; answers that are known already are not computed again.
@@ -115,38 +111,22 @@ class MattingEngine:
 
     def lend(self, function: Callable[[Predictor], T]) -> T:
         """Return what a function makes of the model, which may be left with any image set."""
-        whole = self.predictor
-        if isinstance(whole, ImagePredictor):
-            return function(ImagePredictor(whole.backend, zoom=whole.zoom, refinement=whole.refinement))
-        self._shown = None
-        return function(whole)
+        return function(self.predictor)
 
     def _predict(self, image: OpenImage, prompt: Prompt, quality: Quality) -> Prediction:
         full = quality == "full"
         asked = prompt if full else scaled(prompt, image)
-        if isinstance(self.predictor, ImagePredictor):
-            encoded = self._encoded(self.predictor, image, full=full)
-            predictor = ImagePredictor(self.predictor.backend) if quality == "draft" else self.predictor
-            return predictor.predict(asked, encoded=encoded)
-        self._show(self.predictor, image, full=full)
-        return self.predictor.predict(asked)
+        encoded = self._encoded(image, full=full)
+        return self.predictor.predict_many([asked], finished=quality != "draft", encoded=encoded)[0]
 
-    def _encoded(self, predictor: ImagePredictor, image: OpenImage, *, full: bool) -> EncodedImage:
+    def _encoded(self, image: OpenImage, *, full: bool) -> EncodedImage:
         """The image, or its preview, encoded once."""
         full, pixels = _pixels(image, full)
         key = "full" if full else "preview"
         if key not in image.cache:
-            encoded = predictor.encode(pixels)
+            encoded = self.predictor.encode(pixels)
             image.cache[key] = Encoded(encoded, array_bytes(encoded.features) + encoded.rgb.nbytes)
         return image.cache[key].image
-
-    def _show(self, predictor: Predictor, image: OpenImage, *, full: bool) -> None:
-        """Set the image, or its preview, to a predictor that holds one at a time."""
-        full, pixels = _pixels(image, full)
-        if self._shown != (image.id, full):
-            self._shown = None
-            predictor.set_image(pixels)
-            self._shown = (image.id, full)
 
 
 def _pixels(image: OpenImage, full: bool) -> tuple[bool, UInt8[np.ndarray, "h w 3"]]:

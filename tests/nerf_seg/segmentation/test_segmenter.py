@@ -15,7 +15,7 @@ from nerf_seg.segmentation.reference_prompt import ReferencePrompt
 from nerf_seg.segmentation.segmenter import Segmenter, SegmenterConfig
 from nerf_seg.segmentation.views import View
 from tests.nerf_seg.analytic import AnalyticScene, mean_error
-from zim_plugins.core import Prediction, Prompt
+from zim_plugins.core import Prediction, Predictor, Prompt
 
 SCENE = AnalyticScene(occluder=True)
 REFERENCE = ReferencePrompt(view="view_04.png", points=((0.5, 0.5, 1),))
@@ -29,7 +29,7 @@ def oracle(scene: AnalyticScene = SCENE, **corrupted: str) -> OraclePredictor:
 
 def start(
     config: SegmenterConfig | None = None,
-    predictor: OraclePredictor | None = None,
+    predictor: Predictor | None = None,
     reference: ReferencePrompt = REFERENCE,
     scene: AnalyticScene = SCENE,
 ) -> Segmenter:
@@ -59,6 +59,23 @@ def test_one_click_becomes_the_exact_matte_of_every_view(finished: Segmenter) ->
     assert mean_error(segmenter.grid, SCENE) < 0.008
     gated = [np.abs(segmenter.matte_view(SCENE.view(i)) - SCENE.alpha(i)).mean() for i in range(SCENE.count)]
     assert np.mean(gated) < 0.001
+
+
+def test_three_methods_make_a_predictor(finished: Segmenter) -> None:
+    """A predictor that knows nothing but the protocol; it tells the views apart by their pixels."""
+
+    class Own:
+        def set_image(self, image: np.ndarray) -> None:
+            (self.view,) = [i for i in range(SCENE.count) if np.array_equal(SCENE.view(i).image, image)]
+
+        def predict(self, prompt: Prompt) -> Prediction:
+            return Prediction(SCENE.alpha(self.view)[None], np.ones(1, np.float32))
+
+        def predict_many(self, prompts: list[Prompt]) -> list[Prediction]:
+            return [self.predict(prompt) for prompt in prompts]
+
+    segmenter = run(start(POINTS, predictor=Own()))
+    assert segmenter.complete and mean_error(segmenter.grid, SCENE) < 0.008
 
 
 def test_matte_is_nearer_to_the_truth_than_sa3d_s_mask() -> None:

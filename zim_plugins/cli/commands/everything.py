@@ -11,7 +11,7 @@ from zim_plugins.cli.images import STDOUT, ImagesArgs, Work, find_sources, recip
 from zim_plugins.cli.runtime import Misuse
 
 if TYPE_CHECKING:
-    from zim_plugins.core.predictor import ImagePredictor
+    from zim_plugins.core.encoding import Predictor
     from zim_plugins.imaging.image import Image
 
 
@@ -50,7 +50,7 @@ def main(args: EverythingArgs) -> int:
         overlay = Path(args.out) / f"{stem}_objects.png"
         return {"overlay": overlay} | {path.name: path for path in _mattes(overlay.with_suffix(""))}
 
-    def act(predictor: "ImagePredictor | None", image: "Image", files: dict[str, Path]) -> dict[str, object]:
+    def act(predictor: "Predictor | None", image: "Image", files: dict[str, Path]) -> dict[str, object]:
         from zim_plugins.core.automatic import matte_everything
         from zim_plugins.core.overlay import draw_objects
         from zim_plugins.imaging.image import write_image

@@ -18,7 +18,7 @@ from zim_plugins.cli.runtime import Misuse, one_line
 if TYPE_CHECKING:
     from zim_plugins.cli.matting.rendering import Output
     from zim_plugins.cli.matting.targets import Target
-    from zim_plugins.core.predictor import ImagePredictor
+    from zim_plugins.core.encoding import Predictor
     from zim_plugins.core.prompt import Prompt
     from zim_plugins.core.text_boxes import TextDetector
     from zim_plugins.imaging.image import Image
@@ -279,7 +279,7 @@ def make_work(
         for target in objects[image.name]:
             target.prompt(image.size)
 
-    def act(predictor: "ImagePredictor | None", image: "Image", files: dict[str, Path]) -> dict[str, object]:
+    def act(predictor: "Predictor | None", image: "Image", files: dict[str, Path]) -> dict[str, object]:
         from zim_plugins.cli.matting.rendering import write_results
         from zim_plugins.imaging.raster import Original
 
@@ -321,7 +321,7 @@ def make_work(
 
 
 def _matte(
-    predictor: "ImagePredictor",
+    predictor: "Predictor",
     image: "Image",
     targets: "Sequence[Target]",
     named: "Sequence[Prompt]",

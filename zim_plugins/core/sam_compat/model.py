@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from zim_plugins.core.backends.base import Backend
 from zim_plugins.core.checkpoints.records import CHECKPOINTS
 from zim_plugins.core.load import load_predictor, resolve_device
 from zim_plugins.core.predictor import ImagePredictor
@@ -105,7 +106,7 @@ def as_model(model: SamModel | ImagePredictor) -> SamModel:
     """
     if isinstance(model, SamModel):
         return model
-    if isinstance(model, ImagePredictor):
+    if isinstance(getattr(model, "backend", None), Backend):
         return SamModel(model)
     raise TypeError(
         f"the model comes from sam_model_registry[...]() or load_predictor(...), got {type(model).__name__}"
