@@ -157,6 +157,46 @@ def test_no_second_pass_for_small_pictures_or_large_objects() -> None:
         assert len(backend.encoded) == 1
 
 
+class AnyFrame(BrightnessBackend):
+    """A backend that runs in other frames, too."""
+
+    def at_frame(self, frame_px: int) -> "AnyFrame":
+        other = AnyFrame(frame_px)
+        other.encoded, other.asked = self.encoded, self.asked
+        return other
+
+
+@pytest.mark.parametrize(
+    ("side", "prompt", "frames"),
+    [
+        (64, Prompt.from_box(0, 0, 64, 64), [64]),
+        (65, Prompt.from_box(0, 0, 65, 65), [64, 96]),
+        (65, Prompt.from_point(30, 30), [64]),
+    ],
+)
+def test_boxes_with_more_pixels_than_the_frame_are_looked_at_in_a_larger_one(
+    side: int, prompt: Prompt, frames: list[int]
+) -> None:
+    """What fills the image gains by the larger frame alone; without more pixels than the frame's, by nothing."""
+    backend = AnyFrame(64)
+    predictor = ImagePredictor(backend, zoom=Zoom(margin=0.0, frame_px=96, frame_margin=0.0))
+    predictor.set_image(picture((66, 66), (0, 0, side, side)))
+    predictor.predict(prompt)
+    assert [max(size) for size in backend.encoded] == frames
+
+
+def test_the_larger_frame_must_magnify_too() -> None:
+    """A frame of 96 px shows a crop of 100 px of 120 at 1.8 times what the first pass had, of 72 px at 1.35 times."""
+    for frame_px, passes in ((96, 2), (72, 1)):
+        backend = AnyFrame(64)
+        zoom = Zoom(margin=0.0, min_gain=1.5, frame_px=frame_px, frame_margin=0.0)
+        predictor = ImagePredictor(backend, zoom=zoom)
+        predictor.set_image(picture((120, 120), (10, 10, 110, 110)))
+        alpha = predictor.predict(Prompt.from_box(10, 10, 110, 110)).alpha
+        assert len(backend.encoded) == passes
+        assert alpha[60, 60] > 0.99 and alpha[2, 2] < 0.01
+
+
 def test_what_cannot_be_served_is_refused_with_the_reason() -> None:
     predictor = ImagePredictor(BrightnessBackend(clicks_and_box=False, alpha=False))
     with pytest.raises(ValueError, match="set_image"):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,6 +25,10 @@ SMALL_MODEL_ZOOM = Zoom(margin=0.3, min_gain=4 / 3)
 """Crop to 1.6 times the object and look again where that is below 3/4 of the image.
 
 Chosen on COCO objects kept apart."""
+LARGE_FRAME_PX = 512
+"""Frame in which zim_tiny looks again at what a box holds, where that has more pixels than its own frame.
+
+Chosen on COCO objects and composites kept apart, where clicks lost by it."""
 Runtime = Literal["auto", "torch", "onnx"]
 Dtype = Literal["fp32", "bf16", "fp16"]
 Refine = str
@@ -78,6 +83,8 @@ def load_predictor(
         refine = "colour" if kind == "zim_safetensors" and backend.frame_px < SMALL_FRAME_PX else "none"
     refiner = load_refiner(refine, device="cpu" if refine in ("colour", "none") else resolve_device(device))
     rule = SMALL_MODEL_ZOOM if backend.frame_px < SMALL_FRAME_PX else Zoom()
+    if kind == "zim_safetensors" and getattr(backend, "supports_salient", False):
+        rule = replace(rule, frame_px=LARGE_FRAME_PX)
     return ImagePredictor(backend, zoom=rule if zoom else None, refinement=refiner)
 
 

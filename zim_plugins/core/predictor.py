@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,11 @@ class Zoom:
     """Least magnification that is worth another encoding."""
     support: float = 0.3
     """Opacity above which a pixel of the first pass belongs to the object's extent."""
+    frame_px: int | None = None
+    """Side of the second pass's frame [px] where a box was given and the crop has more pixels than the model's own
+    frame, for backends with `at_frame`. A larger frame counts as magnification. None keeps to the model's own."""
+    frame_margin: float = 0.2
+    """Room round the object in that larger frame, as `margin`."""
 
 
 class ImagePredictor:
@@ -164,7 +169,8 @@ class ImagePredictor:
         """
         with self._image_for(encoded) as image:
             self._check(prompts, image.size)
-            return self.backend.decode(image.features, self._framed(prompts, image.size), multimask=multimask)
+            framed = _framed(prompts, image.size, self.backend)
+            return self.backend.decode(image.features, framed, multimask=multimask)
 
     def predict_coarse(
         self, prompts: Sequence[Prompt], *, multimask: bool = False, encoded: EncodedImage | None = None
@@ -195,9 +201,9 @@ class ImagePredictor:
                 for one in maps(image.features)
             ]
 
-    def _encode(self, rgb: UInt8[np.ndarray, "h w 3"]) -> Any:
+    def _encode(self, rgb: UInt8[np.ndarray, "h w 3"], backend: Backend | None = None) -> Any:
         """Run the encoder, and count."""
-        features = encode_image(self.backend, rgb)
+        features = encode_image(backend or self.backend, rgb)
         with self._counting:
             self.encodings += 1
         return features
@@ -239,23 +245,26 @@ class ImagePredictor:
             )
 
     def _decode(
-        self, embedding: Any, prompts: Sequence[Prompt], size: tuple[int, int], multimask: bool, *, soft: bool = False
+        self,
+        embedding: Any,
+        prompts: Sequence[Prompt],
+        size: tuple[int, int],
+        multimask: bool,
+        *,
+        soft: bool = False,
+        backend: Backend | None = None,
     ) -> list[Prediction]:
         """Predictions at the image's size; `soft` gives a hard segmenter's probabilities."""
-        backend, stretched = self.backend, is_stretched(self.backend)
+        backend = backend or self.backend
+        stretched = is_stretched(backend)
         activation = "sigmoid" if soft else backend.activation
-        logits, scores = backend.decode(embedding, self._framed(prompts, size), multimask=multimask)
+        logits, scores = backend.decode(embedding, _framed(prompts, size, backend), multimask=multimask)
         return [
             Prediction.owning(
                 logits_to_alphas(one, size, backend.frame_px, activation, stretched=stretched), score.copy()
             )
             for one, score in zip(logits, scores, strict=True)
         ]
-
-    def _framed(self, prompts: Sequence[Prompt], size: tuple[int, int]) -> list[Prompt]:
-        """The prompts on an image of `size` (H, W) as the backend's frame has them."""
-        stretched = is_stretched(self.backend)
-        return [prompt_to_frame(p, size, self.backend.frame_px, stretched=stretched) for p in prompts]
 
     def _finished(self, prompt: Prompt, prediction: Prediction, image: EncodedImage, soft: bool) -> Prediction:
         """The candidates, each looked at again in its own crop and refined."""
@@ -285,13 +294,20 @@ class ImagePredictor:
     ) -> tuple[Float32[np.ndarray, "h w"], np.float32]:
         """Look again at the object's crop, at the model's full resolution; the rest of the picture becomes 0."""
         height, width = rgb.shape[:2]
-        crop = zoom_crop(first, prompt, zoom)
-        if crop is None or max(height, width) < zoom.min_gain * max(crop[2] - crop[0], crop[3] - crop[1]):
+        crop, backend = zoom_crop(first, prompt, zoom), self.backend
+        if crop is None:
             return first, score
+        if zoom.frame_px is not None and prompt.box is not None and _side(crop) > backend.frame_px:
+            crop = zoom_crop(first, prompt, replace(zoom, margin=zoom.frame_margin)) or crop
+            backend = backend.at_frame(zoom.frame_px)  # pyright: ignore
+        gain = max(height, width) / _side(crop) * backend.frame_px / self.backend.frame_px
+        if gain < zoom.min_gain - 1e-9:
+            return first, score
+        # Look again at the crop, which has more of the frame's pixels than it had in the whole image.
         x1, y1, x2, y2 = crop
-        embedding = self._encode(rgb[y1:y2, x1:x2].copy())
+        embedding = self._encode(rgb[y1:y2, x1:x2].copy(), backend)
         inner = self._prompt_in_crop(prompt, first, crop, zoom)
-        again = self._decode(embedding, [inner], (y2 - y1, x2 - x1), multimask=False, soft=soft)[0]
+        again = self._decode(embedding, [inner], (y2 - y1, x2 - x1), False, soft=soft, backend=backend)[0]
         alpha = np.zeros((height, width), dtype=np.float32)
         alpha[y1:y2, x1:x2] = again.alpha
         return alpha, again.scores[again.best]
@@ -318,6 +334,17 @@ class ImagePredictor:
             if not self.backend.supports_clicks_and_box:
                 points = labels = None
         return Prompt(points=points, labels=labels, box=box)
+
+
+def _side(crop: tuple[int, int, int, int]) -> int:
+    """Longer side of a crop X1 Y1 X2 Y2 [px]."""
+    return max(crop[2] - crop[0], crop[3] - crop[1])
+
+
+def _framed(prompts: Sequence[Prompt], size: tuple[int, int], backend: Backend) -> list[Prompt]:
+    """The prompts on an image of `size` (H, W) as the backend's frame has them."""
+    stretched = is_stretched(backend)
+    return [prompt_to_frame(p, size, backend.frame_px, stretched=stretched) for p in prompts]
 
 
 def zoom_crop(alpha: Float32[np.ndarray, "h w"], prompt: Prompt, zoom: Zoom) -> tuple[int, int, int, int] | None:

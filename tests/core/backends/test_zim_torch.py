@@ -18,12 +18,14 @@ from zim_plugins.core.modeling.zim import (
     ZIM_CONFIGS,
     Zim,
     ZimConfig,
+    build_network,
     config_from_dict,
     config_to_dict,
     load_weights,
     sam_config,
     save_weights,
 )
+from zim_plugins.core.modeling.zim_lite import LiteConfig
 from zim_plugins.core.predictor import ImagePredictor
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.errors import CheckpointError
@@ -158,6 +160,25 @@ def test_a_checkpoint_carries_its_config_and_loads_by_path(tmp_path: Path) -> No
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match=r"mine\.safetensors"):
         load_predictor(path, device="cpu")
+
+
+def test_the_embedded_network_runs_in_other_frames_with_the_same_weights() -> None:
+    small, large = (build_network(LiteConfig(frame_px=side, depth=1)).eval() for side in (128, 160))
+    large.load_state_dict(small.state_dict())
+    backend = ZimTorchBackend(small, name="lite")
+    other, wanted = backend.at_frame(160), ZimTorchBackend(large, name="lite")
+    assert (backend.frame_px, other.frame_px, other is backend.at_frame(160)) == (128, 160, True)
+    assert backend.at_frame(128) is backend
+    image = np.random.default_rng(0).integers(0, 255, (120, 160, 3)).astype(np.uint8)
+    asked = [Prompt.from_point(80, 60)]
+    answers = [b.decode(b.encode(image), asked, multimask=True) for b in (other, wanted)]
+    for ours, theirs in zip(*answers, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert next(other.zim.parameters()) is next(small.parameters())
+    with pytest.raises(ValueError, match="128 px, not at 100"):
+        backend.at_frame(100)
+    with pytest.raises(ValueError, match="not at 512"):
+        ZimTorchBackend(random_zim(TINY), name="vit").at_frame(512)
 
 
 def test_sam_s_weights_initialise_a_zim() -> None:

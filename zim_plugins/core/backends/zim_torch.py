@@ -1,6 +1,8 @@
 """ZIM and SAM in torch: our own modules, on a CPU, CUDA or Apple GPU."""
 
+import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -53,8 +55,32 @@ class ZimTorchBackend:
         self.activation: Literal["sigmoid", "step"] = "step" if zim.config.pixel_decoder == "sam" else "sigmoid"
         self.device = torch.device(device)
         self._is_compiled = compiled
-        self._encode = torch.compile(zim.encode) if compiled else zim.encode
-        self._decode = torch.compile(zim.decode, dynamic=True) if compiled else zim.decode
+        self._larger: dict[int, ZimTorchBackend] = {}
+        self._bind()
+
+    def _bind(self) -> None:
+        """Take encoder and decoder from the network, compiled where that was asked for."""
+        self._encode = torch.compile(self.zim.encode) if self._is_compiled else self.zim.encode
+        self._decode = torch.compile(self.zim.decode, dynamic=True) if self._is_compiled else self.zim.decode
+
+    def at_frame(self, frame_px: int) -> "ZimTorchBackend":
+        """Return the same network, sharing its weights, in a frame of another side [px], a multiple of 32.
+
+        Raises:
+            ValueError: the network is bound to its own frame, as all but `ZimLite` are.
+        """
+        if frame_px == self.frame_px:
+            return self
+        if not isinstance(self.zim, ZimLite) or frame_px % 32:
+            raise ValueError(f"{self.name} runs at {self.frame_px} px, not at {frame_px}")
+        if frame_px not in self._larger:
+            other = copy.copy(self)
+            other.zim = copy.copy(self.zim)
+            other.zim.config = replace(self.zim.config, frame_px=frame_px)
+            other.frame_px, other._larger = frame_px, {}
+            other._bind()
+            self._larger[frame_px] = other
+        return self._larger[frame_px]
 
     def move(self, device: str) -> None:
         """Move the network to another device.
@@ -65,7 +91,8 @@ class ZimTorchBackend:
         if self._is_compiled:
             raise ValueError(f"a compiled model stays on {self.device}: load it again on {device}")
         self.zim.to(device)
-        self.device = torch.device(device)
+        for backend in (self, *self._larger.values()):
+            backend.device = torch.device(device)
 
     @torch.inference_mode()
     def encode(self, image: UInt8[np.ndarray, "h w 3"]) -> ImageFeatures:
