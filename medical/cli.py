@@ -35,7 +35,7 @@ class Args(ReadingArgs):
     in each of at most three, mode3 a box round the largest, mode4 round each, mode5 round all; clicks: up to nine, each
     on the error of the last answer. point is mode1, box is mode5, modes are all five.
 
-    Writes cases.csv, summary.csv, compare.csv, summary.json (nnU-Net's shape), report.html and more into --out. Cases
+    Writes rows.csv, summary.csv, compare.csv, summary.json (nnU-Net's shape), report.html and more into --out. Cases
     are called by numbers; no tag, date or file name of a patient is written. Exit codes: 0 done, 1 some cases or files
     could not be used, 2 misused.
     """
@@ -174,11 +174,14 @@ def main(args: Args) -> int:
 
 def report(args: Args, config: "RunConfig", tally: "Tally", models: "Sequence[FrameModel]") -> int:
     """Put the parts of a run together; answers with the exit code."""
+    from zim_plugins.evaluation.report.html import build_page
+    from zim_plugins.imaging import write_text
+
     from .presets import ZIM5_NOTE
     from .protocol.prompt_modes import CLICKS
     from .report.aggregate import POOLED, beside_the_copy, no_claims
     from .report.figures import draw_figures
-    from .report.html import write_report
+    from .report.html import page_sections
     from .report.overlays import write_overlays
     from .report.results import gather, headline_prompt, write_record, write_tables
     from .report.seeds import first_seed
@@ -198,7 +201,8 @@ def report(args: Args, config: "RunConfig", tally: "Tally", models: "Sequence[Fr
         overlays = write_overlays(
             config, tally.found, first_seed(results.rows), list(dict.fromkeys(shown)), hide_border=args.hide_border
         )  # fmt: skip
-    write_report(config.out / "report.html", record, tables, figures, overlays, results.faults)
+    sections = page_sections(record, tables, figures, overlays, results.faults)
+    write_text(config.out / "report.html", build_page("zim-medseg", sections))
     for contrast in tables.contrasts:
         if contrast.is_tested and (contrast.dataset in POOLED or len(results.datasets) == 1):
             logger.info("%s", contrast.says)

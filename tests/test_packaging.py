@@ -57,6 +57,7 @@ def test_every_module_is_in_the_wheel(wheel):
     written = {str(path.relative_to(ROOT).as_posix()) for path in sources()}
     assert shipped == {name for name in written if name.split("/")[0] in PACKAGES}
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(wheel.namelist())
+    assert "zim_plugins/evaluation/report/template.html" in wheel.namelist()
 
 
 def test_weights_are_in_the_wheel(wheel):

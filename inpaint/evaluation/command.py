@@ -132,12 +132,11 @@ def _write(
 ) -> int:
     """The report from all rows on the disk."""
     from zim_plugins.evaluation.models import describe_model
-    from zim_plugins.evaluation.report.aggregate import describe_run, write_report
-    from zim_plugins.evaluation.report.html import write_page
-    from zim_plugins.evaluation.report.tables import to_latex, to_markdown
-    from zim_plugins.imaging import atomic_write
+    from zim_plugins.evaluation.report.aggregate import describe_run
+    from zim_plugins.evaluation.report.files import write_report
+    from zim_plugins.evaluation.report.sections import comparison_sections
 
-    from .report import arrange, build_report, write_rows
+    from .report import ROW_COLUMNS, arrange, build_report
     from .run import TRUTH, describe_plan, fingerprint, unit_of
     from .tables import build_tables
 
@@ -150,12 +149,15 @@ def _write(
     report = build_report(rows, faults, missing, describe_run(describe_plan(plan), models, dataset), args.out)
     report["provenance"]["missing_scores"] = missing
     tables = build_tables(report)
-    write_report(args.out / "report.json", report)
-    write_rows(args.out / "rows.csv", rows)
-    for file, text in (("tables.md", to_markdown(tables)), ("tables.tex", to_latex(tables))):
-        with atomic_write(args.out / file, durable=True) as stream:
-            stream.write(text.encode())
-    write_page(args.out / "report.html", report, tables, rows)
+    write_report(
+        args.out,
+        report,
+        title=f"Evaluation on {name} {dataset['split']}",
+        sections=comparison_sections(report, tables, rows, args.out),
+        tables=tables,
+        columns=ROW_COLUMNS,
+        rows=rows,
+    )
     for failure in report["failures"]:
         at = " ".join(failure[key] for key in ("picture", "model", "prompt") if failure[key])
         logger.error("%s: %s: %s", failure["kind"], at, failure["message"])

@@ -4,8 +4,6 @@ It is laid out as `zim_plugins.evaluation` lays out its own, so that its page sh
 sorts by, `model` is what is compared (methods, or mattes) and `prompt` what is held fixed. It holds no time of day.
 """
 
-import csv
-import io
 import itertools
 from collections import Counter
 from collections.abc import Sequence
@@ -15,17 +13,16 @@ from typing import Any, Literal
 import numpy as np
 
 from zim_plugins.evaluation.results import Row
-from zim_plugins.evaluation.statistics import bootstrap_interval, holm, wilcoxon_p
-from zim_plugins.imaging import atomic_write
+from zim_plugins.evaluation.statistics import MIN_PAIRS, bootstrap_interval, holm, wilcoxon
 
 from .fid import LEAST_PICTURES, frechet_distance
 from .scoring import COLUMNS, LOWER_IS_BETTER, NEITHER_IS_BETTER
 
-LEAST_CASES = 6
-"""Fewer cases than these are not tested: Wilcoxon's test cannot reach 0.05 below."""
 TESTED = ("hole_psnr", "ring_psnr", "ring_ssim", "leftover", "lpips", "seam", "clip_gone_1", "clip_distance")
 """Scores that pairs are compared by."""
 WORST = 12
+ROW_COLUMNS = ("case", "subset", "category", "matte", "filler", "method", *COLUMNS)
+"""Names and scores of a row, in `rows.csv`."""
 
 Compare = Literal["methods", "mattes"]
 Failure = dict[str, str]
@@ -75,18 +72,6 @@ def build_report(
     }
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write every row as CSV, whole or not at all."""
-    names = ["case", "subset", "category", "matte", "filler", "method", *COLUMNS, "kind", "message"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow(row | (row["failure"] or {"kind": "", "message": ""}))
-    with atomic_write(path, durable=True) as stream:
-        stream.write(text.getvalue().encode())
-
-
 def groups(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """Prompts and models, in the order of their first row, prompts first."""
     present = dict.fromkeys((row["prompt"], row["model"]) for row in rows)
@@ -126,12 +111,12 @@ def _paired(scored: Sequence[Row]) -> list[dict[str, Any]]:
                 for key, row in by_model[first].items()
                 if key in by_model[second] and row[column] is not None and by_model[second][key][column] is not None
             ]
-            if len(pairs) < LEAST_CASES:
+            if len(pairs) < MIN_PAIRS:
                 continue
             differences = np.array([a - b for a, b in pairs])
             test = {"prompt": prompt, "first": first, "second": second, "score": column, "pictures": len(pairs)}
             test |= {"mean_difference": _short(float(differences.mean())), "least": _short(float(differences.min()))}
-            test |= {"most": _short(float(differences.max())), "p": wilcoxon_p(differences)}
+            test |= {"most": _short(float(differences.max())), "p": wilcoxon(differences)[1]}
             tests.append(test)
     for test, adjusted in zip(tests, holm([t["p"] for t in tests]), strict=True):
         test |= {"p": _short(test["p"]), "p_holm": _short(adjusted)}

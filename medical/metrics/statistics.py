@@ -1,20 +1,19 @@
-"""Statistics over cases: intervals, paired tests, and nothing claimed where there is too little to claim it from."""
+"""Statistics of patients and of data sets: nothing is claimed where there is too little to claim it from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-MIN_CASES = 6
-"""With fewer pairs an exact two-sided Wilcoxon test cannot fall below p = 0.0625, and resampling so few values gives
-intervals that are too narrow: neither is told."""
-RESAMPLES = 9999
-CONFIDENCE = 0.95
-MIN_P = 1e-300
-"""What a p-value that underflows is said to be, since no test shows 0."""
-_CHUNK = 256
+from zim_plugins.evaluation.statistics import (
+    MIN_P,
+    MIN_PAIRS,
+    RESAMPLES,
+    bootstrap_interval,
+    percentile_interval,
+    wilcoxon,
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Summary:
     median: float
     quartiles: tuple[float, float]
     interval: tuple[float, float]
-    """95 % of the mean, by resampling cases; NaN below `MIN_CASES`."""
+    """95 % of the mean, by resampling cases; NaN below `MIN_PAIRS`."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Comparison:
     """Pairs without a difference: Wilcoxon's test leaves them out."""
     statistic: float
     p: float
-    """Of Wilcoxon's signed-rank test, two-sided; NaN below `MIN_CASES`."""
+    """Of Wilcoxon's signed-rank test, two-sided; NaN below `MIN_PAIRS`."""
     effect: float
     """Rank-biserial correlation in [-1, 1]: 1 where the first is better in every pair."""
 
@@ -68,7 +67,7 @@ def summarise(values: Sequence[float], *, seed: int = 0, known: bool = True) -> 
         sd=float(kept.std(ddof=1)) if len(kept) > 1 else float("nan"),
         median=middle,
         quartiles=(low, high),
-        interval=bootstrap_mean(kept, seed=seed) if known and len(kept) >= MIN_CASES else (nan, nan),
+        interval=bootstrap_interval(kept, seed=seed) if known and len(kept) >= MIN_PAIRS else (nan, nan),
     )
 
 
@@ -79,7 +78,7 @@ def summarise_clusters(clusters: Sequence[Sequence[float]], *, seed: int = 0, kn
     """
     kept = [own for values in clusters if len(own := np.array([v for v in values if np.isfinite(v)], np.float64))]
     summary = summarise([float(own.mean()) for own in kept], seed=seed, known=False)
-    if not known or len(kept) < MIN_CASES:
+    if not known or len(kept) < MIN_PAIRS:
         return summary
     return replace(summary, interval=bootstrap_clusters(kept, seed=seed))
 
@@ -95,23 +94,7 @@ def bootstrap_clusters(
         here = drawn == number
         count = int(here.sum())
         means[here] = own[rng.integers(len(own), size=(count, len(own)))].mean(axis=1)
-    tail = (1 - CONFIDENCE) / 2 * 100
-    low, high = np.percentile(means.mean(axis=1), [tail, 100 - tail])
-    return float(low), float(high)
-
-
-def bootstrap_mean(
-    values: Float[np.ndarray, " n"], *, seed: int = 0, resamples: int = RESAMPLES
-) -> tuple[float, float]:
-    """The percentile interval of the mean; each value is one case, so that slices of a patient stay together."""
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for start in range(0, resamples, _CHUNK):
-        size = min(_CHUNK, resamples - start)
-        means[start : start + size] = values[rng.integers(len(values), size=(size, len(values)))].mean(axis=1)
-    tail = (1 - CONFIDENCE) / 2 * 100
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return float(low), float(high)
+    return percentile_interval(means.mean(axis=1))
 
 
 def compare_clusters(
@@ -124,7 +107,7 @@ def compare_clusters(
         if np.isfinite(own).any():
             kept.append(own[np.isfinite(own)])
     found = compare([float(own.mean()) for own in kept], [0.0] * len(kept), seed=seed, known=known)
-    if not known or len(kept) < MIN_CASES:
+    if not known or len(kept) < MIN_PAIRS:
         return found
     return replace(found, interval=bootstrap_clusters(kept, seed=seed))
 
@@ -145,12 +128,12 @@ def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0, k
     difference = pairs[:, 0] - pairs[:, 1]
     nonzero = difference[difference != 0]
     statistic, p = nan, nan
-    if known and len(difference) >= MIN_CASES:
-        statistic, p = _wilcoxon(difference) if len(nonzero) else (0.0, 1.0)
+    if known and len(difference) >= MIN_PAIRS:
+        statistic, p = wilcoxon(difference)
     return Comparison(
         n=len(difference),
         difference=float(difference.mean()),
-        interval=bootstrap_mean(difference, seed=seed) if known and len(difference) >= MIN_CASES else (nan, nan),
+        interval=bootstrap_interval(difference, seed=seed) if known and len(difference) >= MIN_PAIRS else (nan, nan),
         ties=len(difference) - len(nonzero),
         statistic=statistic,
         p=p,
@@ -168,19 +151,6 @@ def rank_biserial(differences: Float[np.ndarray, " n"]) -> float:
     return float((ranks[differences > 0].sum() - ranks[differences < 0].sum()) / ranks.sum())
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction; NaN (no test was made) stay NaN and do not count."""
-    p = np.asarray(p_values, dtype=np.float64)
-    corrected = np.full(len(p), np.nan)
-    tested = np.flatnonzero(np.isfinite(p))
-    order = tested[np.argsort(p[tested], kind="stable")]
-    largest = 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * float(p[index])))
-        corrected[index] = largest
-    return corrected.tolist()
-
-
 def p_text(p: float) -> str:
     """Return a p-value as tables print it: three significant digits, never 0, empty where no test was made.
 
@@ -195,14 +165,3 @@ def p_text(p: float) -> str:
 def clicks_needed(ious: Sequence[float], target: float) -> int:
     """NoC: the first number of clicks whose IoU reaches the target, else as many as were made (the cap)."""
     return next((i for i, iou in enumerate(ious, start=1) if iou >= target), len(ious))
-
-
-def _wilcoxon(difference: Float[np.ndarray, " n"]) -> tuple[float, float]:
-    from scipy.stats import wilcoxon
-
-    nonzero = difference[difference != 0]
-    exact = len(nonzero) <= 50 and len(np.unique(np.abs(nonzero))) == len(nonzero)
-    outcome: Any = wilcoxon(
-        nonzero, zero_method="wilcox", alternative="two-sided", method="exact" if exact else "approx"
-    )
-    return float(outcome.statistic), max(float(outcome.pvalue), MIN_P)

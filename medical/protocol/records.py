@@ -1,9 +1,7 @@
-"""Rows: one measured prediction, and the files that hold them."""
+"""Rows: one measured prediction each, as files hold them."""
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -20,7 +18,7 @@ reference, which no user has."""
 
 @dataclass(frozen=True)
 class Row:
-    """One line of `cases.csv`."""
+    """One line of `rows.csv`."""
 
     dataset: str
     patient: str
@@ -60,9 +58,10 @@ class Row:
 
 
 SURFACES = ("hd95_px", "hd95_penalty_px", "hd95_mm", "hd95_penalty_mm", "nsd_px", "nsd_mm")
-"""Figures of surfaces, in the order of `cases.csv`."""
-_KINDS = {f.name: f.type for f in fields(Row)}
-COLUMNS = tuple(_KINDS)
+"""Figures of surfaces, in the order of `rows.csv`."""
+COLUMNS = tuple(f.name for f in fields(Row))
+DIGITS = 6
+"""Decimals of figures in files."""
 
 
 @dataclass(frozen=True)
@@ -145,17 +144,7 @@ def row_from(stored: Mapping[str, Any]) -> Row:
     return Row(**fields_of)
 
 
-def csv_text(columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> str:
-    """Lines as CSV; NaN is empty."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    for line in lines:
-        writer.writerow({name: "" if (plain := _plain(line[name])) is None else plain for name in columns})
-    return buffer.getvalue()
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
-        return None if math.isnan(value) else round(value, 6)
+        return None if math.isnan(value) else round(value, DIGITS)
     return value

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from zim_plugins.evaluation.statistics import MIN_PAIRS, holm
+
 from ..metrics.statistics import (
-    MIN_CASES,
     Comparison,
     Summary,
     clicks_needed,
     compare,
     compare_clusters,
-    holm,
     p_text,
     summarise,
     summarise_clusters,
@@ -81,7 +81,7 @@ class Contrast:
     @property
     def is_tested(self) -> bool:
         """True where there is enough to claim something from."""
-        return self.known and self.outcome.n >= MIN_CASES
+        return self.known and self.outcome.n >= MIN_PAIRS
 
     @property
     def says(self) -> str:
@@ -95,8 +95,8 @@ class Contrast:
         )
         if not self.known:
             return f"{head}; {UNKNOWN_PATIENTS}."
-        if self.outcome.n < MIN_CASES:
-            return f"{head}; n < {MIN_CASES}: no claim."
+        if self.outcome.n < MIN_PAIRS:
+            return f"{head}; n < {MIN_PAIRS}: no claim."
         tail = f" [{low:+.3f}, {high:+.3f}], Wilcoxon p {_is(self.outcome.p)}, Holm p {_is(self.p_holm)}"
         if low <= 0 <= high or not self.p_holm < 0.05:
             return f"{head}{tail}: no difference shown."
@@ -268,7 +268,7 @@ def no_claims(contrasts: Sequence[Contrast]) -> list[str]:
     reasons: dict[str, dict[str, None]] = {}
     for contrast in contrasts:
         if not contrast.is_tested:
-            few = f"fewer than {MIN_CASES} {contrast.unit}s"
+            few = f"fewer than {MIN_PAIRS} {contrast.unit}s"
             why = few if contrast.known else "which cases are of one patient is not known (say it with --groups)"
             name = f"{contrast.dataset}{' (volumes)' if contrast.level == 'volume' else ''}"
             reasons.setdefault(why, {})[name] = None

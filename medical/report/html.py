@@ -1,136 +1,105 @@
-"""The report: one HTML file that holds its figures and overlays, and names what it does not show."""
+"""Sections of the report: one page that holds its figures and overlays, and names what it does not show."""
 
-import base64
-import html
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from zim_plugins.imaging import write_text
+from zim_plugins.evaluation.report.html import Section, embedded
+from zim_plugins.evaluation.report.tables import Table
 
 from ..labelling import OVERLAP_RULE
 from ..protocol.prompt_modes import CLICKS
 from ..protocol.records import ORACLE, SINGLE
 from ..run import INTENDED_USE
-from .aggregate import ALL_LABELS, POOLED, Contrast, beside_the_copy, describe_prompt, no_claims
+from .aggregate import ALL_LABELS, POOLED, beside_the_copy, describe_prompt, no_claims
 from .results import Tables
 
-STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:1180px;margin:2em auto;padding:0 1em;color:#222}"
-    "table{border-collapse:collapse;margin:1em 0;font-size:13px}td,th{padding:3px 9px;border-bottom:1px solid #ddd;"
-    "text-align:right}td:first-child,th:first-child,td:nth-child(2),th:nth-child(2),td:nth-child(3),th:nth-child(3)"
-    "{text-align:left}img{max-width:100%}h3{margin-bottom:.3em}summary{cursor:pointer;color:#1f6fd6}"
-    ".use{background:#fff3cd;padding:.6em 1em}small{color:#666}"
+RESULTS_NOTE = (
+    "Lines are 95 % intervals, drawn from six patients on; pale dots are patients. Where nobody says which cases are "
+    "of one patient, dots are cases, and there is no line and no test."
 )
+COMPARISONS_NOTE = (
+    "Differences of patients' IoU, with 95 % bootstrap intervals (of all data sets together: data sets are resampled, "
+    "and patients within them); Wilcoxon's signed-rank test, corrected by Holm over all comparisons of this report. "
+    "compare.csv holds all differences."
+)
+SEEDS_NOTE = "Means of IoU where the random part of the prompts is drawn again."
+OVERLAYS_NOTE = "By the first model's IoU. Blue is the matte, white the reference's outline."
+Show = Callable[[Sequence[Any]], dict[str, Any]]
+"""Makes the fields of a section from lines or contrasts."""
 
 
-def write_report(
-    path: Path,
+def page_sections(
     record: Mapping[str, Any],
     tables: Tables,
     figures: Sequence[Path],
     overlays: Sequence[Path],
     faults: Sequence[Mapping[str, Any]],
-) -> None:
-    """Write the report.
+) -> list[Section]:
+    """Return the sections of the page.
 
     Args:
-        path: the file.
         record: of `report.json`.
         tables: of the CSV files; all data sets together stand first, each of them is folded away.
-        figures: pictures to show first.
-        overlays: pictures to show last.
+        figures: images to show first.
+        overlays: images to show last.
         faults: cases that could not be used.
     """
     most = max((line["n_clicks"] for line in tables.summary), default=0)
-    shown = [
-        line for line in tables.summary
-        if line["label"] == ALL_LABELS and (line["prompt"] != CLICKS or line["n_clicks"] in (1, most))
-    ]  # fmt: skip
-    volumes = [line for line in shown if line["level"] == "volume"]
-    structures = [
-        line for line in tables.summary
-        if line["label"] != ALL_LABELS and (line["prompt"] != CLICKS or line["n_clicks"] in (1, most))
-    ]  # fmt: skip
-    parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
-        f"<title>zim-medseg</title><style>{STYLE}</style><h1>zim-medseg</h1>",
-        f"<p class=use><b>{html.escape(INTENDED_USE.capitalize())}.</b> {html.escape(str(record['note']))}</p>",
-        "<h2>Results</h2>",
-        *(_picture(figure) for figure in figures),
-        "<p><small>Lines are 95&nbsp;% intervals, drawn from six patients on; pale dots are patients. Where nobody "
-        "says which cases are of one patient, dots are cases, and there is no line and no test.</small></p>",
-        _split([line for line in shown if line["level"] == "slice"], _summary_table),
-        *(["<h3>Volumes, in three dimensions</h3>", _split(volumes, _summary_table)] if volumes else []),
-        f"<h3>Each structure</h3><details><summary>tables</summary>{_summary_table(structures)}</details>"
-        if structures
-        else "",
-        "<h2>Comparisons</h2><p>Differences of patients' IoU, with 95&nbsp;% bootstrap intervals (of all data sets "
-        "together: data sets are resampled, and patients within them); Wilcoxon's signed-rank test, corrected by Holm "
-        "over all comparisons of this report. <code>compare.csv</code> holds all differences.</p>",
-        *(f"<p>{html.escape(said)}</p>" for said in beside_the_copy(tables.summary)),
-        _split([one for one in tables.contrasts if one.is_tested], _contrast_list),
-        *(f"<p>{html.escape(said)}</p>" for said in no_claims(tables.contrasts)),
-        "<h2>Number of clicks</h2><p>Objects that never reach the target count as the maximum.</p>"
-        + _split(tables.noc, _noc_table)
-        if tables.noc
-        else "",
-        "<h2>Spread over prompt seeds</h2><p>Means of IoU where the random part of the prompts is drawn again.</p>"
-        + _split(tables.seeds, _seed_table)
-        if tables.seeds
-        else "",
+    lines = [line for line in tables.summary if line["prompt"] != CLICKS or line["n_clicks"] in (1, most)]
+    shown = [line for line in lines if line["label"] == ALL_LABELS]
+    slices, volumes = ([line for line in shown if line["level"] == level] for level in ("slice", "volume"))
+    structures = [line for line in lines if line["label"] != ALL_LABELS]
+    said = [*beside_the_copy(tables.summary), *no_claims(tables.contrasts)]
+    sections = [
+        Section(notice=f"{INTENDED_USE.capitalize()}.", text=[record["note"]] if record["note"] else []),
+        Section("Results", figures=[embedded(path, path.stem) for path in figures], notes=[RESULTS_NOTE]),
+        _split("", slices, _summary),
+        _split("Volumes, in three dimensions", volumes, _summary),
+        _split("Each structure", structures, _summary, fold="tables"),
+        Section("Comparisons", text=[COMPARISONS_NOTE, *said]),
+        _split("", [one for one in tables.contrasts if one.is_tested], _contrasts),
+        _split("Number of clicks", tables.noc, _noc, note="Objects that never reach the target count as the maximum."),
+        _split("Spread over prompt seeds", tables.seeds, _seeds, note=SEEDS_NOTE),
         _data(record, faults),
-        "<h2>Best, median and worst</h2><p>By the first model's IoU. Blue is the matte, white the reference's outline."
-        if overlays
-        else "",
-        *(f"<h3>{html.escape(p.stem.replace('_', ' '))}</h3>{_picture(p)}" for p in overlays),
+        Section("Best, median and worst" if overlays else "", text=[OVERLAYS_NOTE] if overlays else [],
+                figures=[embedded(path, path.stem.replace("_", " ")) for path in overlays]),
         _method(record),
-        "</html>\n",
-    ]
-    write_text(path, "\n".join(parts))
+    ]  # fmt: skip
+    return [section for section in sections if section != Section()]
 
 
-def _split(lines: Sequence[Any], show: Callable[[Sequence[Any]], str]) -> str:
-    """Return the section of all data sets together, then one for each, folded; one data set is shown as it is."""
+def _split(title: str, lines: Sequence[Any], show: Show, *, note: str = "", fold: str = "") -> Section:
+    """Return a section of all data sets together with one for each of them, folded; one data set is shown as it is."""
+    if not lines:
+        return Section()
     pooled, each = [], []
     for line in lines:
         dataset = line["dataset"] if isinstance(line, Mapping) else line.dataset
         (pooled if dataset in POOLED else each).append(line)
-    if not pooled:
-        return show(each)
-    return f"{show(pooled)}<details><summary>each data set</summary>{show(each)}</details>"
+    text = [note] if note else []
+    if not pooled or fold:
+        return Section(title, text=text, fold=fold, **show(lines))
+    return Section(title, text=text, sections=[Section(fold="each data set", **show(each))], **show(pooled))
 
 
-def _contrast_list(contrasts: Sequence[Contrast]) -> str:
-    return "<ul>" + "".join(f"<li>{html.escape(contrast.says)}" for contrast in contrasts) + "</ul>"
+def _contrasts(contrasts: Sequence[Any]) -> dict[str, Any]:
+    return {"items": [contrast.says for contrast in contrasts]}
 
 
-def _picture(path: Path) -> str:
-    content = base64.b64encode(path.read_bytes()).decode()
-    kind = "jpeg" if path.suffix == ".jpg" else "png"
-    return f"<img alt='{html.escape(path.stem, quote=True)}' src='data:image/{kind};base64,{content}'>"
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]], words: int = 3) -> Table:
+    return Table("", tuple(head), tuple(tuple(line) for line in lines), words=words)
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    cells = ["<table><tr>", *(f"<th>{html.escape(name)}" for name in head)]
-    for line in lines:
-        cells += ["<tr>", *(f"<td>{html.escape(cell)}" for cell in line)]
-    return "".join([*cells, "</table>"])
-
-
-def _data(record: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> str:
+def _data(record: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> Section:
     names = ("cases", "patients", "objects", "cases_without_object", "dropped_objects", "faults")
     head = ["data set", "layout", *(name.replace("_", " ") for name in names), "window"]
     lines = [
-        [
-            d["title"],
-            d["layout"],
-            *("unknown" if d[name] is None else str(d[name]) for name in names),
-            ", ".join(d["windows"]),
-        ]
+        [d["title"], d["layout"], *("unknown" if d[name] is None else str(d[name]) for name in names),
+         ", ".join(d["windows"])]
         for d in record["datasets"]
-    ]
+    ]  # fmt: skip
     efforts = [
         [m, *(f"{e[n]:g}" for n in ("frames", "encodings", "prompts")), f"{e['encode_seconds']:.1f}",
          f"{e['prompt_seconds']:.1f}"]
@@ -147,12 +116,9 @@ def _data(record: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> str
     if record["cases"]["problems"]:
         told.append(f"{record['cases']['problems']} files make no case: `zim-medseg check` names them")
     told += [f"left out: {f['dataset']}, {f['case']}: {f['reason']} {f['explanation']}" for f in faults]
-    return (
-        "<h2>Data</h2>" + _table(head, lines)
-        + "<p>Each frame is encoded once, for all its prompts; equal prompts are answered once.</p>"
-        + _table(["model", "frames", "runs of the encoder", "prompts", "encoding [s]", "prompts [s]"], efforts)
-        + "<ul>" + "".join(f"<li>{html.escape(text)}" for text in told) + "</ul>"
-    )  # fmt: skip
+    work = ["model", "frames", "runs of the encoder", "prompts", "encoding [s]", "prompts [s]"]
+    encoded = "Each frame is encoded once, for all its prompts; equal prompts are answered once."
+    return Section("Data", items=told, tables=[_table(head, lines, 2), _table(work, efforts, 1)], notes=[encoded])
 
 
 _OTHERS = {
@@ -163,7 +129,7 @@ _OTHERS = {
 """Columns of a summary beside IoU, each with its own n where that differs from IoU's."""
 
 
-def _summary_table(summary: Sequence[Mapping[str, Any]]) -> str:
+def _summary(summary: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
     for line in summary:
         place = tuple(line[n] for n in ("dataset", "level", "label", "prompt", "n_clicks", "candidate", "model"))
@@ -182,7 +148,8 @@ def _summary_table(summary: Sequence[Mapping[str, Any]]) -> str:
         lines.append([*where, describe_prompt(prompt, n_clicks), marked, f"{iou['mean']:.3f}{interval}", *others,
                       *counts])  # fmt: skip
     head = ["data set", *(["structure"] if by_structure else []), "prompt", "model", "IoU [95 %]"]
-    return _table([*head, *(_OTHERS[name] for name in measured), "n", "predictions", "empty"], lines)
+    head += [*(_OTHERS[name] for name in measured), "n", "predictions", "empty"]
+    return {"tables": [_table(head, lines, 4 if by_structure else 3)]}
 
 
 def _with_n(line: Mapping[str, Any] | None, usual: int) -> str:
@@ -192,38 +159,32 @@ def _with_n(line: Mapping[str, Any] | None, usual: int) -> str:
     return f"{line['mean']:.3f}" + (f" (n = {line['n']})" if line["n"] != usual else "")
 
 
-def _noc_table(noc: Sequence[Mapping[str, Any]]) -> str:
+def _noc(noc: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     lines = [
         [line["dataset"], line["model"], f"{line['target_iou']:.2f}", f"{line['mean_clicks']:.2f}",
          f"{line['share_reached']:.0%}", str(line["n_objects"])]
         for line in noc
     ]  # fmt: skip
-    return _table(["data set", "model", "target IoU", "clicks (mean)", "reached", "objects"], lines)
+    return {"tables": [_table(["data set", "model", "target IoU", "clicks (mean)", "reached", "objects"], lines, 2)]}
 
 
-def _seed_table(seeds: Sequence[Mapping[str, Any]]) -> str:
+def _seeds(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     lines = [
         [f"{line['dataset']}{', volumes' if line['level'] == 'volume' else ''}",
          describe_prompt(line["prompt"], line["n_clicks"]), line["model"],
          *(f"{line[name]:.3f}" for name in ("mean", "sd", "min", "max")), str(line["n_seeds"])]
         for line in seeds if line["candidate"] == SINGLE
     ]  # fmt: skip
-    return _table(["data set", "prompt", "model", "IoU", "SD", "least", "largest", "seeds"], lines)
+    return {"tables": [_table(["data set", "prompt", "model", "IoU", "SD", "least", "largest", "seeds"], lines)]}
 
 
-def _method(record: Mapping[str, Any]) -> str:
-    definitions = "".join(
-        f"<li><b>{html.escape(name)}</b>: {html.escape(text)}" for name, text in record["definitions"].items()
-    )
-    protocol = "".join(f"<li>{html.escape(k)}: {html.escape(str(v))}" for k, v in record["protocol"].items())
+def _method(record: Mapping[str, Any]) -> Section:
+    origins = [f"{name}: {', '.join(f'{k} {v}' for k, v in own.items())}" for name, own in record["origins"].items()]
     versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
-    origins = "".join(
-        f"<li>{html.escape(name)}: {html.escape(', '.join(f'{k} {v}' for k, v in origin.items()))}"
-        for name, origin in record["origins"].items()
-    )
-    return (
-        f"<h2>Method</h2><ul>{definitions}</ul><h3>Protocol</h3><ul>{protocol}</ul>"
-        f"<h3>Models</h3><ul>{origins}</ul><p><code>{html.escape(record['command'])}</code></p>"
-        f"<p><small>commit {html.escape(str(record['commit']))}; {html.escape(versions)}; "
-        f"{html.escape(record['machine'])}; {record['seconds']} s.</small></p>"
-    )
+    parts = [
+        Section("Protocol", items=[f"{name}: {value}" for name, value in record["protocol"].items()]),
+        Section("Models", items=origins, code=record["command"]),
+    ]
+    came = f"commit {record['commit']}; {versions}; {record['machine']}; {record['seconds']} s."
+    definitions = [f"{name}: {text}" for name, text in record["definitions"].items()]
+    return Section("Method", items=definitions, sections=parts, notes=[came])

@@ -7,17 +7,19 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from zim_plugins.evaluation.provenance import source_commit
+from zim_plugins.evaluation.report.csv import csv_text
+from zim_plugins.evaluation.report.files import write_rows
+from zim_plugins.evaluation.statistics import CONFIDENCE, MIN_PAIRS, RESAMPLES
 from zim_plugins.imaging import write_text
 
 from ..deidentify import safe_name
 from ..grouping import EACH_CASE, PATTERN
 from ..labelling import OVERLAP_RULE
-from ..metrics.statistics import CONFIDENCE, MIN_CASES, RESAMPLES
 from ..metrics.surface import HD95_DEFINITION, NSD_DEFINITION
 from ..protocol.evaluate_scan import THRESHOLD
 from ..protocol.frame_model import FrameModel
 from ..protocol.prompt_modes import CLICKS
-from ..protocol.records import COLUMNS, Row, csv_text, row_fields, row_from
+from ..protocol.records import COLUMNS, DIGITS, Row, row_fields, row_from
 from ..protocol.rivals import RIVALS
 from ..provenance import describe_models, text_digest, versions
 from ..run import INTENDED_USE, SCHEMA_VERSION, RunConfig, Tally
@@ -112,7 +114,7 @@ class Tables:
 
 
 def write_tables(config: RunConfig, results: Results) -> Tables:
-    """Write `cases.csv`, `summary.csv`, `compare.csv`, `curves.csv`, `noc.csv`, `summary.json` and the rest."""
+    """Write `rows.csv`, `summary.csv`, `compare.csv`, `curves.csv`, `noc.csv`, `summary.json` and the rest."""
     out, seed, max_clicks = config.out, config.trial.seed, config.trial.max_clicks
     rows = with_pooled(results.rows, {spec.title: f"{spec.layout}:{spec.folder}" for spec in config.datasets})
     tables = Tables(
@@ -122,22 +124,24 @@ def write_tables(config: RunConfig, results: Results) -> Tables:
         noc=noc_lines(rows),
         seeds=seed_lines(rows, POOLED),
     )
-    if tables.seeds:
-        write_text(out / "seeds.csv", csv_text(SEED_COLUMNS, tables.seeds))
-    write_text(out / "cases.csv", csv_text(COLUMNS, (row_fields(row) for row in results.rows)))
-    write_text(out / "summary.csv", csv_text(SUMMARY_COLUMNS, tables.summary))
-    write_text(out / "compare.csv", csv_text(COMPARE_COLUMNS, [compare_line(c) for c in tables.contrasts]))
-    if CLICKS in config.trial.prompts:
-        write_text(out / "curves.csv", csv_text(CURVE_COLUMNS, tables.curves))
-        write_text(out / "noc.csv", csv_text(NOC_COLUMNS, tables.noc))
-    write_text(out / "prompts.jsonl", "".join(f"{line}\n" for line in dict.fromkeys(results.prompts)))
-    write_text(out / "errors.jsonl", "".join(json.dumps(fault) + "\n" for fault in results.faults))
     timing = [
         {"dataset": case["dataset"], "case": case["case"], "model": model, **effort}
         for case in results.cases for model, effort in case["efforts"].items()
     ]  # fmt: skip
-    if timing:
-        write_text(out / "timing.csv", csv_text(tuple(timing[0]), timing))
+    write_rows(out, csv_text(COLUMNS, map(row_fields, results.rows), digits=DIGITS), "cases.csv")
+    has_clicks = CLICKS in config.trial.prompts
+    for name, columns, lines, is_written in (
+        ("summary", SUMMARY_COLUMNS, tables.summary, True),
+        ("compare", COMPARE_COLUMNS, [compare_line(c) for c in tables.contrasts], True),
+        ("seeds", SEED_COLUMNS, tables.seeds, bool(tables.seeds)),
+        ("curves", CURVE_COLUMNS, tables.curves, has_clicks),
+        ("noc", NOC_COLUMNS, tables.noc, has_clicks),
+        ("timing", tuple(timing[0]) if timing else (), timing, bool(timing)),
+    ):
+        if is_written:
+            write_text(out / f"{name}.csv", csv_text(columns, lines, digits=DIGITS))
+    write_text(out / "prompts.jsonl", "".join(f"{line}\n" for line in dict.fromkeys(results.prompts)))
+    write_text(out / "errors.jsonl", "".join(json.dumps(fault) + "\n" for fault in results.faults))
     headline = headline_prompt(config.trial.prompts)
     for model in results.models:
         for prompt in config.trial.prompts:
@@ -183,7 +187,7 @@ def write_record(
             "interval": f"{CONFIDENCE:.0%} percentile bootstrap of the mean, {RESAMPLES} resamples of patients; all "
             "data sets together: of data sets, and of patients within them",
             "test": "Wilcoxon signed-rank on patients' IoU (all together: on data sets' means), two-sided, Holm over "
-            f"all comparisons; none below n = {MIN_CASES}, and none where patients are not known",
+            f"all comparisons; none below n = {MIN_PAIRS}, and none where patients are not known",
             "label_maps": f"values of the data set's own files; {OVERLAP_RULE}",
             "empty": "empty reference: no prompt, not counted; empty prediction: Dice, IoU and NSD 0, HD95 undefined; "
             "there the penalised HD95 is the diagonal of the frame or volume",

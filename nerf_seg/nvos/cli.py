@@ -10,7 +10,6 @@ from tyro.conf import arg
 
 from zim_plugins.cli.options import parse_arguments
 from zim_plugins.cli.runtime import DONE, FAILED, CommandArgs, Misuse, run
-from zim_plugins.imaging import write_text
 
 if TYPE_CHECKING:
     from ..field.scene import Scene
@@ -27,8 +26,8 @@ class Args(CommandArgs):
     Each scene needs a trained nerfacto below --nerfs; where one is missing, its row says the command that trains it.
     Run the same command again after a kill, and it does what is left.
 
-    Writes report.json, table.csv, tables.md, report.html and pictures into --out. Exit codes: 0 done, 1 labels, views
-    or NeRFs are missing or do not fit (each is told in the report), 2 misused.
+    Writes report.html, report.json, rows.csv, tables.md, tables.tex and pictures into --out. Exit codes: 0 done, 1
+    labels, views or NeRFs are missing or do not fit (each is told in the report), 2 misused.
     """
 
     root: Annotated[Path, arg(metavar="DIR")]
@@ -157,21 +156,26 @@ def _write(args: Args, plan: "Plan", rows: list[dict[str, Any]], faults: dict[st
     """Write the report; answers with the number of failures."""
     from zim_plugins.evaluation.models import describe_model
     from zim_plugins.evaluation.report.aggregate import describe_run
-    from zim_plugins.evaluation.report.aggregate import write_report as write_json
-    from zim_plugins.evaluation.report.tables import to_markdown
+    from zim_plugins.evaluation.report.files import write_report
 
-    from .page import build_page
-    from .report import build_report, build_tables, rows_as_csv
+    from .page import page_sections
+    from .report import COLUMNS, build_report, build_tables
 
     settings = asdict(plan.segmenter) | plan.model_options | {"seeds": list(plan.seeds)}
     dataset = {"name": args.dataset, "protocol": args.protocol, "remark": args.remark}
     provenance = describe_run(settings, [describe_model(name) for name in plan.models], dataset)
     report = build_report(rows, faults, provenance)
     tables = build_tables(report)
-    write_json(args.out / "report.json", report)
-    write_text(args.out / "table.csv", rows_as_csv(rows))
-    write_text(args.out / "tables.md", to_markdown(tables))
-    write_text(args.out / "report.html", build_page(report, tables))
+    write_report(
+        args.out,
+        report,
+        title=f"zim-nvos: {args.dataset}",
+        sections=page_sections(report, tables),
+        tables=tables,
+        columns=COLUMNS,
+        rows=rows,
+        former="table.csv",
+    )
     for failure in report["failures"]:
         at = " ".join(str(failure[key]) for key in ("task", "model", "seed") if failure[key] != "")
         logger.error("%s: %s", at, failure["message"])

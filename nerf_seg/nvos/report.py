@@ -1,7 +1,5 @@
 """The report of a run: means over tasks with their spread over seeds, beside what others publish."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
@@ -18,7 +16,7 @@ PUBLISHED_NOTE = (
     f" Rows marked {PUBLISHED_MARK} were read in others' notes on the papers ({published.SOURCE}), not measured here; "
     "protocols differ from paper to paper."
 )
-COLUMNS: tuple[str, ...] = ("task", "model", "seed", "protocol", *SCORES, "clicks", "visits", "reference", "failure")
+COLUMNS: tuple[str, ...] = ("task", "model", "seed", "protocol", *SCORES, "clicks", "visits", "reference")
 
 
 def build_report(rows: Sequence[Row], faults: Mapping[str, str], provenance: dict[str, Any]) -> dict[str, Any]:
@@ -98,16 +96,6 @@ def _table_of_tasks(report: Mapping[str, Any]) -> Table:
     header = ("Task", "Method", "IoU ↑", "Acc ↑", "boundary IoU ↑", "Seeds")
     note = "In %; +- is the standard deviation over seeds." + PUBLISHED_NOTE * any(marks)
     return Table(f"{dataset['name']}, protocol {dataset['protocol']}: tasks", header, tuple(rows), tuple(marks), note)
-
-
-def rows_as_csv(rows: Sequence[Row]) -> str:
-    """Every row, one line each."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow(row | {"failure": "" if row["failure"] is None else row["failure"]["message"]})
-    return text.getvalue()
 
 
 def _spread(rows: Sequence[Row]) -> dict[str, Any]:

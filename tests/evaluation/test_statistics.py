@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from zim_plugins.evaluation.statistics import bootstrap_interval, holm, mean_by_picture, wilcoxon_p
+from zim_plugins.evaluation.statistics import bootstrap_interval, holm, mean_by_picture, wilcoxon
 
 
 def test_the_interval_is_that_of_the_mean() -> None:
@@ -36,9 +36,9 @@ def test_mean_by_picture() -> None:
 def test_wilcoxon() -> None:
     differences = [0.3, -0.1, 0.4, 0.5, 0.2, 0.7, 0.0]
     expected = scipy.stats.wilcoxon([d for d in differences if d], method="exact").pvalue
-    assert wilcoxon_p(differences) == pytest.approx(expected)
-    assert wilcoxon_p([1.0, 2.0, 3.0]) == pytest.approx(2 / 2**3)  # all on one side: 1 of 8 sign patterns, twice
-    assert wilcoxon_p([0.0, 0.0]) == 1
+    assert wilcoxon(differences)[1] == pytest.approx(expected)
+    assert wilcoxon([1.0, 2.0, 3.0])[1] == pytest.approx(2 / 2**3)  # all on one side: 1 of 8 sign patterns, twice
+    assert wilcoxon([0.0, 0.0]) == (0, 1)
 
 
 def test_holm_by_hand() -> None:
@@ -46,3 +46,20 @@ def test_holm_by_hand() -> None:
     assert holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_the_exact_test_ends_at_fifty_differences() -> None:
+    rng = np.random.default_rng(1)
+    for count, method in ((50, "exact"), (51, "approx")):
+        differences = rng.normal(0.2, 1, count)
+        other = {"exact": "approx", "approx": "exact"}[method]
+        p = wilcoxon(differences)[1]
+        assert p == scipy.stats.wilcoxon(differences, method=method).pvalue
+        assert p != scipy.stats.wilcoxon(differences, method=other).pvalue
+
+
+def test_each_value_by_itself_is_the_plain_bootstrap_of_scipy() -> None:
+    values = np.random.default_rng(2).beta(8, 2, 40)
+    theirs = scipy.stats.bootstrap((values,), np.mean, n_resamples=9999, method="percentile", rng=2).confidence_interval
+    assert bootstrap_interval(values) == bootstrap_interval(values, list(range(40)))
+    assert bootstrap_interval(values) == pytest.approx((theirs.low, theirs.high), abs=0.004)

@@ -12,12 +12,13 @@ from medical.deidentify import name_places
 from medical.grouping import group_cases, grouping_note, read_groups
 from medical.io.layouts import find_layout
 from medical.io.pairing import CaseFiles, find_cases
-from medical.metrics.statistics import bootstrap_clusters, bootstrap_mean, compare_clusters, summarise_clusters
+from medical.metrics.statistics import bootstrap_clusters, compare_clusters, summarise_clusters
 from medical.report.aggregate import ALL_DATASETS, contrasts, summary_lines, with_pooled
 from tests.medical.conftest import save
 from tests.medical.scanner import block, ct_series, segmentation
 from tests.medical.test_tables import row
 from tests.medical.whole_runs import table
+from zim_plugins.evaluation.statistics import bootstrap_interval
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ def test_pooled_statements_resample_data_sets_and_patients_within_them() -> None
         [r.iou - s.iou for r, s in zip(rows[::2], rows[1::2], strict=True) if r.dataset == name] for name in sources
     ]
     assert found.outcome.difference == pytest.approx(np.mean([np.mean(own) for own in gaps]))
-    flat = bootstrap_mean(np.concatenate([np.asarray(own) for own in gaps]))
+    flat = bootstrap_interval(np.concatenate([np.asarray(own) for own in gaps]))
     assert found.outcome.interval[1] - found.outcome.interval[0] > 1.3 * (flat[1] - flat[0]), "sets differ: wider"
     five = [r for r in pooled if r.dataset == ALL_DATASETS and r.case[:4] in ("set0", "set1", "set2", "set3", "set4")]
     (few,) = contrasts(five, ["zim", "sam"], max_clicks=9)
@@ -174,7 +175,7 @@ def test_pooled_statements_resample_data_sets_and_patients_within_them() -> None
 def test_clusters_of_one_member_are_the_plain_bootstrap() -> None:
     values = np.random.default_rng(3).normal(size=30)
     one = bootstrap_clusters([np.array([v]) for v in values])
-    assert one == pytest.approx(bootstrap_mean(values), abs=0.02)
+    assert one == pytest.approx(bootstrap_interval(values), abs=0.02)
     alike = summarise_clusters([[0.2, 0.4]] * 8)
     assert alike.n == 8 and alike.mean == pytest.approx(0.3) and alike.interval[0] < 0.3 < alike.interval[1]
     gap = compare_clusters([[0.2, np.nan]] * 6, [[0.1, 0.5]] * 6)
@@ -191,5 +192,5 @@ def test_groups_are_part_of_what_a_run_is(slices: Path, tmp_path: Path, call) ->
     args = Args(data=str(slices), models="m,box", prompts="box", out=str(tmp_path / "out"), no_surfaces=True,
                 save="none", groups="cases", resume=True)  # fmt: skip
     assert call(args) == 1, "other groups are another run"
-    with (tmp_path / "out/cases.csv").open() as stream:
+    with (tmp_path / "out/rows.csv").open() as stream:
         assert {line["patient"] for line in csv.DictReader(stream)} == {""}

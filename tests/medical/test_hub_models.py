@@ -16,7 +16,7 @@ def test_a_segmenter_of_transformers_is_scored(folder_set: Path, tmp_path: Path)
     args = Args(data=str(folder_set), models=f"hf:{model},box", prompts="point,box", out=str(out), no_surfaces=True,
                 device="cpu", groups="cases")  # fmt: skip
     assert main(args) == 0
-    rows = table(out / "cases.csv")
+    rows = table(out / "rows.csv")
     assert {row["model"] for row in rows} == {f"hf:{model}", "box"}
     assert all(row["dice"] for row in rows)
     assert not [path for path in out.rglob("*") if path.is_dir() and path.name.startswith("hf:")], (

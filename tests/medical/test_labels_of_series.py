@@ -160,7 +160,7 @@ def test_a_run_measures_kept_and_interpolated_series(tmp_path: Path, monkeypatch
         codes[choice] = command(evaluate, args, package="medical")
     assert codes == {"refuse": 1, "keep": 0, "resample": 0}
     for choice in ("keep", "resample"):
-        with (tmp_path / choice / "cases.csv").open() as file:
+        with (tmp_path / choice / "rows.csv").open() as file:
             rows = list(csv.DictReader(file))
         volumes = [row for row in rows if row["level"] == "volume"]
         assert volumes and all((row["hd95_mm"] != "") == (choice == "resample") for row in volumes)

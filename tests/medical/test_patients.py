@@ -69,7 +69,7 @@ def test_a_cut_off_series_is_told_and_skipped_and_the_others_are_done(hospital, 
     assert call(args) == 1
     (fault,) = [json.loads(line) for line in (tmp_path / "out/errors.jsonl").read_text().splitlines()]
     assert fault["reason"] == "truncated" and "truncated" in capsys.readouterr().err
-    assert {row["label"] for row in table(tmp_path / "out/cases.csv")} == {"first segment"}
+    assert {row["label"] for row in table(tmp_path / "out/rows.csv")} == {"first segment"}
     assert call(dataclasses.replace(args, out=str(tmp_path / "more"), skip_bad=True)) == 0
     (hospital / "second_seg.dcm").unlink()
     (hospital / "second.dcm").unlink()
@@ -107,7 +107,7 @@ def test_what_somebody_typed_into_a_segment_stays_where_it_is(tmp_path: Path, ca
         held = path.name.encode() + (content(path) if path.is_file() else b"")
         assert b"Planted" not in held and b"MRN" not in held and b"Jane" not in held, path
     assert "Planted" not in said.err + said.out and "called by numbers: 1" in said.err
-    assert {r["label"] for r in table(tmp_path / "out/cases.csv")} == {"Liver", "segment_001"}
+    assert {r["label"] for r in table(tmp_path / "out/rows.csv")} == {"Liver", "segment_001"}
     assert "segment_001\t(label)\tPlanted Jane MRN-1 tumour" in map_file.read_text()
     pydicom = pytest.importorskip("pydicom")
     (written,) = (tmp_path / "out").rglob("*.dcm")

@@ -176,7 +176,7 @@ def test_what_needs_no_asking(kind: str, tmp_path: Path, call) -> None:
     root = folder_of(tmp_path / "set", image, labels)
     args = Args(data=str(root), models="box", prompts="box", save="masks", no_surfaces=True, out=str(tmp_path / "out"))
     assert call(args) == 0
-    (row,) = [r for r in table(tmp_path / "out/cases.csv") if r["level"] == "volume"]
+    (row,) = [r for r in table(tmp_path / "out/rows.csv") if r["level"] == "volume"]
     assert int(row["n_ref"]) == block().sum()
     (data,) = json.loads((tmp_path / "out/report.json").read_text())["datasets"]
     assert any("rounded" in one for one in data["notes"]) == (kind == "near integers")
@@ -219,7 +219,7 @@ def test_one_odd_file_never_ends_a_run(tmp_path: Path, call, monkeypatch: pytest
     (root / "images" / "p1.json").write_text("{not json")
     args = Args(data=str(root), models="box", prompts="box", save="none", no_surfaces=True, out=str(tmp_path / "out"))
     assert call(args) == 1
-    assert len({r["case"] for r in table(tmp_path / "out/cases.csv")}) == 1
+    assert len({r["case"] for r in table(tmp_path / "out/rows.csv")}) == 1
     assert len((tmp_path / "out/errors.jsonl").read_text().splitlines()) == 2
     assert command(check, CheckArgs(str(root), layout="folder"), package="medical") == 1
     assert "1 of 3 cases can be used" in capsys.readouterr().out

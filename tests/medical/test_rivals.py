@@ -170,7 +170,7 @@ def test_anybodys_predictor_is_a_model(folder_set: Path, tmp_path: Path, call, c
     args = Args(data=str(folder_set), models=f"{file}:make,box,ellipse", prompts="box", out=str(out), save="none",
                 groups="cases")  # fmt: skip
     assert call(args) == 0
-    rows = table(out / "cases.csv")
+    rows = table(out / "rows.csv")
     assert {r["model"] for r in rows} == {"mine", "box", "ellipse"}
     assert [r["iou"] for r in rows if r["model"] == "mine"] == [r["iou"] for r in rows if r["model"] == "box"]
     assert {line["second"] for line in table(out / "compare.csv")} == {"box", "ellipse"}

@@ -51,9 +51,9 @@ def test_a_whole_run_writes_its_report(folder_set: Path, tmp_path: Path, call, c
                 max_clicks=3, groups="cases")  # fmt: skip
     assert call(args) == 0
     names = {p.name for p in out.iterdir()}
-    tables = {"cases.csv", "summary.csv", "compare.csv", "curves.csv", "noc.csv", "timing.csv", "summary.json"}
+    tables = {"rows.csv", "summary.csv", "compare.csv", "curves.csv", "noc.csv", "timing.csv", "summary.json"}
     assert names >= tables | {"prompts.jsonl", "report.json", "report.html", "figures", "overlays", "masks", "mattes"}
-    rows = table(out / "cases.csv")
+    rows = table(out / "rows.csv")
     counts = {m: sum(r["model"] == m for r in rows) for m in ("fake", "box", "grabcut")}
     assert counts == {"fake": 7 * (5 + 3), "box": 7 * 3, "grabcut": 7 * 3}, "baselines take boxes only"
     for row in rows:
@@ -121,7 +121,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_alike(folder_set: Path, tmp_path
     assert call(dataclasses.replace(broken, seed=1)) == 1, "another seed is another run"
     assert call(broken) == 0
     assert len(shown) == 3 + 1 + 4, "three cases were done before, and not again"
-    for name in ("cases.csv", "summary.csv", "prompts.jsonl", "curves.csv"):
+    for name in ("rows.csv", "summary.csv", "prompts.jsonl", "curves.csv"):
         assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
@@ -162,7 +162,7 @@ def test_edited_masks_are_noticed(folder_set: Path, tmp_path: Path, call, capsys
     out = tmp_path / "out"
     args = Args(data=str(folder_set), models="box", prompts="box", no_surfaces=True, out=str(out), save="none")
     assert call(args) == 0
-    before = table(out / "cases.csv")
+    before = table(out / "rows.csv")
     path = folder_set / "masks" / "Doe_Jane_3.png"
     mask = np.array(PIL.Image.open(path))
     mask[:, : mask.shape[1] // 2] = 0
@@ -171,7 +171,7 @@ def test_edited_masks_are_noticed(folder_set: Path, tmp_path: Path, call, capsys
     assert call(dataclasses.replace(args, resume=True)) == 0
     said = capsys.readouterr().err
     assert "case_0004: an image or mask has changed" in said and "case_0003" not in said and "Doe" not in said
-    after = table(out / "cases.csv")
+    after = table(out / "rows.csv")
     assert [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b] == [3]
     cases = json.loads((out / "report.json").read_text())["cases"]
     assert (cases["taken_up"], cases["edited"], cases["done"]) == (6, 1, 1)
@@ -187,7 +187,7 @@ def test_saved_prompts_make_another_run_the_same(folder_set: Path, tmp_path: Pat
     assert call(again) == 0 and call(other) == 0
     cases = []
     for name in "abc":
-        with (tmp_path / name / "cases.csv").open(newline="") as file:
+        with (tmp_path / name / "rows.csv").open(newline="") as file:
             cases.append([{k: v for k, v in row.items() if k != "seed"} for row in csv.DictReader(file)])
     assert cases[0] == cases[1] != cases[2]
 
@@ -287,7 +287,7 @@ def test_a_preset_s_report_repeats_it(tmp_path: Path, call, monkeypatch: pytest.
     out = tmp_path / "o"
     assert call(Args(data=str(tmp_path), preset="zim5", models="m", out=str(out), no_surfaces=True)) == 0
     assert "is not known" in (out / "report.html").read_text() and "is not known" in (out / "report.json").read_text()
-    assert {row["label"] for row in table(out / "cases.csv")} == {"ilium"}
+    assert {row["label"] for row in table(out / "rows.csv")} == {"ilium"}
 
 
 def test_help_takes_little_and_says_what_this_is_for() -> None:

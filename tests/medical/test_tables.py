@@ -10,11 +10,12 @@ import pytest
 from medical.check import guess_layout
 from medical.deidentify import MAX_NAME, inside, name_places, safe_name
 from medical.io.pairing import CaseFiles
-from medical.protocol.records import COLUMNS, SURFACES, Row, csv_text, row_fields, row_from
+from medical.protocol.records import COLUMNS, SURFACES, Row, row_fields, row_from
 from medical.report.aggregate import ALL_DATASETS, contrasts, noc_lines, per_patient, summary_lines, with_pooled
 from medical.report.nnunet_summary import nnunet_summary
 from medical.report.overlays import pick_cases, view_of
 from tests.medical.conftest import save
+from zim_plugins.evaluation.report.csv import csv_text
 
 
 def row(iou: float, **changes: object) -> Row:

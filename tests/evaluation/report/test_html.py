@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from zim_plugins.evaluation.report.html import build_page
+from zim_plugins.evaluation.report.sections import comparison_sections
 from zim_plugins.evaluation.report.tables import Table
 from zim_plugins.imaging.image import write_image
 
@@ -41,7 +42,7 @@ def page(folder: Path) -> str:
         (False, True),
         "n",
     )
-    return build_page(report, [table], rows, folder)
+    return build_page("Evaluation on plain all", comparison_sections(report, [table], rows, folder))
 
 
 def test_it_needs_no_other_file(tmp_path) -> None:

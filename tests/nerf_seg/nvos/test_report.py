@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from nerf_seg.nvos import published
-from nerf_seg.nvos.page import build_page
-from nerf_seg.nvos.report import build_report, build_tables, rows_as_csv
+from nerf_seg.nvos.page import page_sections
+from nerf_seg.nvos.report import COLUMNS, build_report, build_tables
+from zim_plugins.evaluation.report.csv import csv_text
+from zim_plugins.evaluation.report.html import build_page
 from zim_plugins.evaluation.report.tables import to_markdown
 
 PROVENANCE = {"dataset": {"name": "nvos", "protocol": "sa3d", "remark": "a <b>remark</b>"}, "settings": {}}
@@ -85,16 +87,16 @@ def test_published_numbers_are_plausible_percentages():
 
 def test_csv(rows):
     rows.append(row("task2", "ours", 0, 0, 'a "broken", label'))
-    lines = list(csv.DictReader(rows_as_csv(rows).splitlines()))
+    lines = list(csv.DictReader(csv_text((*COLUMNS, "failure", "message"), rows).splitlines()))
     assert len(lines) == 7
     assert float(lines[0]["iou"]) == 0.80
-    assert (lines[-1]["iou"], lines[-1]["failure"]) == ("", 'a "broken", label')
+    assert [lines[-1][name] for name in ("iou", "failure", "message")] == ["", "LabelError", 'a "broken", label']
 
 
 def test_page_escapes_and_shows(rows):
     rows[0]["picture"] = "pictures/ours/task0.jpg"
     report = build_report(rows, {"task2": "<missing>"}, PROVENANCE)
-    page = build_page(report, build_tables(report))
+    page = build_page("zim-nvos", page_sections(report, build_tables(report)))
     assert "a &lt;b&gt;remark" in page and "&lt;missing&gt;" in page
     assert 'src="pictures/ours/task0.jpg"' in page
     assert "IoU 80.0 %" in page

@@ -80,7 +80,7 @@ def test_oracle_scores_high_against_exact_labels(root, opened, capsys):
     model = report["models"][ORACLE]
     assert model["mean"]["tasks"] == 1
     assert model["tasks"]["fern"]["iou"]["mean"] == pytest.approx(np.mean([row["iou"] for row in report["rows"]]))
-    table = list(csv.DictReader((root / "out" / "table.csv").read_text().splitlines()))
+    table = list(csv.DictReader((root / "out" / "rows.csv").read_text().splitlines()))
     assert [float(line["iou"]) for line in table] == [row["iou"] for row in report["rows"]]
     page = (root / "out" / "report.html").read_text()
     assert "second-hand" in page and "SA3D (NeurIPS 2023)" in page

@@ -170,10 +170,10 @@ def _write(args: EvaluateArgs, jobs: "dict[str, Job]", data: "EvaluationSet") ->
     """The report from all rows on the disk."""
     from zim_plugins.evaluation.models import describe_model
     from zim_plugins.evaluation.prompting import write_prompts
-    from zim_plugins.evaluation.report.aggregate import build_report, describe_run, write_report, write_rows
-    from zim_plugins.evaluation.report.html import write_page
-    from zim_plugins.evaluation.report.tables import build_tables, to_latex, to_markdown
-    from zim_plugins.imaging import atomic_write
+    from zim_plugins.evaluation.report.aggregate import ROW_COLUMNS, build_report, describe_run
+    from zim_plugins.evaluation.report.files import write_report
+    from zim_plugins.evaluation.report.sections import comparison_sections
+    from zim_plugins.evaluation.report.tables import build_tables
 
     plan, profiles, options = next((job.plan, job.profiles, job.options) for job in jobs.values())
     rows = [row for job in jobs.values() for picture in data.pictures for row in job.store.read(picture.slug).rows]
@@ -188,13 +188,16 @@ def _write(args: EvaluateArgs, jobs: "dict[str, Job]", data: "EvaluationSet") ->
     provenance = describe_run(settings, [describe_model(spec) for spec in jobs], dataset)
     report = build_report(rows, data.faults.faults, profiles, provenance)
     tables = build_tables(report)
-    write_report(args.out / "report.json", report)
-    write_rows(args.out / "rows.csv", rows, profiles)
+    write_report(
+        args.out,
+        report,
+        title=f"Evaluation on {data.name} {data.split}",
+        sections=comparison_sections(report, tables, rows, args.out),
+        tables=tables,
+        columns=(*ROW_COLUMNS, *report["columns"]),
+        rows=rows,
+    )
     write_prompts(args.out / "prompts.json", data.name, plan, prompts)
-    for name, text in (("tables.md", to_markdown(tables)), ("tables.tex", to_latex(tables))):
-        with atomic_write(args.out / name, durable=True) as stream:
-            stream.write(text.encode())
-    write_page(args.out / "report.html", report, tables, rows)
     for failure in report["failures"]:
         at = " ".join(failure[key] for key in ("picture", "object", "model", "prompt") if failure[key])
         logger.error("%s: %s: %s", failure["kind"], at, failure["message"])

@@ -1,29 +1,26 @@
-"""The report of a run: means with intervals, paired tests, failures and provenance, as JSON and CSV.
+"""The report of a run: means with intervals, paired tests, failures and provenance.
 
 The report holds no time of day: a run that was killed and resumed writes the same bytes as one that was not.
 """
 
-import csv
-import io
 import itertools
-import json
 import os
 import platform
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import zim_plugins
 from zim_plugins.data.faults import Fault
-from zim_plugins.evaluation.matting.run import Row
 from zim_plugins.evaluation.matting.scoring import HIGHER_IS_BETTER, score_columns
 from zim_plugins.evaluation.provenance import source_commit
-from zim_plugins.evaluation.statistics import bootstrap_interval, holm, mean_by_picture, wilcoxon_p
-from zim_plugins.imaging import atomic_write
+from zim_plugins.evaluation.results import Row
+from zim_plugins.evaluation.statistics import bootstrap_interval, holm, mean_by_picture, wilcoxon
 
+ROW_COLUMNS = ("picture", "object", "subset", "size", "model", "prompt")
+"""Names of a row before its scores, in `rows.csv`."""
 SIZES = ("all", "S", "M", "L")
 WORST = 12
 """Worst cases that the report names, for each model and prompt."""
@@ -90,25 +87,6 @@ def describe_run(settings: dict[str, Any], models: Sequence[dict[str, Any]], dat
     }
 
 
-def write_report(path: Path, report: Report) -> None:
-    """Write the report as JSON, whole or not at all."""
-    with atomic_write(path, durable=True) as stream:
-        stream.write((json.dumps(report, indent=1, sort_keys=True) + "\n").encode())
-
-
-def write_rows(path: Path, rows: Sequence[Row], profiles: Sequence[str]) -> None:
-    """Write every row as CSV, whole or not at all."""
-    names = ["picture", "object", "subset", "size", "model", "prompt", *score_columns(profiles), "failure", "message"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        failure = row["failure"] or {"kind": "", "message": ""}
-        writer.writerow(row | {"failure": failure["kind"], "message": failure["message"]})
-    with atomic_write(path, durable=True) as stream:
-        stream.write(text.getvalue().encode())
-
-
 def _failure_row(fault: Fault) -> dict[str, str]:
     """Return what the reader passed over, as a row like the others."""
     row = {"picture": fault.where, "object": "", "model": "", "prompt": ""}
@@ -155,7 +133,7 @@ def _paired(scored: Sequence[Row], columns: Sequence[str]) -> list[dict[str, Any
             by_picture = mean_by_picture(differences, [by_model[first][key]["picture"] for key in shared])
             test = {"prompt": prompt, "first": first, "second": second, "score": column, "pictures": len(by_picture)}
             test["mean_difference"] = _short(float(np.mean(differences)))
-            test["p"] = wilcoxon_p(list(by_picture.values()))
+            test["p"] = wilcoxon(list(by_picture.values()))[1]
             tests.append(test)
     for test, adjusted in zip(tests, holm([test["p"] for test in tests]), strict=True):
         test["p_holm"] = _short(adjusted)

@@ -40,9 +40,11 @@ class Table:
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    published: tuple[bool, ...]
-    """Whether a row was printed by the paper, not measured here."""
-    note: str
+    published: tuple[bool, ...] = ()
+    """Whether a row was printed by the paper, not measured here; by default none was."""
+    note: str = ""
+    words: int = 2
+    """Columns of words, from the left, which a page writes from the left."""
 
 
 def build_tables(report: dict[str, Any]) -> list[Table]:
@@ -94,7 +96,7 @@ def to_latex(tables: Sequence[Table]) -> str:
         lines = [r"\begin{table}", rf"\caption{{{_escape(table.caption)}. {_escape(table.note)}}}"]
         lines += [rf"\begin{{tabular}}{{ll{'r' * (len(table.header) - 2)}}}", r"\toprule"]
         lines += [" & ".join(_escape(word) for word in table.header) + r" \\", r"\midrule"]
-        for row, published in zip(table.rows, table.published, strict=True):
+        for row, published in zip(table.rows, table.published or (False,) * len(table.rows), strict=True):
             cells = [_escape(word) for word in row]
             lines.append(" & ".join(rf"\textit{{{c}}}" if published and c else c for c in cells) + r" \\")
         parts.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]))
