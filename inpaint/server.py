@@ -105,7 +105,7 @@ def register(services: Services) -> Extension:
         """Take objects out of an image; all pixels outside the hole stay as they are."""
         image = services.image(request, image_id)
         body, _ = await services.read_body(request, RemoveBody)
-        target = await services.mattes(image, body.prompts())
+        target = await services.mattes(image, body.prompts(image.size))
 
         def act() -> Result:
             alpha = matte_of(image.original.rgb, target)
@@ -123,7 +123,7 @@ def register(services: Services) -> Extension:
         body, files = await services.read_body(request, ReplaceBody, files=("background",))
         if bool(body.colour) == ("background" in files):
             raise ValueError("background: give a colour, or a file, not both")
-        target = await services.mattes(image, body.prompts())
+        target = await services.mattes(image, body.prompts(image.size))
         if "background" in files:
             behind = (await services.open(request, files["background"], "background")).original.rgb
         else:
@@ -143,7 +143,7 @@ def register(services: Services) -> Extension:
         """Paint something else in the place of objects; needs a diffusion model on the server."""
         image = services.image(request, image_id)
         body, _ = await services.read_body(request, FillBody)
-        target = await services.mattes(image, body.prompts())
+        target = await services.mattes(image, body.prompts(image.size))
 
         def act() -> Result:
             painter = fillers.get(body.backend, FillSettings(seed=body.seed, steps=body.steps))

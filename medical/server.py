@@ -235,7 +235,7 @@ def _placed(body: SegmentBody, opened: OpenedScan) -> list[StructurePrompts]:
         for number, given in one.slices.items():
             if not 0 <= number < len(opened.scan.frames):
                 raise ValueError(f"the volume has the slices 0 to {len(opened.scan.frames) - 1}, not {number}")
-            slices[number] = _on_slice(given.prompt(), size)
+            slices[number] = _on_slice(given.prompt(size), size)
         placed.append(StructurePrompts(one.name, value, dict(sorted(slices.items()))))
     return placed
 

@@ -44,7 +44,7 @@ class Sa3dZimPipelineConfig(VanillaPipelineConfig):
     reference_view: str | None = None
     """File name of the training picture that the prompt is given in, such as IMG_4038.JPG; the first by default."""
     points: str | None = None
-    """Clicks on the object, "x,y;x,y", in pixels of the picture as trained (x right, y down) or as shares of it."""
+    """Clicks on the object, "x,y;x,y", in pixels of the image as trained (x right, y down), or as 40%,50% of it."""
     neg_points: str | None = None
     """Clicks on what is not the object."""
     box: str | None = None

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from zim_plugins.cli.lists import read_csv_rows, read_json_list
-from zim_plugins.core import Image, Mask, Prompt, PromptText, mask_path, parse_objects
+from zim_plugins.core import Image, Mask, Prompt, PromptText, mask_path
 
 COLUMNS = ("image", "points", "box", "mask", "text", "also", "objects", "prompt", "background")
 """What a list's rows may hold."""
@@ -100,30 +100,15 @@ def _read_mask(path: str, image: Image) -> Mask:
     return mask
 
 
-def parse_object(text: str) -> PromptText:
-    """One object from "x,y;x,y,0" (clicks), "x1,y1,x2,y2" (a box), or both, divided by semicolons."""
-    (named,) = parse_objects((), (), [text])
-    return named
-
-
-def object_from_json(row: Any) -> PromptText:
-    """One object from text as `parse_object` takes it, or from {"points": [[x, y, label], ...], "box": [...]}."""
-    if isinstance(row, str):
-        return parse_object(row)
-    if not isinstance(row, Mapping) or not set(row) <= {"points", "box"}:
-        raise ValueError(f'an object is {{"points": [[x, y, label], ...], "box": [x1, y1, x2, y2]}}, got {row!r}')
-    return _object(row.get("points"), row.get("box"))
-
-
 def read_objects(path: str | Path) -> tuple[PromptText, ...]:
-    """Objects from a JSON file: one, or a list of them, as `object_from_json` takes them.
+    """Objects from a JSON file: one, or a list of them, as `Prompt.from_json` takes them.
 
     Raises:
         ValueError: the file is not such a list, or cannot be read.
     """
     found = read_json_list(Path(path), lines=False)
     try:
-        prompts = tuple(object_from_json(row) for row in (found if isinstance(found, list) else [found]))
+        prompts = tuple(PromptText.from_json(row) for row in (found if isinstance(found, list) else [found]))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
     if not prompts:
@@ -134,7 +119,7 @@ def read_objects(path: str | Path) -> tuple[PromptText, ...]:
 def read_list(path: str | Path) -> dict[str, Order]:
     """Images and their orders from a list: .csv with a header, .json (a list of objects), or .jsonl (one per line).
 
-    Paths are relative to the list's folder. See `COLUMNS`; `points` and `also` are texts as `parse_object` takes them,
+    Paths are relative to the list's folder. See `COLUMNS`; `points`, `also` are texts as `Prompt.from_text` takes them,
     `text` names objects in words; several of `also`, `mask` and `text` are divided by |, or in JSON also nested lists.
     Rows of one image name several objects of it.
 
@@ -173,10 +158,10 @@ def _order_from_row(row: Any, folder: Path) -> tuple[str, Order]:
     prompts = []
     if "points" in given or "box" in given:
         with _of_column("points" if "points" in given else "box"):
-            prompts.append(_object(given.get("points"), given.get("box")))
+            prompts.append(PromptText.from_json({key: given[key] for key in ("points", "box") if key in given}))
     for column in ("also", "objects"):
         with _of_column(column):
-            prompts += [object_from_json(one) for one in _several(given.get(column))]
+            prompts += [PromptText.from_json(one) for one in _several(given.get(column))]
     with _of_column("mask"):
         masks = _texts(given.get("mask"))
         if masks and ("points" in given or "box" in given):
@@ -199,7 +184,10 @@ def _of_column(name: str) -> "Iterator[None]":
     try:
         yield
     except (ValueError, TypeError) as error:
-        raise ValueError(f"column {name}: {error}") from error
+        said = str(error)
+        raise ValueError(
+            f"column {said}" if said.startswith(("points", "box: ")) else f"column {name}: {said}"
+        ) from error
 
 
 def _one_text(given: Mapping[str, Any], column: str) -> str | None:
@@ -223,27 +211,9 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(one.strip() for one in texts)
 
 
-def _object(points: Any, box: Any) -> PromptText:
-    """One object from a list's two columns, in either of their forms."""
-    if isinstance(points, str):
-        points = [part for part in points.split(";") if part.strip()]
-    texts = [one if isinstance(one, str) else _joined(one) for one in _listed(points)]
-    boxes = [] if box is None else [box if isinstance(box, str) else _joined(box)]
-    named = parse_objects(texts, boxes)
-    if not named:
-        raise ValueError("no prompt: give points or a box")
-    return named[0]
-
-
 def _listed(points: Any) -> Sequence[Any]:
     if points is None:
         return []
     if not isinstance(points, Sequence):
         raise ValueError(f"expected a list, such as points [[x, y], [x, y, label]], got {points!r}")
     return points
-
-
-def _joined(numbers: Any) -> str:
-    if not isinstance(numbers, Sequence):
-        raise ValueError(f"expected a list of numbers, got {numbers!r}")
-    return ",".join(str(int(n) if i == 2 and len(numbers) == 3 else n) for i, n in enumerate(numbers))

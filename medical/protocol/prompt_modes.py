@@ -2,7 +2,7 @@
 
 Modes (Mazurowski et al., Medical Image Analysis 89, 2023): 1 a click in the centre of the largest component; 2 one in
 each of at most three; 3 a tight box round the largest; 4 one round each of at most three, predictions joined; 5 one box
-round all. Boxes here are inclusive pixel indices; for the models they become the edges of those pixels.
+round all. Boxes are exclusive at the far edge, as everywhere.
 """
 
 import json
@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -36,16 +37,34 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Pointing:
-    """A prompt in pixel indices; several boxes are several predictions, joined."""
+    """Clicks on pixels, or boxes, as the protocol names them; several boxes are several predictions, joined."""
 
     clicks: tuple[Click, ...] = ()
     boxes: tuple[Box, ...] = ()
-    """x1, y1, x2, y2 of the outermost pixels inside."""
+    """x1, y1, x2, y2 [px], exclusive at the far edge."""
+
+    @classmethod
+    def from_prompts(cls, prompts: Sequence[Prompt]) -> "Pointing":
+        """Return what gave these prompts: the inverse of `prompts`.
+
+        >>> Pointing.from_prompts([Prompt.from_box(1, 2, 5, 6)]).boxes
+        ((1, 2, 5, 6),)
+
+        Raises:
+            ValueError: they are neither clicks nor boxes of whole pixels.
+        """
+        boxes = [prompt.box for prompt in prompts if prompt.box is not None and prompt.points is None]
+        if len(boxes) == len(prompts) > 0:
+            return cls(boxes=tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in boxes))
+        if len(prompts) != 1 or prompts[0].box is not None or prompts[0].points is None or prompts[0].labels is None:
+            raise ValueError("a pointing is clicks, or boxes")
+        pairs = zip(prompts[0].points, prompts[0].labels, strict=True)
+        return cls(tuple(Click(int(x), int(y), bool(label)) for (x, y), label in pairs))
 
     def prompts(self) -> tuple[Prompt, ...]:
         """As the models take them, in continuous coordinates of the picture."""
         if self.boxes:
-            return tuple(Prompt.from_box(x1, y1, x2 + 1, y2 + 1) for x1, y1, x2, y2 in self.boxes)
+            return tuple(Prompt.from_box(*box) for box in self.boxes)
         return (Prompt.from_points([(c.x + 0.5, c.y + 0.5, int(c.positive)) for c in self.clicks]),)
 
 
@@ -72,9 +91,9 @@ def components(mask: Bool[np.ndarray, "h w"]) -> list[Bool[np.ndarray, "h w"]]:
 
 
 def tight_box(mask: Bool[np.ndarray, "h w"]) -> Box:
-    """x1, y1, x2, y2 of the outermost pixels inside."""
+    """x1, y1, x2, y2 round the pixels inside, exclusive at the far edge."""
     rows, columns = covered(mask)
-    return columns.start, rows.start, columns.stop - 1, rows.stop - 1
+    return columns.start, rows.start, columns.stop, rows.stop
 
 
 def point_at(mask: Bool[np.ndarray, "h w"], mode: str, clicker: Clicker) -> Pointing:
@@ -103,17 +122,17 @@ def jitter_box(box: Box, size: tuple[int, int], jitter_px: int, rng: np.random.G
     """Each side moved by up to `jitter_px` at random, inside the picture and at least one pixel wide.
 
     Args:
-        box: x1, y1, x2, y2, inclusive.
+        box: x1, y1, x2, y2, exclusive at the far edge.
         size: (H, W) of the picture [px].
         jitter_px: largest shift of a side.
         rng: of this object and prompt.
         outward: only outwards, as MedSAM does (20 px of 1024); else both ways, as Medical SAM Adapter does.
     """
     moved = rng.integers(0 if outward else -jitter_px, jitter_px + 1, size=4) * np.array([-1, -1, 1, 1])
-    x1, y1, x2, y2 = np.asarray(box) + moved
+    x1, y1, x2, y2 = np.asarray(box) - [0, 0, 1, 1] + moved  # the outermost pixels inside
     x1, x2 = np.clip([x1, x2], 0, size[1] - 1)
     y1, y2 = np.clip([y1, y2], 0, size[0] - 1)
-    return int(min(x1, x2)), int(min(y1, y2)), int(max(x1, x2)), int(max(y1, y2))
+    return int(min(x1, x2)), int(min(y1, y2)), int(max(x1, x2)) + 1, int(max(y1, y2)) + 1
 
 
 def jitter_click(click: Click, mask: Bool[np.ndarray, "h w"], jitter_px: int, rng: np.random.Generator) -> Click:
@@ -187,10 +206,22 @@ def encode_record(record: PromptRecord) -> str:
     fields = {
         "dataset": record.dataset, "case": record.case, "frame": record.frame, "label": record.label,
         "instance": record.instance, "prompt": record.prompt, "model": record.model, "area": record.area,
-        "clicks": [[c.x, c.y, int(c.positive)] for c in record.pointing.clicks],
-        "boxes": [list(box) for box in record.pointing.boxes],
+        "prompts": [prompt.to_json() for prompt in record.pointing.prompts()],
     }  # fmt: skip
     return json.dumps(fields, ensure_ascii=False)
+
+
+def pop_pointing(fields: dict[str, Any]) -> Pointing:
+    """Take a line's prompts out of its fields: a list as `Prompt.from_json` reads it; of runs before 0.2 pixel indices.
+
+    >>> pop_pointing({"clicks": [], "boxes": [[1, 2, 3, 4]]}).boxes  # the outermost pixels inside
+    ((1, 2, 4, 5),)
+    """
+    if "prompts" in fields:
+        return Pointing.from_prompts([Prompt.from_json(row) for row in fields.pop("prompts")])
+    clicks = tuple(Click(int(x), int(y), bool(label)) for x, y, label in fields.pop("clicks"))
+    boxes = tuple((int(a), int(b), int(c) + 1, int(d) + 1) for a, b, c, d in fields.pop("boxes"))
+    return Pointing(clicks, boxes)
 
 
 def read_prompts(path: Path) -> PromptBook:
@@ -203,9 +234,7 @@ def read_prompts(path: Path) -> PromptBook:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             fields = json.loads(line)
-            clicks = tuple(Click(int(x), int(y), bool(label)) for x, y, label in fields.pop("clicks"))
-            boxes = tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in fields.pop("boxes"))
-            records.append(PromptRecord(pointing=Pointing(clicks, boxes), **fields))
+            records.append(PromptRecord(pointing=pop_pointing(fields), **fields))
         except (ValueError, TypeError, KeyError, AttributeError):
             raise ValueError(f"{path}, line {number}, is no prompt that zim-medseg wrote") from None
     return PromptBook(records)

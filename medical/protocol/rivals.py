@@ -115,9 +115,9 @@ class _Cutter:
         """Cut a crop out, in which the box lies with its margin, and put the answer back."""
         height, width = self._frame.shape[:2]
         x1, y1, x2, y2 = box
-        pad_x, pad_y = (max(2, round(self.margin * side)) for side in (x2 - x1 + 1, y2 - y1 + 1))
+        pad_x, pad_y = (max(2, round(self.margin * side)) for side in (x2 - x1, y2 - y1))
         left, top = max(0, x1 - pad_x), max(0, y1 - pad_y)
-        view = slice(top, min(height, y2 + 1 + pad_y)), slice(left, min(width, x2 + 1 + pad_x))
+        view = slice(top, min(height, y2 + pad_y)), slice(left, min(width, x2 + pad_x))
         alpha = np.zeros((height, width), dtype=np.float32)
         alpha[view] = self._cut(np.ascontiguousarray(self._frame[view]), (x1 - left, y1 - top, x2 - left, y2 - top))
         return alpha
@@ -150,10 +150,9 @@ class GrabCut(_Cutter):
         super().__init__(margin, how)
 
     def _cut(self, crop: UInt8[np.ndarray, "h w 3"], box: Box) -> Float32[np.ndarray, "h w"]:
-        x1, y1, x2, y2 = box
         self._inner.set_image(crop)
         try:
-            return self._inner.predict(Prompt.from_box(x1, y1, x2 + 1, y2 + 1)).alpha
+            return self._inner.predict(Prompt.from_box(*box)).alpha
         except ValueError:  # nothing to learn from: all one colour, or no background
             size = crop.shape[0], crop.shape[1]
             return _boxed(size, box).astype(np.float32)
@@ -252,25 +251,26 @@ def ellipse_in(size: tuple[int, int], box: Box, share: float = 1.0) -> Bool[np.n
 
     Args:
         size: of the image [px].
-        box: x1, y1, x2, y2, inclusive.
+        box: x1, y1, x2, y2, exclusive at the far edge.
         share: of the box's sides, in (0, 1].
 
-    >>> ellipse_in((5, 7), (1, 1, 5, 3)).astype(int).sum(axis=1).tolist()
+    >>> ellipse_in((5, 7), (1, 1, 6, 4)).astype(int).sum(axis=1).tolist()
     [0, 3, 5, 3, 0]
     """
     x1, y1, x2, y2 = box
     mask = np.zeros(size, dtype=bool)
-    ys, xs = np.ogrid[y1 : y2 + 1, x1 : x2 + 1]
-    across, along = (x2 - x1 + 1) / 2 * share, (y2 - y1 + 1) / 2 * share
-    mask[y1 : y2 + 1, x1 : x2 + 1] = ((xs - (x1 + x2) / 2) / across) ** 2 + ((ys - (y1 + y2) / 2) / along) ** 2 <= 1
-    mask[(y1 + y2) // 2, (x1 + x2) // 2] = True
+    ys, xs = np.ogrid[y1:y2, x1:x2]
+    across, along = (x2 - x1) / 2 * share, (y2 - y1) / 2 * share
+    middle_x, middle_y = (x1 + x2 - 1) / 2, (y1 + y2 - 1) / 2
+    mask[y1:y2, x1:x2] = ((xs - middle_x) / across) ** 2 + ((ys - middle_y) / along) ** 2 <= 1
+    mask[int(middle_y), int(middle_x)] = True
     return mask
 
 
 def _boxed(size: tuple[int, int], box: Box) -> Bool[np.ndarray, "h w"]:
     x1, y1, x2, y2 = box
     mask = np.zeros(size, dtype=bool)
-    mask[y1 : y2 + 1, x1 : x2 + 1] = True
+    mask[y1:y2, x1:x2] = True
     return mask
 
 

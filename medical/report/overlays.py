@@ -17,7 +17,7 @@ from zim_plugins.core import read_alpha, write_image
 
 from ..io.pairing import CaseFiles
 from ..protocol.evaluate_scan import Place
-from ..protocol.prompt_modes import CLICKS, tight_box
+from ..protocol.prompt_modes import CLICKS, Pointing, pop_pointing, tight_box
 from ..protocol.records import SINGLE, Row
 from ..run import RunConfig, answer_name, read_case
 
@@ -81,7 +81,7 @@ def write_overlays(
 
 def _strip(
     config: RunConfig, case: tuple[Place, CaseFiles], row: Row, models: Sequence[str], rows: Sequence[Row],
-    pointed: Mapping[tuple[object, ...], Mapping[str, list[list[int]]]], hide_border: float,
+    pointed: Mapping[tuple[object, ...], Pointing], hide_border: float,
 ) -> UInt8[np.ndarray, "h w 3"]:  # fmt: skip
     """Panels beside one another, with captions."""
     scan = read_case(config, *case)
@@ -98,7 +98,7 @@ def _strip(
     edge = _outline(reference)
     where = (row.dataset, row.case, row.frame, row.label, row.instance, row.prompt)
     prompted = small.copy()
-    shown = pointed.get((*where, "")) or pointed.get((*where, models[0])) or {"clicks": [], "boxes": []}
+    shown = pointed.get((*where, "")) or pointed.get((*where, models[0])) or Pointing()
     _draw_prompt(prompted, shown, scale, (view[1].start, view[0].start))
     panels = [_captioned(prompted, f"{row.case}, {row.label}"),
               _captioned(_tinted(small, reference.astype(np.float32), REFERENCE_TINT), "reference")]  # fmt: skip
@@ -117,10 +117,10 @@ def _strip(
 def view_of(mask: Bool[np.ndarray, "h w"]) -> tuple[slice, slice]:
     """Rows and columns that show an object and as much round it as it is long, all of them where it is large."""
     x1, y1, x2, y2 = tight_box(mask)
-    side = max(LEAST_VIEW_PX, 3 * max(x2 - x1 + 1, y2 - y1 + 1))
+    side = max(LEAST_VIEW_PX, 3 * max(x2 - x1, y2 - y1))
     rows, columns = (
         slice(max(0, middle - side // 2), min(whole, middle + side // 2))
-        for middle, whole in (((y1 + y2) // 2, mask.shape[0]), ((x1 + x2) // 2, mask.shape[1]))
+        for middle, whole in (((y1 + y2 - 1) // 2, mask.shape[0]), ((x1 + x2 - 1) // 2, mask.shape[1]))
     )
     return rows, columns
 
@@ -134,25 +134,23 @@ def _iou_of(rows: Sequence[Row], like: Row, model: str) -> float:
     return float("nan")
 
 
-def _pointed(path: Path) -> dict[tuple[object, ...], dict[str, list[list[int]]]]:
-    found: dict[tuple[object, ...], dict[str, list[list[int]]]] = {}
+def _pointed(path: Path) -> dict[tuple[object, ...], Pointing]:
+    found: dict[tuple[object, ...], Pointing] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         fields = json.loads(line)
         names = ("dataset", "case", "frame", "label", "instance", "prompt", "model")
-        found[tuple(fields[name] for name in names)] = {"clicks": fields["clicks"], "boxes": fields["boxes"]}
+        found[tuple(fields[name] for name in names)] = pop_pointing(fields)
     return found
 
 
-def _draw_prompt(
-    picture: np.ndarray, pointing: Mapping[str, list[list[int]]], scale: float, origin: tuple[int, int]
-) -> None:
+def _draw_prompt(picture: np.ndarray, pointing: Pointing, scale: float, origin: tuple[int, int]) -> None:
     image = PIL.Image.fromarray(picture)
     pen = PIL.ImageDraw.Draw(image)
     left, top = origin
-    for box in pointing["boxes"]:
-        x1, y1, x2, y2 = (v * scale for v in (box[0] - left, box[1] - top, box[2] + 1 - left, box[3] + 1 - top))
+    for box in pointing.boxes:
+        x1, y1, x2, y2 = (v * scale for v in (box[0] - left, box[1] - top, box[2] - left, box[3] - top))
         pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=(255, 210, 0), width=2)
-    for x, y, positive in pointing["clicks"]:
+    for x, y, positive in pointing.clicks:
         cx, cy, r = (x - left + 0.5) * scale, (y - top + 0.5) * scale, 5
         pen.ellipse(
             (cx - r, cy - r, cx + r, cy + r), fill=(40, 200, 60) if positive else (230, 40, 40), outline="white"

@@ -10,7 +10,7 @@ from zim_plugins.core import Prompt, UnsupportedPrompt
 
 from ..protocol.evaluate_scan import THRESHOLD
 from ..protocol.models import PromptedModel
-from ..protocol.prompt_modes import Box, tight_box
+from ..protocol.prompt_modes import tight_box
 from ..protocol.propagation import propagate
 from .marks import SlicePrompts, StructurePrompts
 
@@ -127,7 +127,7 @@ class Follower:
         """Follow from all prompted slices, as `propagate` does in evaluations."""
         order = sorted(keys)
         spread = propagate(
-            lambda frame, box: self._answer(frame, Prompt(box=np.array(_edges_of(box)))), keys, len(self.frames),
+            lambda frame, box: self._answer(frame, Prompt.from_box(*box)), keys, len(self.frames),
             reach=self.reach, limits=structure.limits, numbers=self.numbers,
         )  # fmt: skip
         found = Followed(spread.masks, tuple(order))
@@ -147,10 +147,5 @@ class Follower:
 
 def _edges(mask: Bool[np.ndarray, "h w"]) -> tuple[float, float, float, float]:
     """Box of a mask, exclusive at the far edge [px]."""
-    return _edges_of(tight_box(mask))
-
-
-def _edges_of(box: Box) -> tuple[float, float, float, float]:
-    """Edges of a box of pixel indices, exclusive at the far one [px]."""
-    x1, y1, x2, y2 = box
-    return float(x1), float(y1), float(x2 + 1), float(y2 + 1)
+    x1, y1, x2, y2 = tight_box(mask)
+    return float(x1), float(y1), float(x2), float(y2)

@@ -2,7 +2,8 @@
 
 import difflib
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from zim_plugins.core import Prompt, read_alpha
+from zim_plugins.core import Prompt, PromptText, read_alpha
+
+logger = logging.getLogger(__name__)
 
 SCRIBBLE_DRAWN = 0.5
 """Value of a scribble picture above which a pixel was painted."""
-_JSON_KEYS = frozenset({"view", "points", "prompt_points", "labels", "box"})
+_OLD_NAME = "prompt_points"
+"""SA3D's name of `points` in a prompt file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +27,11 @@ class ReferencePrompt:
 
     view: str | None = None
     """File name of the picture, or its stem; None is the first view."""
-    points: tuple[tuple[float, float, int], ...] = ()
-    """Clicks x, y, label (1 object, 0 background), in pixels of the view or, where no coordinate exceeds 1, in shares
-    of its width and height."""
-    box: tuple[float, float, float, float] | None = None
-    """Corners x1, y1, x2, y2, in the same unit."""
+    points: tuple[tuple[float | str, float | str, int], ...] = ()
+    """Clicks x, y, label (1 object, 0 background), in pixels of the view or in shares of it, "40%"; where no number
+    exceeds 1, all are read as shares for one more version, with a warning."""
+    box: tuple[float | str, float | str, float | str, float | str] | None = None
+    """Corners x1, y1, x2, y2, in the same units, exclusive at the far edge."""
     scribbles: tuple[tuple[Float32[np.ndarray, "h w"], int], ...] = ()
     """Pictures of the view's size with strokes above `SCRIBBLE_DRAWN`, and the label of each."""
     matte: Float32[np.ndarray, "h w"] | None = None
@@ -41,6 +45,10 @@ class ReferencePrompt:
             raise ValueError("a mask is taken as it is: give it alone, or clicks, box and scribbles without it")
         if self.matte is not None and self.matte.max() <= 0.5:
             raise ValueError(f"the reference matte is empty: its highest opacity is {self.matte.max():.2f}")
+        if self.points or self.box is not None:
+            named = _named({"points": self.points, "box": self.box})
+            object.__setattr__(self, "points", named.get("points", ()))
+            object.__setattr__(self, "box", named.get("box"))
 
     def index(self, names: Sequence[str]) -> int:
         """Place of the view among the names of all views.
@@ -69,29 +77,19 @@ class ReferencePrompt:
         Raises:
             ValueError: a click is outside the view, a scribble is empty or of another size, or there is only a matte.
         """
-        unit = self._unit_px(size)
         prompts = []
-        if self.points:
-            prompts.append(Prompt.from_points([(x * unit[0], y * unit[1], label) for x, y, label in self.points]))
+        if self.points or self.box is not None:
+            text = PromptText.from_json({"points": self.points, "box": self.box})
+            prompts.append(text.sized(size))
         for drawn, label in self.scribbles:
             if drawn.shape != size:
                 raise ValueError(f"the scribble is {drawn.shape}, the reference view {size} (height, width)")
             prompts.append(Prompt.from_scribble_mask(drawn > SCRIBBLE_DRAWN, label=label))
-        if self.box is not None:
-            prompts.append(Prompt(box=np.array(self.box) * np.tile(unit, 2)))
         if not prompts:
             raise ValueError("the reference is a matte, not a prompt")
-        whole = prompts[0]
-        for prompt in prompts[1:]:
-            whole = whole.merged(prompt)
+        whole = Prompt.union(*prompts)
         whole.check_inside(size)
         return whole
-
-    def _unit_px(self, size: tuple[int, int]) -> np.ndarray:
-        """Return what coordinates are multiplied with, XY: (1, 1), or the view's width and height."""
-        numbers = [c for x, y, _ in self.points for c in (x, y)] + list(self.box or ())
-        shares = bool(numbers) and max(numbers) <= 1
-        return np.array([size[1], size[0]] if shares else [1, 1], dtype=np.float64)
 
 
 def reference_prompt(
@@ -109,14 +107,13 @@ def reference_prompt(
 
     Args:
         view: file name of the picture, or its stem; the first view by default, or the one that the prompt file names.
-        points: clicks on the object, "x,y;x,y".
+        points: clicks on the object, "x,y;x,y", in pixels or as "40%,50%".
         negative_points: clicks on the background, "x,y;x,y".
-        box: "x1,y1,x2,y2".
+        box: "x1,y1,x2,y2", likewise.
         positive_scribble: a picture of the view's size with strokes on the object, white on black.
         negative_scribble: the same with strokes on the background.
         mask: the object's mask or matte: a grey picture, or one with an alpha channel.
-        prompt_file: JSON with any of `view`, `points` ([x, y] or [x, y, label] each; SA3D's `prompt_points` too),
-            `labels` and `box`.
+        prompt_file: JSON as `Prompt.from_json` reads it, and `view`; SA3D's `prompt_points` is `points`.
 
     Raises:
         ValueError: nothing or something malformed was given, or two sources contradict each other.
@@ -127,12 +124,14 @@ def reference_prompt(
         raise ValueError(f"the reference view is {view!r}, but {prompt_file} names {stored['view']!r}: drop one")
     if box is not None and "box" in stored:
         raise ValueError(f"a box is given twice: {box!r}, and one in {prompt_file}")
-    clicks = [*_parse_points(points, 1), *_parse_points(negative_points, 0), *stored.get("points", ())]
+    clicks = [(text, label) for texts, label in ((points, 1), (negative_points, 0)) for text in _pieces(texts)]
+    given = {"points": [text for text, _ in clicks], "labels": [label for _, label in clicks], "box": box}
+    named = _named(given) if clicks or box is not None else {}
     pictures = [(positive_scribble, 1), (negative_scribble, 0)]
     return ReferencePrompt(
         view=view if view is not None else stored.get("view"),
-        points=tuple(clicks),
-        box=_parse_box(box) if box is not None else stored.get("box"),
+        points=(*named.get("points", ()), *stored.get("points", ())),
+        box=named.get("box", stored.get("box")),
         scribbles=tuple((read_alpha(path), label) for path, label in pictures if path is not None),
         matte=read_alpha(mask) if mask is not None else None,
     )
@@ -169,20 +168,40 @@ def is_list(path: Path) -> bool:
         return False
 
 
-def _parse_points(text: str | None, label: int) -> list[tuple[float, float, int]]:
-    try:
-        pairs = [piece.split(",") for piece in (text or "").split(";") if piece.strip()]
-        return [(float(x), float(y), label) for x, y in pairs]
-    except ValueError:
-        raise ValueError(f'clicks are "x,y;x,y", for example "450,300;480,500"; got {text!r}') from None
+def _pieces(texts: str | None) -> list[str]:
+    """The clicks of an option."""
+    return [piece.strip() for piece in (texts or "").split(";") if piece.strip()]
 
 
-def _parse_box(text: str) -> tuple[float, float, float, float]:
+def _named(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `points` and `box` of a prompt as `PromptText.to_json` writes them, in tuples.
+
+    Raises:
+        ValueError: they are malformed.
+    """
+    found = PromptText.from_json(_with_old_shares(row)).to_json()
+    if "points" in found:
+        found["points"] = tuple(map(tuple, found["points"]))
+    return found | ({"box": tuple(found["box"])} if "box" in found else {})
+
+
+def _with_old_shares(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Write numbers that were shares of the view in version 0.1, none above 1, as shares."""
     try:
-        x1, y1, x2, y2 = (float(number) for number in text.split(","))
-    except ValueError:
-        raise ValueError(f'a box is "x1,y1,x2,y2", for example "10,20,300,400"; got {text!r}') from None
-    return x1, y1, x2, y2
+        clicks = [piece.split(",") if isinstance(piece, str) else list(piece) for piece in row.get("points") or ()]
+        box = row.get("box") or []
+        box = box.split(",") if isinstance(box, str) else list(box)
+        numbers = [float(number) for part in (*(click[:2] for click in clicks), box) for number in part]
+    except (TypeError, ValueError):  # in percent, or malformed, which the one grammar names
+        return dict(row)
+    if not numbers or max(numbers) > 1:
+        return dict(row)
+
+    def shares(part: Sequence[Any]) -> list[str]:
+        return [f"{float(number) * 100!r}%" for number in part]
+
+    logger.warning("shares of the view are written 40%%,50%%; numbers up to 1 are read so for one more version")
+    return {**row, "points": [[*shares(click[:2]), *click[2:]] for click in clicks], "box": shares(box) or None}
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -196,19 +215,18 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _fields(fields: Any, path: Path) -> dict[str, Any]:
     """Check and read one prompt of a file."""
-    if not isinstance(fields, dict) or not fields or set(fields) - _JSON_KEYS:
-        found = sorted(fields) if isinstance(fields, dict) else type(fields).__name__
-        raise ValueError(f"the prompt file {path} holds an object with any of {sorted(_JSON_KEYS)}; got {found}")
-    try:
-        rows = [*fields.get("points", ()), *fields.get("prompt_points", ())]
-        labels = fields.get("labels", [row[2] if len(row) > 2 else 1 for row in rows])
-        points = [(float(row[0]), float(row[1]), int(label)) for row, label in zip(rows, labels, strict=True)]
-        stored: dict[str, Any] = {"points": points}
-        if fields.get("box") is not None:
-            x1, y1, x2, y2 = (float(number) for number in fields["box"])
-            stored["box"] = (x1, y1, x2, y2)
-    except (TypeError, ValueError, LookupError) as error:
-        raise ValueError(f"the prompt file {path} is malformed: {error}") from error
+    if not isinstance(fields, dict) or not fields:
+        found = "an empty one" if isinstance(fields, dict) else type(fields).__name__
+        raise ValueError(f"the prompt file {path} holds an object with view, points, labels, box; got {found}")
+    row = {key: value for key, value in fields.items() if key != "view"}
+    stored: dict[str, Any] = {}
     if fields.get("view") is not None:
         stored["view"] = str(fields["view"])
-    return stored
+    try:
+        if _OLD_NAME in row:
+            if "points" in row:
+                raise ValueError(f"{_OLD_NAME} and points are the same: leave one of them out")
+            row["points"] = row.pop(_OLD_NAME)
+        return stored | (_named(row) if row else {})
+    except ValueError as error:
+        raise ValueError(f"the prompt file {path}: {error}") from error

@@ -199,11 +199,14 @@ def read_prompt(args: "Args", capture: Capture) -> ReferencePrompt:
         prompt = text.on(photograph.original)
     except ValueError as error:
         raise Misuse(f"{photograph.name}: {one_line(error)}") from error
-    unit = np.array(photograph.original[::-1], dtype=np.float64)
-    points = () if prompt.points is None else prompt.points / unit
-    labels = () if prompt.labels is None else prompt.labels
-    box = None if prompt.box is None else tuple((prompt.box / np.tile(unit, 2)).tolist())
-    clicks = tuple((float(x), float(y), int(label)) for (x, y), label in zip(points, labels, strict=True))
+    height, width = photograph.original
+
+    def at(x: float, y: float) -> tuple[str, str]:
+        return f"{100 * x / width!r}%", f"{100 * y / height!r}%"
+
+    row = prompt.to_json()
+    clicks = tuple((*at(x, y), int(label)) for x, y, label in row.get("points", ()))
+    box = (*at(*row["box"][:2]), *at(*row["box"][2:])) if "box" in row else None
     return ReferencePrompt(view=photograph.name, points=clicks, box=box)
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import soft_disk
 from tests.core.test_predictor import BrightnessBackend, picture
 from zim_plugins.core import ImagePredictor, Prediction, Prompt, SharedAcrossThreads, Zoom, load_predictor
-from zim_plugins.core.colour_refinement import ColourRefinement
+from zim_plugins.core.refinement.colour import ColourRefinement
 
 SIZE = (96, 128)
 

@@ -6,8 +6,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import multivariate_normal
 
 from tests.conftest import soft_disk
-from zim_plugins.core.colour_refinement import ColourRefinement, _fit, _log_density, _monomials, refine_by_colour
 from zim_plugins.core.prompt import Prompt
+from zim_plugins.core.refinement.colour import ColourRefinement, _fit, _log_density, _monomials, refine_by_colour
 
 
 @pytest.fixture

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
+from zim_plugins.core.coordinates import Coordinate, parse_box, parse_point
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.prompt_text import (
-    Coordinate,
-    parse_box,
+    PromptText,
     parse_object,
     parse_objects,
-    parse_point,
     parse_prompt,
 )
 from zim_plugins.core.tokens import prompt_tokens
@@ -136,3 +135,75 @@ def test_tokens_follow_sam() -> None:
     coords, labels = prompt_tokens(parse_prompt(["3,4", "5,6,0"], "1,2,7,8"))
     np.testing.assert_array_equal(labels, [1, 0, 2, 3])
     np.testing.assert_array_equal(coords[2:], [[1, 2], [7, 8]])
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("10,20;30,40,0;1,2,90,95", {"points": [[10, 20, 1], [30, 40, 0]], "box": [1, 2, 90, 95]}),
+        ({"points": [[10, 20], [30, 40, 0]]}, {"points": [[10, 20, 1], [30, 40, 0]]}),
+        ({"points": "10,20;30,40,0"}, {"points": [[10, 20, 1], [30, 40, 0]]}),
+        ({"points": ["10,20", [30.5, 40, 0]], "box": ""}, {"points": [[10, 20, 1], [30.5, 40, 0]]}),
+        ({"points": [[10, 20], [30, 40]], "labels": [1, 0]}, {"points": [[10, 20, 1], [30, 40, 0]]}),
+        (
+            {"points": [["10%", "20%"]], "box": [0, "0%", "100%", 100]},
+            {"points": [[20, 20, 1]], "box": [0, 0, 200, 100]},
+        ),
+        ({"box": "5%,10%,50%,90%", "points": None}, {"box": [10, 10, 100, 90]}),
+        ({"salient": True}, {"salient": True}),
+    ],
+)
+def test_one_grammar_of_json(row, expected) -> None:
+    prompt = Prompt.from_json(row, size=(100, 200))
+    assert prompt.to_json() == expected
+    assert Prompt.from_json(prompt.to_json()).to_json() == expected
+    if not prompt.is_salient:
+        assert PromptText.from_json(row).on((100, 200)).to_json() == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({}, "no prompt: give points"),
+        (3, "an object is"),
+        ([[1, 2]], "an object is"),
+        ({"boxes": [1, 2, 3, 4]}, "unknown key 'boxes': an object has points, labels, box, salient"),
+        ({"point": [[1, 2]]}, "unknown key 'point'"),
+        ({"points": [3]}, r"points\[0\]: a click is .* \[\[x, y\]\]; got 3"),
+        ({"points": [[1, 2], [1]]}, r"points\[1\]: a click is x,y .*got \[1\]"),
+        ({"points": [[1, 2, 2]]}, r"points\[0\]: a click's label is 1"),
+        ({"points": [[1, 2, True]]}, r"points\[0\]"),
+        ({"points": [[1, None]]}, r"points\[0\]"),
+        ({"points": [[1, float("nan")]]}, r"points\[0\]"),
+        ({"points": [["1e999", 2]]}, r"points\[0\]"),
+        ({"points": {"x": 1}}, "points: points are"),
+        ({"points": [[1, 2]], "labels": [1, 0]}, "labels: 2 of them do not match 1 points"),
+        ({"points": [[1, 2, 0]], "labels": [1]}, "leave one of the two out"),
+        ({"points": "1,2,0", "labels": [1]}, "leave one of the two out"),
+        ({"points": [[1, 2]], "labels": [3]}, "labels: a click's label"),
+        ({"box": [1, 2, 3]}, r"box: a box is x1,y1,x2,y2 .*got \[1, 2, 3\]"),
+        ({"box": 5}, "box: a box is"),
+        ({"box": [5, 5, 5, 9]}, "has no area"),
+        ({"salient": True, "box": [1, 2, 3, 4]}, "stands alone"),
+        ({"points": [[500, 2]]}, "outside"),
+    ],
+)
+def test_json_that_is_no_prompt_names_its_key(row, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Prompt.from_json(row, size=(100, 200))
+
+
+def test_shares_need_a_size() -> None:
+    for read in (Prompt.from_json, Prompt.from_text):
+        with pytest.raises(ValueError, match=r"40%,50% is in shares of the image: give its size"):
+            read("40%,50%")
+    assert Prompt.from_text("40%,50%", size=(10, 20)).to_json() == {"points": [[8, 5, 1]]}
+
+
+def test_union_of_many_names_one_object() -> None:
+    whole = Prompt.union(Prompt.from_point(1, 2), Prompt.from_box(0, 0, 9, 9), Prompt.from_point(3, 4, label=0))
+    assert whole.to_json() == {"points": [[1, 2, 1], [3, 4, 0]], "box": [0, 0, 9, 9]}
+    with pytest.raises(ValueError, match="two boxes"):
+        Prompt.union(whole, Prompt.from_box(1, 1, 2, 2))
+    with pytest.raises(ValueError, match="at least one"):
+        Prompt.union()

@@ -12,7 +12,6 @@ from zim_plugins.evaluation.prompting import (
     PromptPlan,
     draw_prompt,
     object_mask,
-    prompt_from_json,
     read_prompts,
     write_prompts,
 )
@@ -79,7 +78,7 @@ def test_saved_and_read(tmp_path) -> None:
     both = Prompt.from_points([(3, 4), (5, 6, 0)]).merged(Prompt.from_box(1, 2, 9, 9))
     write_prompts(tmp_path / "p.json", "plain", PromptPlan(), {"k": {"point": both.to_json()}})
     row = read_prompts(tmp_path / "p.json")["k"]["point"]
-    again = prompt_from_json(row)
+    again = Prompt.from_json(row)
     assert again.points is not None and again.box is not None
     assert again.to_json() == both.to_json()
 
@@ -94,7 +93,7 @@ def test_a_file_of_something_else(tmp_path, text) -> None:
 @pytest.mark.parametrize("row", [{}, 3, {"box": [1, 2]}, {"points": [3]}, {"box": [5, 5, 5, 9]}])
 def test_what_is_no_prompt(row) -> None:
     with pytest.raises(ValueError):
-        prompt_from_json(json.loads(json.dumps(row)))
+        Prompt.from_json(json.loads(json.dumps(row)))
 
 
 def test_plans_that_make_no_sense() -> None:

@@ -45,12 +45,17 @@ def test_every_golden_is_reproduced_exactly(medical_data: Path) -> None:
             "whole_click_exact_radius": round(float(depth.max()), 4),
             "whole_click_exact_ties": int((depth == depth.max()).sum()),
             "mode2_clicks_exact": [list(c[:2]) for c in point_at(mask, "mode2", exact).clicks],
-            "mode3_box": list(point_at(mask, "mode3", exact).boxes[0]),
-            "mode4_boxes": [list(b) for b in point_at(mask, "mode4", exact).boxes],
-            "mode5_box": list(point_at(mask, "mode5", exact).boxes[0]),
+            "mode3_box": inclusive(point_at(mask, "mode3", exact).boxes[0]),
+            "mode4_boxes": [inclusive(b) for b in point_at(mask, "mode4", exact).boxes],
+            "mode5_box": inclusive(point_at(mask, "mode5", exact).boxes[0]),
         }
         for name, value in ours.items():
             assert value == golden[name], f"{key}: {name}"
+
+
+def inclusive(box: tuple[int, int, int, int]) -> list[int]:
+    """The outermost pixels inside, as the goldens name a box."""
+    return [box[0], box[1], box[2] - 1, box[3] - 1]
 
 
 def flooded(mask: np.ndarray) -> list[list[tuple[int, int]]]:
@@ -87,7 +92,7 @@ def deepest(pixels: list[tuple[int, int]], size: tuple[int, int]) -> tuple[float
 
 def box_of(pixels: list[tuple[int, int]]) -> tuple[int, int, int, int]:
     ys, xs = [p[0] for p in pixels], [p[1] for p in pixels]
-    return min(xs), min(ys), max(xs), max(ys)
+    return min(xs), min(ys), max(xs) + 1, max(ys) + 1
 
 
 def test_modes_and_click_loop_agree_with_a_plain_rereading_of_the_protocol(rng: np.random.Generator) -> None:
@@ -197,7 +202,7 @@ def test_jittered_boxes_stay_inside_and_keep_their_bound(outward: bool, rng: np.
     box, size = (8, 3, 20, 9), (12, 30)
     moved = [jitter_box(box, size, 5, rng, outward=outward) for _ in range(300)]
     for x1, y1, x2, y2 in moved:
-        assert 0 <= x1 <= x2 < 30 and 0 <= y1 <= y2 < 12
+        assert 0 <= x1 < x2 <= 30 and 0 <= y1 < y2 <= 12
         assert abs(x1 - 8) <= 5 and abs(x2 - 20) <= 5
         assert not outward or (x1 <= 8 and y1 <= 3 and x2 >= 20 and y2 >= 9)
     assert len(set(moved)) > 100
@@ -217,6 +222,10 @@ def test_prompts_come_back_from_their_file(tmp_path: Path) -> None:
     assert book.find(*where, "mode1", "a", 40) is None
     with pytest.raises(ValueError, match="40 px"):
         book.find(*where, "mode5", "a", 41)
+    old = json.loads(encode_record(box)) | {"clicks": [], "boxes": [[1, 2, 2, 3]]}  # as runs before 0.2 wrote it
+    del old["prompts"]
+    path.write_text(json.dumps(old) + "\n")
+    assert read_prompts(path).find(*where, "mode5", "a", 40) == box.pointing
     path.write_text('{"clicks": []}\n')
     with pytest.raises(ValueError, match="line 1"):
         read_prompts(path)

@@ -18,7 +18,7 @@ from tests.medical.test_tables import row
 from tests.medical.whole_runs import table
 from zim_plugins.evaluation import baselines
 
-BOX = (30, 20, 89, 79)
+BOX = (30, 20, 90, 80)
 
 
 @pytest.fixture
@@ -51,12 +51,12 @@ def test_no_rival_leaves_nothing_where_the_object_looks_like_its_surroundings(hi
 
 
 def test_ellipses_fill_their_box_wherever_it_lies() -> None:
-    for box in ((0, 0, 0, 0), (3, 4, 3, 9), (0, 0, 39, 29), (10, 5, 30, 25)):
+    for box in ((0, 0, 1, 1), (3, 4, 4, 10), (0, 0, 40, 30), (10, 5, 31, 26)):
         mask = ellipse_in((30, 40), box)
         ys, xs = np.nonzero(mask)
-        assert (xs.min(), ys.min(), xs.max(), ys.max()) == box
+        assert (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1) == box
         assert ellipse_in((30, 40), box, 0.5).sum() <= mask.sum() and ellipse_in((30, 40), box, 0.01).sum() >= 1
-    assert ellipse_in((400, 400), (0, 0, 399, 299)).sum() == pytest.approx(np.pi * 200 * 150, rel=0.002)
+    assert ellipse_in((400, 400), (0, 0, 400, 300)).sum() == pytest.approx(np.pi * 200 * 150, rel=0.002)
 
 
 def test_the_walk_is_that_of_a_direct_solver(rng: np.random.Generator) -> None:
@@ -77,7 +77,7 @@ def test_the_walk_survives_what_has_nothing_to_walk_on(level: int) -> None:
         assert found.shape == (40, 300) and np.isfinite(found).all() and found.min() >= 0 <= found.max() <= 1
     walker = RandomWalker()
     walker.show(image)
-    for box in ((0, 0, 299, 39), (5, 5, 5, 5), (299, 39, 299, 39)):
+    for box in ((0, 0, 300, 40), (5, 5, 6, 6), (299, 39, 300, 40)):
         assert walker.answer([Pointing(boxes=(box,))])[0].alphas.shape == (1, 40, 300)
 
 

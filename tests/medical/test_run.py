@@ -211,16 +211,16 @@ def test_baselines(rng: np.random.Generator) -> None:
     frame = np.clip(frame + rng.normal(0, 5, frame.shape), 0, 255).astype(np.uint8)
     box = FilledBox()
     box.show(frame)
-    filled = box.answer([Pointing(boxes=((5, 6, 34, 30), (0, 0, 1, 0)))])[0].alphas[0]
+    filled = box.answer([Pointing(boxes=((5, 6, 35, 31), (0, 0, 2, 1)))])[0].alphas[0]
     assert filled.sum() == 30 * 25 + 2
     pytest.importorskip("cv2")
     cut = GrabCut()
     cut.show(frame)
-    found = cut.answer([Pointing(boxes=((6, 6, 33, 33),))])[0].alphas[0]
+    found = cut.answer([Pointing(boxes=((6, 6, 34, 34),))])[0].alphas[0]
     assert 0.9 < found[10:30, 10:30].mean() and found.sum() < 500  # of the box's 784
-    whole = cut.answer([Pointing(boxes=((0, 0, 39, 39),))])[0].alphas[0]
+    whole = cut.answer([Pointing(boxes=((0, 0, 40, 40),))])[0].alphas[0]
     assert 0.9 < whole[10:30, 10:30].mean(), "of a box round everything the rim is taken for background"
-    tiny = cut.answer([Pointing(boxes=((3, 3, 3, 3),))])[0].alphas[0]
+    tiny = cut.answer([Pointing(boxes=((3, 3, 4, 4),))])[0].alphas[0]
     assert tiny.shape == frame.shape[:2] and tiny.sum() <= 1
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
+from zim_plugins.core.coordinates import ObjectWords, object_from_json, object_from_text
 from zim_plugins.imaging.ranges import as_array, one_line, to_alpha
 
 MAX_SCRIBBLE_POINTS = 24
@@ -126,6 +127,64 @@ class Prompt:
             chosen.append(int(distance.argmax()))
             distance = np.minimum(distance, np.hypot(*(pixels - pixels[chosen[-1]]).T))
         return cls(points=pixels[chosen], labels=np.full(len(chosen), label))
+
+    @classmethod
+    def from_text(cls, text: str, *, size: tuple[int, int] | None = None) -> "Prompt":
+        """Read one object as commands take it: clicks x,y or x,y,label and at most one box, divided by semicolons.
+
+        >>> Prompt.from_text("40%,50%;10,12,0", size=(100, 200)).points.tolist()
+        [[80.0, 50.0], [10.0, 12.0]]
+
+        Args:
+            text: in pixels, or in shares of the image as 40%.
+            size: of the image (H, W) [px]; needed for shares, and checked where it is given.
+
+        Raises:
+            ValueError: it is malformed, names nothing on the image, or is in shares without a size.
+        """
+        return cls._of_words(object_from_text(text), size)
+
+    @classmethod
+    def from_json(cls, row: Any, *, size: tuple[int, int] | None = None) -> "Prompt":
+        """Read one object of a JSON file: what `to_json` gives, or a text as `from_text` takes it.
+
+        >>> Prompt.from_json({"points": [[10, 20], [5, 6, 0]], "box": [1, 2, 30, 40]}).to_json()
+        {'points': [[10.0, 20.0, 1], [5.0, 6.0, 0]], 'box': [1.0, 2.0, 30.0, 40.0]}
+
+        Args:
+            row: {"points": [[x, y], [x, y, label]], "box": [x1, y1, x2, y2]}, either alone too; {"salient": True};
+                labels may stand under `labels`; any coordinate may be a share such as "40%".
+            size: of the image (H, W) [px]; needed for shares, and checked where it is given.
+
+        Raises:
+            ValueError: a key is unknown or malformed, which the message names, or as for `from_text`.
+        """
+        return cls._of_words(object_from_json(row), size)
+
+    @classmethod
+    def _of_words(cls, words: ObjectWords, size: tuple[int, int] | None) -> "Prompt":
+        points, labels, box = words.px(size)
+        prompt = cls(points=points, labels=labels, box=box, is_salient=words.is_salient)
+        if size is not None:
+            prompt.check_inside(size)
+        return prompt
+
+    @classmethod
+    def union(cls, *prompts: "Prompt") -> "Prompt":
+        """All prompts as one that names one object, as `merged` joins two.
+
+        >>> Prompt.union(Prompt.from_point(5, 6), Prompt.from_point(7, 8)).labels.tolist()
+        [1, 1]
+
+        Raises:
+            ValueError: there is none, or two have boxes or mattes.
+        """
+        if not prompts:
+            raise ValueError("a union of no prompts names nothing: give at least one")
+        whole = prompts[0]
+        for prompt in prompts[1:]:
+            whole = whole.merged(prompt)
+        return whole
 
     def merged(self, other: "Prompt") -> "Prompt":
         """Both prompts as one: clicks are joined; a box or a matte may come from one of them only."""

@@ -1,49 +1,29 @@
-"""The grammar of prompts as text, one for all commands and lists: pixels, or shares of the image with a percent sign.
-
-A click is "x,y" or "x,y,label", a box "x1,y1,x2,y2"; 40% is two fifths of the image's width or height. An object is
-clicks and at most one box, divided by semicolons.
-"""
+"""Prompts that wait for the image: objects named by a command line or a list, in the grammar of `coordinates`."""
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from zim_plugins.core.coordinates import BoxWords, ClickWords, ObjectWords, parse_box, parse_point
+from zim_plugins.core.coordinates import object_from_json as words_from_json
+from zim_plugins.core.coordinates import object_from_text as words_from_text
 from zim_plugins.core.prompt import Prompt
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Coordinate:
-    """A position along one side of an image."""
-
-    value: float
-    """In pixels, or as a share of the side."""
-    is_share: bool = False
-    """Whether `value` is a share: 0 and 1 are the two ends."""
-
-    def px(self, side_px: int) -> float:
-        """Return the position on a side of so many pixels [px]."""
-        return self.value * side_px if self.is_share else self.value
-
-    def to_json(self) -> float | str:
-        """Return the number of pixels, or the share as text such as "40%"."""
-        return str(self) if self.is_share else self.value
-
-    def __str__(self) -> str:
-        return f"{self.value * 100:g}%" if self.is_share else f"{self.value:g}"
-
-
-@dataclass(frozen=True)
 class PromptText:
-    """One object as text names it; `on` makes the prompt once the image's size is known."""
+    """One object as text names it; `on` makes the prompt once the image's size is known.
 
-    points: tuple[tuple[Coordinate, Coordinate, int], ...] = ()
+    >>> PromptText.from_json({"points": [["40%", "50%"]]}).on((100, 200)).points.tolist()
+    [[80.0, 50.0]]
+    """
+
+    points: tuple[ClickWords, ...] = ()
     """Clicks x, y, label (1 object, 0 background)."""
-    box: tuple[Coordinate, Coordinate, Coordinate, Coordinate] | None = None
+    box: BoxWords | None = None
     """Corners x1, y1, x2, y2."""
 
     def __post_init__(self) -> None:
@@ -51,7 +31,7 @@ class PromptText:
             raise ValueError("no prompt: give --point x,y (repeatable; x,y,0 for background) or --box x1,y1,x2,y2")
         # Faults that do not hang on the image's size are found before one is read.
         self._prompt((1 << 20, 1 << 20))
-        values = [c for x, y, _ in self.points for c in (x, y)] + list(self.box or ())
+        values = self._words.coordinates
         if (
             not any(c.is_share for c in values)
             and max(c.value for c in values) <= 1
@@ -61,9 +41,30 @@ class PromptText:
                 "coordinates are pixels: %s lies in the first one; shares of the image are written 40%%,50%%", self
             )
 
+    @classmethod
+    def from_text(cls, text: str) -> "PromptText":
+        """Read one object as `Prompt.from_text` takes it.
+
+        Raises:
+            ValueError: it is malformed or names nothing.
+        """
+        words = words_from_text(text)
+        return cls(words.points, words.box)
+
+    @classmethod
+    def from_json(cls, row: Any) -> "PromptText":
+        """Read one object as `Prompt.from_json` takes it, but for the salient one, which nothing points at.
+
+        Raises:
+            ValueError: it is malformed or names nothing; the message names the key.
+        """
+        words = words_from_json(row)
+        if words.is_salient:
+            raise ValueError("salient: nothing points at the salient object: give no object at all for it")
+        return cls(words.points, words.box)
+
     def __str__(self) -> str:
-        clicks = [f"{x},{y}" + ("" if label else ",0") for x, y, label in self.points]
-        return ";".join(clicks + ([",".join(map(str, self.box))] if self.box else []))
+        return str(self._words)
 
     def on(self, size: tuple[int, int]) -> Prompt:
         """Return the prompt on an image of `size` (H, W), in pixels.
@@ -75,71 +76,37 @@ class PromptText:
         prompt.check_inside(size)
         return prompt
 
+    def sized(self, size: tuple[int, int]) -> Prompt:
+        """Return the prompt in pixels of an image of `size` (H, W), without a look at whether it lies there.
+
+        >>> PromptText.from_text("50%,50%,0").sized((10, 20)).points.tolist()
+        [[10.0, 5.0]]
+        """
+        return self._prompt(size)
+
     def to_json(self) -> dict[str, Any]:
         """Return `points` and `box` as `Prompt.to_json` does, shares as texts such as "40%"."""
-        row: dict[str, Any] = {}
-        if self.points:
-            row["points"] = [[x.to_json(), y.to_json(), label] for x, y, label in self.points]
-        if self.box is not None:
-            row["box"] = [c.to_json() for c in self.box]
-        return row
+        return self._words.to_json()
 
     @property
-    def _is_in_shares(self) -> bool:
-        return any(c.is_share for c in [c for x, y, _ in self.points for c in (x, y)] + list(self.box or ()))
+    def _words(self) -> ObjectWords:
+        return ObjectWords(self.points, self.box)
 
-    def _prompt(self, size: tuple[int, int]) -> Prompt:
-        height, width = size
-        xy = np.array([[x.px(width), y.px(height)] for x, y, _ in self.points]).reshape(-1, 2)
-        labels = np.array([label for _, _, label in self.points], dtype=np.int64)
-        box = None
-        if self.box is not None:
-            box = np.array([c.px(side) for c, side in zip(self.box, (width, height) * 2, strict=True)])
-        return Prompt(points=xy if len(xy) else None, labels=labels if len(xy) else None, box=box)
-
-
-def parse_point(text: str) -> tuple[Coordinate, Coordinate, int]:
-    """Read "x,y" or "x,y,label" (label 1 foreground, 0 background)."""
-    parts = text.split(",")
-    try:
-        if len(parts) not in (2, 3):
-            raise ValueError
-        x, y = _coordinate(parts[0]), _coordinate(parts[1])
-        label = int(parts[2]) if len(parts) == 3 else 1
-    except ValueError:
-        raise ValueError(
-            f"a click is x,y or x,y,label in pixels, for example 320,240 or 10,12,0, or 40%,50%; got {text!r}"
-        ) from None
-    if label not in (0, 1):
-        raise ValueError(f"a click's label is 1 (foreground) or 0 (background); got {text!r}")
-    return x, y, label
-
-
-def parse_box(text: str) -> tuple[Coordinate, Coordinate, Coordinate, Coordinate]:
-    """Read "x1,y1,x2,y2"."""
-    parts = text.split(",")
-    try:
-        if len(parts) != 4:
-            raise ValueError
-        x1, y1, x2, y2 = (_coordinate(part) for part in parts)
-    except ValueError:
-        raise ValueError(
-            f"a box is x1,y1,x2,y2 in pixels, for example 10,20,300,400, or 5%,10%,60%,90%; got {text!r}"
-        ) from None
-    return x1, y1, x2, y2
+    def _prompt(self, size: tuple[int, int] | None) -> Prompt:
+        points, labels, box = self._words.px(size)
+        return Prompt(points=points, labels=labels, box=box)
 
 
 def parse_object(text: str) -> PromptText:
     """Read one object: clicks and at most one box, divided by semicolons.
 
+    >>> parse_object("9,9;1,1,0").to_json()
+    {'points': [[9.0, 9.0, 1], [1.0, 1.0, 0]]}
+
     Raises:
         ValueError: nothing was given, or a text is malformed.
     """
-    parts = [part.strip() for part in text.split(";") if part.strip()]
-    boxes = [part for part in parts if part.count(",") == 3]
-    if len(boxes) > 1:
-        raise ValueError(f"an object has one box, got {len(boxes)} in {text!r}")
-    return prompt_text([part for part in parts if part not in boxes], boxes[0] if boxes else None)
+    return PromptText.from_text(text)
 
 
 def parse_objects(points: Sequence[str], boxes: Sequence[str], also: Sequence[str] = ()) -> tuple[PromptText, ...]:
@@ -185,15 +152,4 @@ def parse_prompt(points: Sequence[str] = (), box: str | None = None, *, size: tu
         ValueError: nothing was given, a text is malformed, or the size is not known.
     """
     text = prompt_text(points, box)
-    if size is not None:
-        return text.on(size)
-    if text._is_in_shares:
-        raise ValueError(f"{text} is in shares of the image: give its size")
-    return text._prompt((1, 1))
-
-
-def _coordinate(text: str) -> Coordinate:
-    text = text.strip()
-    if text.endswith("%"):
-        return Coordinate(float(text[:-1]) / 100, is_share=True)
-    return Coordinate(float(text))
+    return text._prompt(None) if size is None else text.on(size)

@@ -85,25 +85,6 @@ def object_mask(truth: Float32[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     return truth > (OBJECT_OPACITY if highest > OBJECT_OPACITY else highest / 2)
 
 
-def prompt_from_json(row: Any) -> Prompt:
-    """Read what `Prompt.to_json` gave.
-
-    Raises:
-        ValueError: it is no prompt.
-    """
-    try:
-        clicks = Prompt.from_points(row["points"]) if row.get("points") else None
-        box = Prompt.from_box(*row["box"]) if row.get("box") else None
-    except (TypeError, AttributeError, IndexError) as error:
-        raise ValueError(f"not a prompt: {row!r}") from error
-    if clicks is not None and box is not None:
-        return clicks.merged(box)
-    prompt = clicks or box
-    if prompt is None:
-        raise ValueError(f"not a prompt: {row!r}")
-    return prompt
-
-
 def write_prompts(path: Path, dataset: str, plan: PromptPlan, prompts: SavedPrompts) -> None:
     """Save the prompts of a run, whole or not at all."""
     record = {"dataset": dataset, "seed": plan.seed, "source": plan.source, "prompts": prompts}

@@ -162,7 +162,7 @@ async def read_upload(request: Request) -> tuple[bytes, str]:
 async def _matte(services: Services, image: OpenImage, body: MatteBody) -> Response:
     if body.output == "exr" and not results.has_exr():
         raise HTTPException(501, "EXR needs OpenEXR on the server: pip install OpenEXR")
-    packed = await services.packed(image, body.prompts(), body.quality)
+    packed = await services.packed(image, body.prompts(image.size), body.quality)
     return await services.run(_result, services.engine.name, image, body, packed)
 
 

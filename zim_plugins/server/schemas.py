@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from zim_plugins.core.prompt import Prompt
+from zim_plugins.core.prompt_text import PromptText
 
 MAX_OBJECTS = 64
 MAX_POINTS = 256
@@ -17,8 +18,10 @@ SCRIBBLE_CLICKS = 12
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]
 Label = Literal[0, 1]
 Position = tuple[Number, Number]
-Click = Annotated[list[Number], Field(min_length=2, max_length=3)]
-Box = tuple[Number, Number, Number, Number]
+Share = Annotated[str, Field(pattern=r"^-?[0-9]{1,4}(\.[0-9]{1,18})?%$")]
+"""A coordinate as a share of the image, such as 40%."""
+Click = Annotated[list[Number | Share], Field(min_length=2, max_length=3)]
+Box = tuple[Number | Share, Number | Share, Number | Share, Number | Share]
 
 
 class Body(BaseModel):
@@ -37,7 +40,10 @@ class Scribble(Body):
 
 
 class ObjectPrompt(Body):
-    """One object: clicks, scribbles, a box, or several of them, in pixels of the upright image."""
+    """One object: clicks, scribbles, a box, or several of them, in pixels of the upright image.
+
+    Coordinates of clicks and boxes may be shares of it, such as "40%".
+    """
 
     name: Annotated[str, Field(max_length=200)] = ""
     """What the object is called in results."""
@@ -50,30 +56,26 @@ class ObjectPrompt(Body):
 
     @field_validator("points")
     @classmethod
-    def _check_labels(cls, points: list[list[float]]) -> list[list[float]]:
+    def _check_labels(cls, points: list[list[float | str]]) -> list[list[float | str]]:
         for point in points:
             if len(point) == 3 and point[2] not in (0, 1):
-                raise ValueError(f"a click's label is 1 (object) or 0 (background), got {point[2]:g}")
+                raise ValueError(f"a click's label is 1 (object) or 0 (background), got {point[2]}")
         return points
 
-    def prompt(self) -> Prompt:
-        """Return the prompt.
+    def prompt(self, size: tuple[int, int]) -> Prompt:
+        """Return the prompt on an image of `size` (H, W) [px].
 
         Raises:
             ValueError: nothing is pointed at.
         """
-        parts = [Prompt.from_points(self.points)] if self.points else []
+        named = {"points": self.points, "box": self.box}
+        parts = [PromptText.from_json(named).sized(size)] if self.points or self.box is not None else []
         for scribble in self.scribbles:
             path = np.array(scribble.path, dtype=np.float64)
             parts.append(Prompt.from_scribble(path, label=scribble.label, max_points=SCRIBBLE_CLICKS))
-        if self.box is not None:
-            parts.append(Prompt.from_box(*self.box))
         if not parts:
             raise ValueError("an object needs a click, a scribble or a box")
-        whole = parts[0]
-        for part in parts[1:]:
-            whole = whole.merged(part)
-        return whole
+        return Prompt.union(*parts)
 
 
 class ObjectsBody(Body):
@@ -82,9 +84,9 @@ class ObjectsBody(Body):
     objects: Annotated[list[ObjectPrompt], Field(min_length=1, max_length=MAX_OBJECTS)]
     """The objects; results hold all of them together."""
 
-    def prompts(self) -> list[Prompt]:
-        """Return one prompt for each object."""
-        return [one.prompt() for one in self.objects]
+    def prompts(self, size: tuple[int, int]) -> list[Prompt]:
+        """Return one prompt for each object, on an image of `size` (H, W) [px]."""
+        return [one.prompt(size) for one in self.objects]
 
     def names(self) -> list[str]:
         """Return a name for each object; those without one are numbered."""

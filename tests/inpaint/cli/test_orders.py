@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from inpaint.cli.orders import Order, parse_object, read_list, read_objects
+from inpaint.cli.orders import Order, read_list, read_objects
 from zim_plugins.cli.lists import read_json_list
+from zim_plugins.core import PromptText
 
 
 @pytest.mark.parametrize(
@@ -19,13 +20,13 @@ from zim_plugins.cli.lists import read_json_list
     ],
 )
 def test_objects_from_text(text, expected) -> None:
-    assert parse_object(text).to_json() == expected
+    assert PromptText.from_text(text).to_json() == expected
 
 
 @pytest.mark.parametrize("text", ["", "4", "a,b", "1,2,3,4;5,6,7,8", "1,2,3,4,5"])
 def test_text_that_names_no_object(text) -> None:
     with pytest.raises(ValueError, match=r"no prompt|a click is|one box"):
-        parse_object(text)
+        PromptText.from_text(text)
 
 
 ROWS = [
@@ -78,14 +79,14 @@ def test_three_kinds_of_list_say_the_same(kind, tmp_path) -> None:
         ({"image": "a.png"}, "row 2: no object"),
         ({"points": [[1, 2]]}, "row 2: the key image is missing"),
         ({"image": "a.png", "point": [[1, 2]]}, "row 2: unknown key 'point'"),
-        ({"image": "a.png", "points": [[1]]}, "row 2: column points: a click is"),
-        ({"image": "a.png", "points": 7}, "row 2: column points: expected a list"),
+        ({"image": "a.png", "points": [[1]]}, r"row 2: column points\[0\]: a click is"),
+        ({"image": "a.png", "points": 7}, "row 2: column points: points are"),
         ({"image": "a.png", "box": [1, 2, 3]}, "row 2: column box: a box is"),
-        ({"image": "a.png", "box": 7}, "row 2: column box: expected a list"),
+        ({"image": "a.png", "box": 7}, "row 2: column box: a box is"),
         ({"image": "a.png", "mask": "m.png", "box": "1,2,3,4"}, "row 2: column mask: a mask is the matte itself"),
         ({"image": "a.png", "mask": 7}, "row 2: column mask: expected a list"),
         ({"image": "a.png", "mask": ["m.png", 7]}, "row 2: column mask: expected texts"),
-        ({"image": "a.png", "also": [{"point": 1}]}, "row 2: column also: an object is"),
+        ({"image": "a.png", "also": [{"point": 1}]}, "row 2: column also: unknown key 'point': an object has"),
         ({"image": "a.png", "objects": ["1"]}, "row 2: column objects: a click is"),
         ({"image": "a.png", "text": ["a dog", " "]}, "row 2: column text: expected texts"),
         ({"image": "a.png", "text": 7}, "row 2: column text: expected a list"),

@@ -142,7 +142,7 @@ def test_a_file_may_prompt_several_views(tmp_path: Path) -> None:
         ("[]", "at least one"),
         ('[{"points": [[1, 2]]}]', "names its view"),
         ('[{"view": "a", "points": [[1, 2]]}, {"view": "a", "points": [[1, 2]]}]', "each view once"),
-        ('[{"view": "a", "colour": 1}]', "holds an object"),
+        ('[{"view": "a", "colour": 1}]', "unknown key 'colour'"),
         ('[{"view": "a", "points": ["x"]}]', "malformed"),
         ("[1]", "holds an object"),
         ("[", "cannot be read"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from zim_plugins.cli.lists import read_csv_rows, read_json_list
 from zim_plugins.cli.matting.targets import Target
-from zim_plugins.core.prompt_text import PromptText, parse_object, prompt_text
+from zim_plugins.core.prompt_text import PromptText, parse_object
 from zim_plugins.imaging.sources import SAMPLE_PREFIX, check_is_file
 
 COLUMNS = ("image", "points", "box", "mask", "scribble", "also", "objects")
@@ -73,23 +73,11 @@ def _target(row: Any, folder: Path) -> Target:
         raise ValueError(f"an object has the keys {', '.join(OBJECT_KEYS)}, got {row!r}")
     given = _known(row, OBJECT_KEYS)
     files = {key: str(folder / str(given[key])) for key in ("mask", "scribble") if key in given}
-    return Target(_text(given.get("points"), given.get("box")), **files)
-
-
-def _text(points: Any, box: Any) -> PromptText | None:
-    if points is None and box is None:
-        return None
-    if isinstance(points, str):
-        points = [part.strip() for part in points.split(";") if part.strip()]
-    texts = [one if isinstance(one, str) else _joined(one) for one in _listed([] if points is None else points)]
-    return prompt_text(texts, None if box is None else box if isinstance(box, str) else _joined(box))
+    named = {key: given[key] for key in ("points", "box") if key in given}
+    return Target(PromptText.from_json(named) if named else None, **files)
 
 
 def _listed(values: Any) -> Sequence[Any]:
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise ValueError(f"expected a list, got {values!r}")
     return values
-
-
-def _joined(numbers: Any) -> str:
-    return ",".join(str(int(n) if i == 2 and len(numbers) == 3 else n) for i, n in enumerate(_listed(numbers)))

@@ -55,9 +55,7 @@ class Target:
             prompts.append(Prompt(alpha=read_coarse(self.mask, size)))
         if not prompts:
             return Prompt.salient()
-        merged = prompts[0]
-        for one in prompts[1:]:
-            merged = merged.merged(one)
+        merged = Prompt.union(*prompts)
         merged.check_inside(size)
         return merged
 

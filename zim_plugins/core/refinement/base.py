@@ -6,8 +6,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from zim_plugins.core.colour_refinement import ColourRefinement
 from zim_plugins.core.prompt import Prompt
+from zim_plugins.core.refinement.colour import ColourRefinement
 
 WORDS = "auto, colour, none, converter[:FILE] or vitmatte[:NAME_OR_FOLDER]"
 """What --refine takes."""

@@ -21,7 +21,7 @@ from zim_plugins.errors import ImageError, UnsupportedPrompt, ZimError
 from zim_plugins.evaluation.matting.datasets import Picture, find_trimap
 from zim_plugins.evaluation.matting.scoring import draw_result, read_unknown, score_answer
 from zim_plugins.evaluation.models import ModelOptions, model_slug
-from zim_plugins.evaluation.prompting import PromptPlan, draw_prompt, prompt_from_json
+from zim_plugins.evaluation.prompting import PromptPlan, draw_prompt
 from zim_plugins.evaluation.results import Record, ResultStore, Row
 
 READ_AHEAD = 3
@@ -223,7 +223,7 @@ def _prompt(asked: _Asked, kind: str, key: str, sample: Sample, truth: Float32[n
             saved = job.prompts.get(key, {}).get(kind)
             if saved is None:
                 raise _Failed("no saved prompt", f"the prompts given hold no {kind} for {key}")
-            prompt = prompt_from_json(saved)
+            prompt = Prompt.from_json(saved)
         else:
             prompt = draw_prompt(job.plan, kind, key, sample, truth)
         asked.row["given"] = prompt.to_json()
