@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from tyro.conf import Positional, arg
@@ -66,6 +66,7 @@ class ImagesArgs(CommandArgs):
     """Values of black and white in the files, as 0,4095 for 12 bits in 16; by default told by type and data."""
     json: bool = False
     """Print one JSON record per picture on standard output."""
+    waits_asleep: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

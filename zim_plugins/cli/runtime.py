@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from zim_plugins.errors import ZimError
 
@@ -28,6 +28,9 @@ class CommandArgs:
 
     debug: bool = False
     """Show the traceback of a fault."""
+    waits_asleep: ClassVar[bool] = False
+    """Whether threads that wait for others sleep (OMP_WAIT_POLICY): on a busy machine waiting awake costs several times
+    the work itself, as each of the many small steps of a command on images waits for the slowest thread."""
 
 
 Args = TypeVar("Args", bound=CommandArgs)
@@ -43,6 +46,8 @@ def run(main: Callable[[Args], int], args: Args, *, package: str = "zim_plugins"
     """
     start_logging(package, debug=args.debug)
     prepare_stdout()
+    if args.waits_asleep:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded, which is later
     try:
         code = main(args)
         sys.stdout.flush()

@@ -49,9 +49,14 @@ def draw_overlay(
     for top in range(0, len(rgb), BAND_ROWS):
         rows = slice(top, top + BAND_ROWS)
         opacity = alpha[rows][..., None]
-        tinted = rgb[rows] * np.float32(1 - TINT_OPACITY) + tint
-        mixed = opacity * tinted + (1 - opacity) * (rgb[rows] * np.float32(1 - BACKGROUND_DIMMING))
-        blended[rows] = (mixed + 0.5).clip(0, 255)
+        mixed = rgb[rows] * np.float32(1 - TINT_OPACITY)
+        mixed += tint
+        mixed *= opacity
+        dimmed = rgb[rows] * np.float32(1 - BACKGROUND_DIMMING)
+        dimmed *= 1 - opacity
+        mixed += dimmed
+        mixed += np.float32(0.5)
+        blended[rows] = np.clip(mixed, 0, 255, out=mixed)
     drawn = PIL.Image.fromarray(blended)
     for prompt in prompts:
         _draw_prompt(drawn, prompt)

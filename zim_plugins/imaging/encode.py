@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-import PIL.PngImagePlugin
 
 from zim_plugins.errors import ImageError
 from zim_plugins.imaging.image import write_whole
@@ -17,8 +16,6 @@ FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpe
 """What `write_raster` writes, by suffix."""
 JPEG_QUALITY = 95
 """Of JPEG files whose source was none."""
-_COMPRESS_LEVEL = 1
-"""Of 8-bit PNG files: 48 megapixels are written within seconds, and are a tenth larger than at Pillow's default."""
 _MAX_SEGMENT = 65_000
 """What a segment of a JPEG file can hold of metadata, in bytes, with some room."""
 
@@ -116,14 +113,7 @@ def _as_pillow(picture: Raster) -> PIL.Image.Image:
 def _write_png(stream: Sink, picture: Raster, _: int | None, notes: list[str]) -> None:
     about = picture.metadata
     common = {"icc_profile": about.icc_profile, "exif": about.exif, "dpi": about.dpi}
-    if picture.pixels.dtype == np.uint16:
-        write_png(stream, picture.pixels, **common, chunks=about.png_chunks())
-        return
-    more = PIL.PngImagePlugin.PngInfo()
-    for kind, body in about.png_chunks():
-        more.add(kind, body)
-    given = {key: value for key, value in common.items() if value is not None}
-    _as_pillow(picture).save(stream, "PNG", compress_level=_COMPRESS_LEVEL, pnginfo=more, **given)
+    write_png(stream, picture.pixels, **common, chunks=about.png_chunks())
 
 
 def _write_tiff(stream: Sink, picture: Raster, _: int | None, notes: list[str]) -> None:

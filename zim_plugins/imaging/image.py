@@ -28,6 +28,7 @@ from zim_plugins.imaging.decode import SHALLOW_TOP_BYTE, Decoded, decode, highes
 from zim_plugins.imaging.decode import ByteStream as ByteStream
 from zim_plugins.imaging.files import atomic_write
 from zim_plugins.imaging.formats import WRITERS
+from zim_plugins.imaging.png16 import write_png
 from zim_plugins.imaging.ranges import as_array
 from zim_plugins.imaging.sources import STDIN, output_stem
 from zim_plugins.imaging.sources import expand_inputs as expand_inputs
@@ -292,5 +293,8 @@ def _encode(array: np.ndarray, file_format: str, quality: int) -> bytes:
     if array.dtype != np.uint8:
         raise ImageError(f"a picture is uint8, or floating-point in [0, 1], got {array.dtype}")
     buffer = io.BytesIO()
-    PIL.Image.fromarray(np.ascontiguousarray(array)).save(buffer, format=file_format, quality=quality)
+    if file_format == "PNG":
+        write_png(buffer, array if array.ndim == 3 else array[..., None])
+    else:
+        PIL.Image.fromarray(np.ascontiguousarray(array)).save(buffer, format=file_format, quality=quality)
     return buffer.getvalue()

@@ -1,4 +1,8 @@
-"""PNG files of 8 or 16 bits with a colour profile and EXIF data: Pillow writes no 16-bit colours."""
+"""PNG files of 8 or 16 bits with a colour profile and EXIF data.
+
+Pillow writes no 16-bit colours, and tries all filters on each row of 8-bit ones, which takes twice the time for files a
+thirtieth smaller (measured on a cut-out of 12 megapixels).
+"""
 
 import struct
 import zlib
@@ -14,9 +18,9 @@ Sink = BytesIO | BufferedWriter | BinaryIO
 _COLOUR_TYPES = {1: 0, 3: 2, 2: 4, 4: 6}
 """Grey, RGB, grey + alpha, RGBA, by the number of channels."""
 _BAND_ROWS = 64
-_PAETH = 4
-_LEVEL = 3
-"""Of zlib: photographs hardly shrink beyond it."""
+_SUB, _PAETH = 1, 4
+_LEVELS = {8: 1, 16: 3}
+"""Of zlib, by bits: photographs hardly shrink beyond it."""
 
 
 def write_png(
@@ -50,11 +54,24 @@ def write_png(
         _write_chunk(stream, b"pHYs", struct.pack(">IIB", round(dpi[0] / 0.0254), round(dpi[1] / 0.0254), 1))
     if exif:
         _write_chunk(stream, b"eXIf", exif.removeprefix(b"Exif\0\0"))
-    squeeze = zlib.compressobj(_LEVEL)
+    squeeze = zlib.compressobj(_LEVELS[depth])
     for top in range(0, height, _BAND_ROWS):
-        _write_chunk(stream, b"IDAT", squeeze.compress(_filtered(pixels, top, min(height, top + _BAND_ROWS))))
+        bottom = min(height, top + _BAND_ROWS)
+        lines = _differences(pixels[top:bottom]) if depth == 8 else _filtered(pixels, top, bottom)
+        _write_chunk(stream, b"IDAT", squeeze.compress(lines))
     _write_chunk(stream, b"IDAT", squeeze.flush())
     _write_chunk(stream, b"IEND", b"")
+
+
+def _differences(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
+    """Return rows as differences from the pixel to the left, each behind its filter's number."""
+    rows = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
+    step = pixels.shape[2]
+    lines = np.empty((len(rows), rows.shape[1] + 1), np.uint8)
+    lines[:, 0] = _SUB
+    lines[:, 1 : step + 1] = rows[:, :step]
+    np.subtract(rows[:, step:], rows[:, :-step], out=lines[:, step + 1 :])
+    return lines.tobytes()
 
 
 def _filtered(pixels: np.ndarray, top: int, bottom: int) -> bytes:

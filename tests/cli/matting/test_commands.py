@@ -357,7 +357,7 @@ def test_processes_give_the_same_results(capsys):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["ball.png", "--point", "1,1", "--outputs", "beta"], "--outputs are alpha,rgba,overlay,trimap"),
+        (["ball.png", "--point", "1,1", "--outputs", "beta"], "--outputs are alpha,rgba,overlay,trimap,labelme"),
         (["ball.png", "--point", "1,1", "--format", "webp", "--depth", "16"], "webp holds 8 bits, not 16"),
         (["ball.png", "--point", "1,1", "--premultiplied", "--straight"], "contradict each other"),
         (["ball.png", "--point", "1,1", "--all"], "--all takes every object"),

@@ -1,8 +1,11 @@
-"""Run lengths, polygons and COCO files, read by pycocotools."""
+"""Ways out of `zim matte`: run lengths, polygons, COCO files read by pycocotools, labelme's JSON, all objects."""
 
+import io
 import json
+import os
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -56,3 +59,81 @@ def test_a_coco_file_of_a_folder(polygons, capsys):
     assert main([*arguments, "--overwrite"]) == 1
     assert main(arguments) == 2
     assert "is there" in capsys.readouterr().err
+
+
+def labelme_loader():
+    """labelme's own reader of its documents."""
+    return pytest.importorskip("labelme.label_file", reason="labelme reads our files", exc_type=ImportError).LabelFile
+
+
+def check_labelme(path: str, image: str, size: tuple[int, int], label: str) -> list[dict]:
+    """Hold a document against what labelme's loader asks of one, and return its shapes."""
+    document = json.loads(Path(path).read_text())
+    assert {"version", "imageData", "imagePath", "shapes", "flags", "imageHeight", "imageWidth"} == set(document)
+    assert (document["imageHeight"], document["imageWidth"]) == size
+    # labelme joins the document's folder and imagePath where there is no imageData.
+    assert os.path.samefile(os.path.join(os.path.dirname(path), document["imagePath"]), image)
+    for shape in document["shapes"]:
+        assert shape["shape_type"] == "polygon" and len(shape["points"]) >= 3 and shape["label"] == label
+    return document["shapes"]
+
+
+def test_labelme_documents_name_their_images(capsys):
+    Path("in/deep").mkdir(parents=True)
+    os.rename("a.png", "in/deep/ä b.png")
+    arguments = ["matte", "in", "b.png", "--box", "20,20,60,60", "--also", "70,20,110,60", "--outputs", "labelme"]
+    assert main([*arguments, "--json"]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        record = json.loads(line)
+        (written,) = record["files"].values()
+        shapes = check_labelme(written, record["image"], (80, 120), "object")
+        assert [shape["group_id"] for shape in shapes] == [0, 1]
+        for shape, x in zip(shapes, (40, 90), strict=True):
+            np.testing.assert_allclose(np.mean(shape["points"], axis=0), (x, 40), atol=1)
+    assert main([*arguments, "--no-overwrite", "--json"]) == 0
+    assert all(json.loads(line)["skipped"] for line in capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_labelme_itself_reads_them():
+    assert main(["matte", "a.png", "--box", "20,20,60,60", "--outputs", "labelme,alpha", "-o", "far/away"]) == 0
+    file = labelme_loader()("far/away/a_labelme.json")
+    assert file.imageData is not None and len(file.shapes) == 1
+
+
+def test_labelme_knows_no_standard_input(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(Path("a.png").read_bytes())))
+    assert main(["matte", "-", "--box", "20,20,60,60", "--outputs", "alpha,labelme"]) == 1
+    assert "standard input has none" in capsys.readouterr().err
+    assert not Path("outputs").exists()
+
+
+def test_all_objects(capsys):
+    """Names, records and outlines of --all; the fake finds the same disk wherever it is asked."""
+    arguments = ["matte", "a.png", "--all", "--json", "--outputs", "alpha,rgba,overlay,trimap,labelme"]
+    assert main([*arguments, "--polygons", "--coco", "coco.json"]) == 0
+    (record,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert record["prompt"] == "all" and len(record["objects"]) > 3
+    assert all({"box", "score", "polygons"} <= set(one) for one in record["objects"])
+    assert set(record["files"]) == {"alpha", "rgba", "overlay", "trimap", "labelme"}
+    shapes = check_labelme(record["files"]["labelme"], "a.png", (80, 120), "object")
+    assert len({shape["group_id"] for shape in shapes}) == len(record["objects"])
+    assert len(json.loads(Path("coco.json").read_text())["annotations"]) == len(record["objects"])
+    alpha = np.asarray(PIL.Image.open("outputs/a_alpha.png"))
+    x1, y1, x2, y2 = record["objects"][0]["box"]
+    assert alpha[(y1 + y2) // 2, (x1 + x2) // 2] == 255
+    assert main([*arguments, "--resume"]) == 0
+    assert json.loads(capsys.readouterr().out)["skipped"]
+
+
+def test_mattes_united_in_their_crops_are_those_of_the_whole_image(rng):
+    from zim_plugins.cli.commands.matte import unite
+    from zim_plugins.cli.matting.whole import WholeMattes, unite_cropped
+    from zim_plugins.core.automatic import ObjectMatte
+
+    boxes = [(0, 0, 9, 7), (3, 2, 12, 10), (5, 5, 6, 6)]
+    mattes = [rng.random((y2 - y1, x2 - x1)).astype(np.float32) for x1, y1, x2, y2 in boxes]
+    objects = [ObjectMatte(m, box, (10, 12), 0.9, 1.0, (1, 1)) for m, box in zip(mattes, boxes, strict=True)]
+    whole = unite([*WholeMattes(objects)])
+    np.testing.assert_allclose(unite_cropped(objects, (10, 12)), whole, atol=1e-6)
+    assert not unite_cropped([], (3, 4)).any()

@@ -215,6 +215,21 @@ def test_trimap():
     assert (trimap_of(np.ones((5, 5), np.float32)) == 255).all()
 
 
+@pytest.mark.parametrize("size", [(700, 530), (300, 1), (257, 513)])
+def test_a_trimap_by_tiles_is_that_of_the_whole(size, rng, monkeypatch):
+    import zim_plugins.cli.matting.trimap as trimap
+
+    ys, xs = np.mgrid[: size[0], : size[1]]
+    alpha = np.clip((min(size) / 3 - np.hypot(ys - size[0] / 2, xs - size[1] / 3)) / 4 + 0.5, 0, 1).astype(np.float32)
+    alpha[rng.random(size) > 0.9999] = 0.5
+    alpha[: size[0] // 3, : size[1] // 3] = 0.5  # unsure throughout
+    by_tiles = trimap_of(alpha)
+    monkeypatch.setattr(trimap, "TILE_PX", 10_000)
+    np.testing.assert_array_equal(by_tiles, trimap_of(alpha))
+    monkeypatch.setattr(trimap, "TILE_PX", 7)
+    np.testing.assert_array_equal(by_tiles[:60], trimap_of(alpha)[:60])
+
+
 @pytest.mark.parametrize(
     ("values", "shown"),
     [

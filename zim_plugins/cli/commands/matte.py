@@ -16,7 +16,7 @@ from zim_plugins.cli.images import STDOUT, ImagesArgs, Work, find_sources, recip
 from zim_plugins.cli.runtime import Misuse, one_line
 
 if TYPE_CHECKING:
-    from zim_plugins.cli.matting.rendering import Output
+    from zim_plugins.cli.matting.rendering import Answer, Output
     from zim_plugins.cli.matting.targets import Target
     from zim_plugins.core.encoding import Predictor
     from zim_plugins.core.prompt import Prompt
@@ -62,7 +62,8 @@ class MatteArgs(ImagesArgs):
     """Frames 0-99, 1001-1100x5, 3,7 or all, of shot.####.exr or shot.%%04d.png, of a folder of numbered files, or of a
     file of several pages (counted from 0)."""
     outputs: Annotated[str, arg(metavar="KIND,...")] = "alpha,rgba,overlay"
-    """Which of alpha, rgba (the cut-out with clean colours), overlay and trimap to write."""
+    """Which of alpha, rgba (the cut-out with clean colours), overlay, trimap and labelme (outlines of the objects as
+    labelme's JSON, which names the image by its place) to write."""
     format: Literal["auto", "png", "tiff", "exr", "webp"] = "auto"
     """Of matte and cut-out; auto is EXR for OpenEXR images, PNG for others. Overlay and trimap are PNG, or WebP."""
     depth: Literal["auto", "8", "16", "32"] = "auto"
@@ -155,7 +156,7 @@ def _check_exchange(args: MatteArgs) -> None:
 
 def output_of(args: MatteArgs) -> "Output":
     """Return what is written and how. Raises ValueError where options contradict each other."""
-    from zim_plugins.cli.matting.rendering import FORMATS, Output
+    from zim_plugins.cli.matting.rendering import FORMATS, LABEL, Output
 
     kinds = tuple(dict.fromkeys(kind.strip() for kind in args.outputs.split(",") if kind.strip()))
     if args.premultiplied and args.straight:
@@ -174,7 +175,7 @@ def output_of(args: MatteArgs) -> "Output":
             raise ValueError(f"--out {args.out} names a format of its own: leave out --format {chosen}")
         chosen = named
     premultiplied = True if args.premultiplied else False if args.straight else None
-    output = Output(kinds, chosen, args.depth, premultiplied)
+    output = Output(kinds, chosen, args.depth, premultiplied, (args.text or "").strip() or LABEL)
     output.check()
     return output
 
@@ -285,14 +286,14 @@ def make_work(
 
         assert predictor is not None and isinstance(image, Original)
         named = _named(image) if args.text is not None else []
-        alpha, said, prompts, overlay = _matte(predictor, image, objects[image.name], named, args)
+        answer = _matte(predictor, image, objects[image.name], named, args, output)
         if not files:
-            _to_stdout(image, alpha, prompts, output)
-            return said
-        notes = write_results(files, image, alpha, prompts, output, overlay)
+            _to_stdout(image, answer, output)
+            return answer.said
+        notes = write_results(files, image, answer, output)
         for note in notes:
             logger.info("%s: %s", image.name, note)
-        return {**said, "notes": [*image.notes, *notes]}
+        return {**answer.said, "notes": [*image.notes, *notes]}
 
     detectors = [detector] if detector is not None else []
 
@@ -326,23 +327,27 @@ def _matte(
     targets: "Sequence[Target]",
     named: "Sequence[Prompt]",
     args: MatteArgs,
-) -> "tuple[Float32[np.ndarray, 'h w'], dict[str, object], Sequence[Prompt], np.ndarray | None]":
-    """Return the opacity of all objects together, what the record says, the prompts, and an overlay made already."""
+    output: "Output",
+) -> "Answer":
+    """Matte the objects of an image."""
     from zim_plugins.cli.matting.exchange import describe
+    from zim_plugins.cli.matting.rendering import Answer
 
     ways = {"rle": args.rle, "polygons": args.polygons, "coco": args.coco is not None}
     if args.all:
+        from zim_plugins.cli.matting.whole import WholeMattes, unite_cropped
         from zim_plugins.core.automatic import matte_everything
         from zim_plugins.core.overlay import draw_objects
 
         found = matte_everything(predictor, image.rgb)
         if not found:
             logger.warning("%s: no object is sure enough", image.name)
-        alphas = [one.full() for one in found]
-        alpha = unite(alphas) if found else np.zeros(image.size, np.float32)
         described = [{"box": list(one.box), "score": round(one.score, 4)} for one in found]
+        alphas = WholeMattes(found)
         more = describe(alphas, [row["score"] for row in described], **ways)
-        return alpha, {"prompt": "all", "objects": described, **more}, (), draw_objects(image.rgb, found)
+        overlay = draw_objects(image.rgb, found) if "overlay" in output.kinds else None
+        said = {"prompt": "all", "objects": described, **more}
+        return Answer(unite_cropped(found, image.size), said, (), alphas, overlay)
     prompts = [*(target.prompt(image.size) for target in targets), *named]
     predictor.set_image(image.rgb)
     predictions = predictor.predict_many(prompts)
@@ -353,7 +358,7 @@ def _matte(
     if len(prompts) > 1:
         said = {"prompt": {"objects": rows}, "score": min(scores), "scores": scores}
     alphas = [one.alpha for one in predictions]
-    return unite(alphas), {**said, **describe(alphas, scores, **ways)}, prompts, None
+    return Answer(unite(alphas), {**said, **describe(alphas, scores, **ways)}, prompts, alphas)
 
 
 def _said(prompt: "Prompt", target: "Target") -> dict[str, object]:
@@ -361,10 +366,10 @@ def _said(prompt: "Prompt", target: "Target") -> dict[str, object]:
     return {**prompt.to_json(), **{key: path for key, path in files.items() if path is not None}}
 
 
-def _to_stdout(image: Any, alpha: Float32[np.ndarray, "h w"], prompts: "Sequence[Prompt]", output: "Output") -> None:
+def _to_stdout(image: Any, answer: "Answer", output: "Output") -> None:
     from zim_plugins.cli.matting.rendering import encode_result
 
-    sys.stdout.buffer.write(encode_result(image, alpha, prompts, output))
+    sys.stdout.buffer.write(encode_result(image, answer, output))
     sys.stdout.buffer.flush()
 
 

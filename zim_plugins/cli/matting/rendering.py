@@ -1,7 +1,7 @@
 """Results of `zim matte`: their kinds, formats and depths."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
 
+from zim_plugins.cli.matting.exchange import labelme_file
 from zim_plugins.cli.matting.writing import Rendered, encode_rendered, write_rendered
 
 if TYPE_CHECKING:
@@ -18,13 +19,32 @@ if TYPE_CHECKING:
 
 Alpha = Float32[np.ndarray, "h w"]
 Depth = Literal["auto", "8", "16", "32"]
-KINDS = ("alpha", "rgba", "overlay", "trimap")
-"""Opacity; the object with clean colours; the image with object and prompts drawn in; certain and unsure regions."""
+KINDS = ("alpha", "rgba", "overlay", "trimap", "labelme")
+"""Opacity; the object with clean colours; the image with object and prompts drawn in; certain and unsure regions;
+outlines."""
+LABEL = "object"
+"""Of objects in labelme's JSON that no words name."""
 SUFFIXES = {"png": ".png", "tiff": ".tif", "exr": ".exr", "webp": ".webp"}
 FORMATS = {".png": "png", ".tif": "tiff", ".tiff": "tiff", ".exr": "exr", ".webp": "webp"}
 DEPTHS = {"png": (8, 16), "tiff": (8, 16, 32), "exr": (16, 32), "webp": (8,)}
 """Bits per channel that a format holds; of EXR and 32 of TIFF, floating point."""
 ALWAYS_8_BITS = ("overlay", "trimap")
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Mattes of the objects of an image, with what its record says of them."""
+
+    alpha: Alpha
+    """Opacity of all objects together."""
+    said: dict[str, object]
+    """What the record says."""
+    prompts: "Sequence[Prompt]"
+    """To draw."""
+    alphas: "Iterable[Alpha]"
+    """Opacity of each object; may be gone through several times."""
+    overlay: UInt8[np.ndarray, "h w 3"] | None = None
+    """The image with the objects drawn in, where it is made already."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +58,13 @@ class Output:
     """auto is the image's own, as far as the format holds it."""
     premultiplied: bool | None = None
     """None: as the format wants it, which is premultiplied for EXR and straight for the others."""
+    label: str = LABEL
+    """What labelme's JSON calls the objects."""
 
     def suffix(self, source: str, kind: str) -> str:
         """Return the suffix of a source's result."""
+        if kind == "labelme":
+            return ".json"
         chosen = self.format_for(source)
         return ".png" if kind in ALWAYS_8_BITS and chosen != "webp" else SUFFIXES[chosen]
 
@@ -86,55 +110,55 @@ def own_bits(image: "Image") -> int:
 def write_results(
     files: dict[str, Path],
     image: "Original",
-    alpha: Alpha,
-    prompts: "Sequence[Prompt]",
+    answer: Answer,
     output: Output,
-    overlay: UInt8[np.ndarray, "h w 3"] | None = None,
 ) -> list[str]:
     """Write the kinds of results that `files` names, all or none, and return notes.
 
     Args:
         files: paths by kind; their suffixes name the formats.
         image: with its own pixels.
-        alpha: opacity in [0, 1].
-        prompts: to draw.
+        answer: the objects.
         output: depth and kind of opacity.
-        overlay: the image with the objects drawn in, where it is made already.
     """
     notes: list[str] = []
-    made: dict[Path, Rendered] = {}
+    made: dict[Path, Rendered | bytes] = {}
     for kind, path in files.items():
+        if kind == "labelme":
+            made[path] = labelme_file(image, answer.alphas, output.label, path)
+            continue
         chosen = FORMATS.get(path.suffix.lower(), "png")
-        made[path] = _render(kind, chosen, image, alpha, prompts, output, notes, overlay)
+        made[path] = _render(kind, chosen, image, answer, output, notes)
     notes += write_rendered(made)
     return list(dict.fromkeys(notes))
 
 
-def encode_result(image: "Original", alpha: Alpha, prompts: "Sequence[Prompt]", output: Output) -> bytes:
+def encode_result(image: "Original", answer: Answer, output: Output) -> bytes:
     """Return the one kind of result that `output` names as the bytes of a file."""
-    chosen = output.format_for(image.name)
-    made = _render(output.kinds[0], chosen, image, alpha, prompts, output, [], None)
-    return encode_rendered(made, output.suffix(image.name, output.kinds[0]))
+    (kind,) = output.kinds
+    if kind == "labelme":
+        return labelme_file(image, answer.alphas, output.label, Path("result.json"))
+    made = _render(kind, output.format_for(image.name), image, answer, output, [])
+    return encode_rendered(made, output.suffix(image.name, kind))
 
 
 def _render(
     kind: str,
     chosen: str,
     image: "Original",
-    alpha: Alpha,
-    prompts: "Sequence[Prompt]",
+    answer: Answer,
     output: Output,
     notes: list[str],
-    overlay: UInt8[np.ndarray, "h w 3"] | None,
 ) -> Rendered:
     from zim_plugins.imaging.metadata import Metadata
     from zim_plugins.imaging.raster import Raster
 
+    alpha = answer.alpha
     where = Metadata(dpi=image.raster.metadata.dpi, exr=image.raster.metadata.exr)
     if kind == "overlay":
         from zim_plugins.core.overlay import draw_overlay
 
-        drawn = draw_overlay(image.rgb, alpha, *prompts) if overlay is None else overlay
+        drawn = draw_overlay(image.rgb, alpha, *answer.prompts) if answer.overlay is None else answer.overlay
         return Rendered(Raster(drawn, "RGB", where), 8)
     if kind == "trimap":
         from zim_plugins.cli.matting.trimap import trimap_of

@@ -32,7 +32,7 @@ class Rendered:
     is_premultiplied: bool = False
 
 
-def write_rendered(results: Mapping[Path, Rendered]) -> list[str]:
+def write_rendered(results: Mapping[Path, Rendered | bytes]) -> list[str]:
     """Write all results of an image, or none of them, and return what a format could not hold.
 
     Raises:
@@ -45,7 +45,10 @@ def write_rendered(results: Mapping[Path, Rendered]) -> list[str]:
         for path, one in results.items():
             try:
                 with atomic_path(path) as temporary:
-                    notes += _write(temporary, path.suffix.lower(), one)
+                    if isinstance(one, bytes):
+                        temporary.write_bytes(one)
+                    else:
+                        notes += _write(temporary, path.suffix.lower(), one)
             except OSError as error:
                 raise ImageError(f"cannot write {path}: {error.strerror or error}") from error
             written.append(path)
