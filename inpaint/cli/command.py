@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zim_plugins.cli.images import STDOUT, Work, find_sources, recipe_of, run_batch, write_all
+from zim_plugins.cli.images import STDOUT, Work, find_sources, recipe_of, refuse_impossible_names, run_batch, write_all
 from zim_plugins.cli.runtime import DONE, Misuse, one_line
 from zim_plugins.core import CheckpointError, MissingExtra
 
@@ -60,8 +60,10 @@ def take_orders(args: TaskArgs) -> tuple[list[str], list[str], Orders]:
     """The pictures, the stems of their results, and what is to be done with each.
 
     Raises:
+        Misuse: a file's name is empty or too long.
         ValueError: arguments or a list that cannot work.
     """
+    refuse_impossible_names(args)
     prompts = _prompts_of(args)
     text, background = getattr(args, "prompt", None), getattr(args, "background", None)
     if args.list is None:
@@ -87,6 +89,9 @@ def take_orders(args: TaskArgs) -> tuple[list[str], list[str], Orders]:
     for image, order in listed.items():
         missing = {key: value for key, value in defaults.items() if getattr(order, key) is None}
         orders[image] = dataclasses.replace(order, **missing)
+    for column in ("prompt", "background"):
+        if not hasattr(args, column) and any(getattr(order, column) is not None for order in listed.values()):
+            logger.info("the column %s of %s is of other tasks than this one, and not used", column, args.list)
     return sources, stems, orders
 
 
@@ -216,6 +221,8 @@ def _check(args: TaskArgs, sources: list[str], orders: Orders) -> None:
         raise ValueError("standard input is one process's: leave out --jobs, or -")
     if args.quality is not None and not 1 <= args.quality <= 100:
         raise ValueError(f"--quality is in 1..100, got {args.quality}")
+    if args.quality is not None and not _is_lossy(args):
+        raise ValueError("--quality is of JPEG and WebP: choose one by --format jpg or webp, or by --out's suffix")
     if isinstance(args, CutoutArgs) and (args.format == "jpg" or Path(args.out).suffix.lower() in (".jpg", ".jpeg")):
         raise ValueError("JPEG has no alpha channel: write a cut-out as png, webp or tif")
     if args.out == STDOUT and (len(sources) > 1 or args.json):
@@ -237,6 +244,11 @@ def _check(args: TaskArgs, sources: list[str], orders: Orders) -> None:
 
         choose_backend(args.backend)
         _settings(args)
+
+
+def _is_lossy(args: TaskArgs) -> bool:
+    """Return whether a result may be of a format that has a quality."""
+    return args.format in ("same", "jpg", "webp") or Path(args.out).suffix.lower() in (".jpg", ".jpeg", ".webp")
 
 
 def _check_background(source: str, order: Order) -> None:

@@ -157,13 +157,17 @@ def masks_for(masks: Sequence[str], sources: Sequence[str]) -> dict[str, tuple[t
     several folders, masks may lie in equal ones.
 
     Raises:
-        ValueError: a folder holds a mask for none of the images.
+        ValueError: a folder holds a mask for none of the images, or a file does not exist.
     """
+    from zim_plugins.core import mask_path
+
     found: dict[str, tuple[tuple[str, ...], str]] = {source: ((), "") for source in sources}
     parents = {source: Path(source).parent.resolve() for source in sources}
     used = {Path(source).resolve() for source in sources}
     for mask in masks:
         if not Path(mask).is_dir():
+            if not Path(mask_path(mask)).exists():
+                raise ValueError(f"there is no mask {mask_path(mask)}")
             found = {source: ((*files, mask), missing) for source, (files, missing) in found.items()}
             continue
         matched = 0

@@ -42,6 +42,7 @@ _LOCAL: dict[str, Callable[[str, FillSettings], Inpainter]] = {
 }
 """Makers of the fillers without a text, best first; each imports what it needs. A filler is added here."""
 LOCAL_NAMES = tuple(_LOCAL)
+SERVER_PREFIXES = ("http://", "https://")
 TORCHSCRIPT_SUFFIXES = (".pt", ".pth", ".jit", ".ts")
 """Of files that `lama`'s loader reads."""
 
@@ -89,6 +90,8 @@ def choose_backend(name: str = "auto") -> tuple[str, str]:
     """
     if name == "auto":
         return _best_at_hand()
+    if name.startswith(SERVER_PREFIXES) and not _names_a_host(name):
+        raise ValueError(f"{name} names no server: give http://HOST:PORT, such as http://localhost:8080")
     if name in LOCAL_NAMES or is_torchscript_name(name) or _follows_text(name) or _two_of(name):
         return name, "as asked"
     if Path(name).suffix.lower() in TORCHSCRIPT_SUFFIXES:
@@ -98,6 +101,16 @@ def choose_backend(name: str = "auto") -> tuple[str, str]:
         "lama-cleaner or IOPaint server, FILE.pt of LaMa's kind, a folder that holds a diffusers pipeline, or two as "
         "in lama+sdxl"
     )
+
+
+def _names_a_host(url: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        return False
 
 
 def is_torchscript_name(name: str) -> bool:
@@ -117,7 +130,7 @@ def _two_of(name: str) -> tuple[str, str] | None:
 def _follows_text(name: str) -> bool:
     from .pretrained import is_diffusion_name
 
-    return name.startswith(("http://", "https://")) or is_diffusion_name(name)
+    return name.startswith(SERVER_PREFIXES) or is_diffusion_name(name)
 
 
 def _best_at_hand() -> tuple[str, str]:
@@ -134,7 +147,7 @@ def _make(name: str, device: str, settings: FillSettings) -> Inpainter:
     """Make the filler of a valid name."""
     if name in _LOCAL:
         return _LOCAL[name](device, settings)
-    if name.startswith(("http://", "https://")):
+    if name.startswith(SERVER_PREFIXES):
         from .server import ServerInpainter
 
         return ServerInpainter(name, settings=settings)

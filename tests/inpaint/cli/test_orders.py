@@ -149,3 +149,23 @@ def test_a_list_that_is_nested_too_deeply_is_one_line(tmp_path) -> None:
     path.write_text("[" * 200_000)
     with pytest.raises(ValueError, match="cannot read"):
         read_json_list(path, lines=False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'Image ; Points\na.png;"1,2;3,4,0"\n',
+        "image\tpoints\na.png\t1,2;3,4,0\n".encode("utf-16"),
+        'image,points,\r\na.png,"1,2;3,4,0",\r\n'.encode("utf-8-sig"),
+    ],
+)
+def test_lists_as_spreadsheets_write_them(content: bytes, tmp_path) -> None:
+    (tmp_path / "list.csv").write_bytes(content)
+    (order,) = read_list(tmp_path / "list.csv").values()
+    assert order.to_json() == {"points": [[1, 2, 1], [3, 4, 0]]}
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path) -> None:
+    (tmp_path / "list.csv").write_text("image,mask,mask\na.png,m.png,n.png\n")
+    with pytest.raises(ValueError, match="the column mask twice"):
+        read_list(tmp_path / "list.csv")
