@@ -1,7 +1,7 @@
 """Score anybody's predictor: the adapter for SAM's call is ten lines; `zim evaluate` takes it by the file's name.
 
 python examples/05_outside_predictor.py
-zim evaluate --data DIR --models zim_tiny,examples/05_outside_predictor.py:make_predictor
+zim evaluate --data DIR --model zim_tiny,examples/05_outside_predictor.py:make_predictor
 """
 
 import importlib.util
@@ -46,7 +46,7 @@ def main() -> None:
         predictor.set_image(rgb)
         write_image(Path(folder) / "images/coins.png", rgb)
         write_image(Path(folder) / "alphas/coins.png", predictor.predict(Prompt.from_point(337, 124)).alpha)
-        zim(["evaluate", "--data", folder, "--models", f"{__file__}:make_predictor", "--out", f"{folder}/out"])
+        zim(["evaluate", "--data", folder, "--model", f"{__file__}:make_predictor", "--out", f"{folder}/out"])
         print((Path(folder) / "out/tables.md").read_text())
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from zim_plugins.cli.evaluations import EvaluationArgs, ModelNames
 from zim_plugins.cli.options import parse_arguments
 from zim_plugins.cli.runtime import DONE, FAILED, Misuse, one_line, run
 
@@ -25,7 +26,7 @@ Names = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Args(ReadingArgs):
+class Args(EvaluationArgs, ReadingArgs):
     """Compare promptable models on medical images. Research only: not for clinical use.
 
     `zim-medseg check DIR` looks at a folder first: which files pair, and what is wrong with the others.
@@ -47,7 +48,7 @@ class Args(ReadingArgs):
     TITLE=NAME:FOLDER gives a title, #LABEL at the end keeps one label; `zim-medseg check --list` names the layouts."""
     preset: Literal["none", "zim5"] = "none"
     """zim5: five data sets like those of ZIM's figure, in folders that --data must hold; the choice is ours."""
-    models: Annotated[str, arg(metavar="NAME,...")] = "auto"
+    models: ModelNames = "auto"
     """Checkpoints by name (see `zim models`) or path, FILE.py:FUNCTION that makes a predictor, and the classical rivals
     box (filled), ellipse (inscribed), grabcut (its core certain) and random-walker (boxes and clicks)."""
     prompts: Annotated[str, arg(metavar="NAME,...")] = "point,box"
@@ -123,12 +124,8 @@ class Args(ReadingArgs):
     """Answer with exit code 0 although some cases or files could not be used."""
     runtime: Literal["auto", "torch", "onnx"] = "auto"
     """What runs the models."""
-    device: Annotated[str, arg(metavar="DEVICE")] = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
-    zoom: bool = False
-    """Look again at each object's crop: better edges, but an encoding for each prompt."""
     refine: Literal["auto", "colour", "none"] = "none"
-    """Judge mattes anew by the picture's colours; none is the model alone."""
+    """Judge mattes again by the image's colours; none is the model alone. Zooming is off unless --zoom asks for it."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +153,7 @@ def main(args: Args) -> int:
     from .protocol.prompt_modes import read_prompts
     from .run import run as evaluate
 
+    args.check_model_options()
     try:
         config = parse_config(args)
         book = read_prompts(Path(args.prompts_from)) if args.prompts_from is not None else None

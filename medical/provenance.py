@@ -84,7 +84,7 @@ def command_of(args: Any) -> str:
         value = getattr(args, option.name)
         if value == option.default or option.name in ("resume", "debug", "verbose", "quiet"):
             continue
-        words.append("--" + option.name.replace("_", "-"))
+        words.append("--model" if option.name == "models" else "--" + option.name.replace("_", "-"))
         if option.name in _PATHS:
             value = option.name.upper()
         elif option.name == "models":

@@ -108,7 +108,7 @@ def settings(part: str, data: Path, work: Path, per_cutout: int) -> CompositesAr
         per_cutout=per_cutout if part in ("cutouts", "captured") else 1,
         half={"captured": "both", "choose": "choose"}.get(part, "report"),
         every=2 if part == "own" else 1,
-        mattes="truth,zim_tiny",
+        models="truth,zim_tiny",
         fills="own" if part == "own" else "shared",
         methods="ours,support,alpha,hard,hard15",
     )
@@ -120,7 +120,7 @@ def coco(data: Path, work: Path) -> CocoArgs:
         data=data / "segmentation/objects/coco_mval",
         every=32,
         methods="ia,ours",
-        mattes="truth,zim_tiny,grabcut",
+        models="truth,zim_tiny,grabcut",
     )
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import UseAppendAction, arg
 
-from zim_plugins.cli.options import parse_command
-from zim_plugins.cli.runtime import CommandArgs, Misuse, run
+from zim_plugins.cli.evaluations import EvaluationArgs
+from zim_plugins.cli.options import Former, parse_command
+from zim_plugins.cli.runtime import Misuse, run
 
 if TYPE_CHECKING:
     from .cases import Listed
@@ -18,14 +19,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+Mattes = Annotated[str, arg(name="model", metavar="A,B,..."), Former("--mattes", "--models")]
+
+
 @dataclass(frozen=True, kw_only=True)
-class RunArgs(CommandArgs):
+class RunArgs(EvaluationArgs):
     """Options of all three."""
 
     out: Annotated[Path, arg(metavar="DIR", aliases=["-o"])] = Path("outputs/inpaint_evaluation")
     """Folder for report.html, report.json, tables.md, tables.tex, rows.csv and pictures/. Run again after a kill."""
-    mattes: Annotated[str, arg(metavar="A,B,...")] = "truth,zim_tiny"
-    """truth, and models asked with the object's tight box: zim_tiny, grabcut, sam_vit_b, a file, FILE.py:FUNCTION."""
+    models: Mattes = "truth,zim_tiny"
+    """Sources of mattes: truth, and models asked with the object's tight box: zim_tiny, grabcut, sam_vit_b, a file,
+    FILE.py:FUNCTION."""
     fillers: Annotated[str, arg(metavar="A,B,...")] = "patchmatch"
     """As `zim-inpaint --backend` names them."""
     compare: Literal["methods", "mattes"] = "methods"
@@ -36,8 +41,6 @@ class RunArgs(CommandArgs):
     """Local folder of transformers' CLIP (ViT-B/32) for CLIP accuracy and distance."""
     inception: Annotated[Path | None, arg(metavar="FILE")] = None
     """inception-2015-12-05.pt, for FID."""
-    device: Annotated[str, arg(metavar="DEVICE")] = "auto"
-    """Of the mattes' models."""
     no_pictures: bool = False
     """Draw no results."""
     keep_results: bool = False
@@ -87,7 +90,7 @@ class CocoArgs(RunArgs):
     """COCO (annotations/instances_val2017.json, val2017/), or a click set such as COCO_MVal (images/, masks/)."""
     split: Literal["val", "train"] = "val"
     """Of COCO."""
-    mattes: Annotated[str, arg(metavar="A,B,...")] = "truth,zim_tiny,grabcut"
+    models: Mattes = "truth,zim_tiny,grabcut"
     """truth: COCO's drawn masks; and models asked with the object's tight box."""
     compare: Literal["methods", "mattes"] = "mattes"
     """What tests and tables set against each other."""

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zim_plugins.cli.runtime import DONE, FAILED, Misuse
+from zim_plugins.cli.evaluations import tell_failures, words_of
+from zim_plugins.cli.runtime import Misuse
 
 if TYPE_CHECKING:
     from .cases import Listed
@@ -31,7 +32,7 @@ def evaluate(args: "Args", cases: "Sequence[Listed]", faults: list[dict[str, str
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from zim_plugins.evaluation.models import ModelOptions, load_model
+    from zim_plugins.evaluation.models import load_model
     from zim_plugins.evaluation.results import open_results
 
     from .run import TRUTH, evaluate_cases, unit_of
@@ -48,7 +49,7 @@ def evaluate(args: "Args", cases: "Sequence[Listed]", faults: list[dict[str, str
                 logger.info("%s: %d of %d cases are done", matte, len(cases) - len(todo), len(cases))
             if not todo:
                 continue
-            predictor = None if matte == TRUTH else load_model(matte, ModelOptions(args.device))
+            predictor = None if matte == TRUTH else load_model(matte, plan.options)
             # disable=None: a bar on a terminal only.
             with logging_redirect_tqdm(), tqdm(total=len(todo), unit="case", desc=matte, disable=None) as bar:
                 evaluate_cases(predictor, matte, todo, plan, networks=networks, tick=bar.update)
@@ -64,8 +65,8 @@ def _plan(args: "Args", networks: "Networks") -> "Plan":
     from .others import OtherTool
     from .run import TRUTH, Plan
 
-    mattes, fillers, methods = _words(args.mattes), _words(args.fillers), _words(args.methods)
-    for option, words in (("mattes", mattes), ("fillers", fillers), ("methods", methods)):
+    mattes, fillers, methods = args.checked_models(), words_of(args.fillers), words_of(args.methods)
+    for option, words in (("fillers", fillers), ("methods", methods)):
         if not words or len(set(words)) < len(words):
             raise Misuse(f"--{option} names each once, got {', '.join(words) or 'none'}")
     if unknown := [m for m in methods if m not in METHODS]:
@@ -91,6 +92,7 @@ def _plan(args: "Args", networks: "Networks") -> "Plan":
         others=others,
         keep_results=args.keep_results,
         weights=weights,
+        options=args.model_options(),
     )
 
 
@@ -158,14 +160,5 @@ def _write(
         columns=ROW_COLUMNS,
         rows=rows,
     )
-    for failure in report["failures"]:
-        at = " ".join(failure[key] for key in ("picture", "model", "prompt") if failure[key])
-        logger.error("%s: %s: %s", failure["kind"], at, failure["message"])
-    if report["failures"]:
-        logger.error("%d failures; the report lists them", len(report["failures"]))
     print(args.out)
-    return FAILED if report["failures"] else DONE
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+    return tell_failures(report["failures"])

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from zim_plugins.core import ImageError, Predictor, Prompt, ZimError, write_image
-from zim_plugins.evaluation.models import model_slug
+from zim_plugins.evaluation.models import ModelOptions, model_slug
 from zim_plugins.evaluation.prompting import object_mask
 from zim_plugins.evaluation.results import Record, ResultStore, Row
 from zim_plugins.imaging import atomic_write
@@ -51,6 +51,8 @@ class Plan:
     """Folders of other tools' results, scored as methods beside each filler's."""
     keep_results: bool = False
     """Whether each result is kept as a PNG."""
+    options: ModelOptions = ModelOptions()
+    """How the mattes' models are run."""
     weights: tuple[str, ...] = ()
     """What scores with weights are given: they are part of what rows depend on."""
 
@@ -63,7 +65,8 @@ class Plan:
         named = {name: getattr(self, name) for name in ("fillers", "methods", "fills", "pictures", "keep_results")}
         others = [[other.name, str(other.folder)] for other in self.others]
         named |= {"results": others, "weights": self.weights, "code": code_sha256()}
-        return {"mattes": matte, "sha256": self.sha256.get(matte), **named}
+        how = {"zoom": self.options.zoom, "refine": self.options.refine} if matte != TRUTH else {}
+        return {"model": matte, "sha256": self.sha256.get(matte), **how, **named}
 
     def inputs(self, case: Listed) -> str:
         """Return the SHA-256 over what a case is, and over names and sizes of its files [bytes]."""
@@ -189,6 +192,8 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
     return {name: record[name] for name in ("mattes", "fillers", "methods", "fills", "weights")} | {
         "prompt": "tight box of the true alpha > 0.5",
         "others": [other.name for other in plan.others],
+        "zoom": plan.options.zoom,
+        "refine": plan.options.refine,
     }
 
 

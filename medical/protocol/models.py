@@ -111,7 +111,7 @@ def load_models(names: Sequence[str], *, runtime: str, device: str, zoom: bool, 
     """
     names = [name.strip() for name in names]
     if "" in names:
-        raise ValueError("--models holds an empty name: part names by single commas")
+        raise ValueError("--model holds an empty name: part names by single commas")
     if len(set(names)) < len(names):
         raise ValueError(f"a model is named twice: {', '.join(names)}")
     rivals = {"box": FilledBox, "ellipse": InscribedEllipse, "grabcut": GrabCut, "random-walker": RandomWalker}

@@ -20,7 +20,7 @@ RIVALS = {
     "grabcut": "GrabCut (Rother et al. 2004) from the box, its core certain, by OpenCV",
     "random-walker": "random walker (Grady 2006) from the same clicks or boxes, by scikit-image",
 }
-"""Names that `--models` takes beside checkpoints. All take boxes; random-walker takes clicks too."""
+"""Names that `--model` takes beside checkpoints. All take boxes; random-walker takes clicks too."""
 GRABCUT_SIDE_PX = 256
 """Larger crops are cut at reduced size: on a grainy image of 512 px a cut took a minute and more."""
 WALKER_SIDE_PX = 128

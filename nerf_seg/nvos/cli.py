@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
+from zim_plugins.cli.evaluations import EvaluationArgs, ModelNames, tell_failures, words_of
 from zim_plugins.cli.options import parse_arguments
-from zim_plugins.cli.runtime import DONE, FAILED, CommandArgs, Misuse, run
+from zim_plugins.cli.runtime import Misuse, run
 
 if TYPE_CHECKING:
     from ..field.scene import Scene
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Args(CommandArgs):
+class Args(EvaluationArgs):
     """Evaluate 3D segmentation on NVOS, or on SPIn-NeRF's or LERF-Mask's labels.
 
     Each scene needs a trained nerfacto below --nerfs; where one is missing, its row says the command that trains it.
@@ -36,7 +37,7 @@ class Args(CommandArgs):
     """Layout of the labels. spin and lerf-mask take the first view's mask as the prompt."""
     scenes: Annotated[str, arg(metavar="A,B,...")] = "all"
     """Tasks by name, such as fern,horns_left."""
-    models: Annotated[str, arg(metavar="A,B,...")] = "zim_tiny"
+    models: ModelNames = "zim_tiny"
     """Checkpoints by name or file (see `zim models`), or FILE.py:FUNCTION that makes a predictor."""
     protocol: Literal["sa3d", "strict"] = "sa3d"
     """sa3d: the scored view is one of the training views, as SA3D has it. strict: it is hidden from the NeRF, too."""
@@ -60,12 +61,6 @@ class Args(CommandArgs):
     """What prompts a further view from the object so far: a box, or clicks as in SA3D."""
     num_prompts: Annotated[int, arg(metavar="N")] = 10
     """Clicks of --prompting points, at most."""
-    device: Annotated[str, arg(metavar="DEVICE")] = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
-    no_zoom: bool = False
-    """Leave out the 2D model's second pass on the object's surroundings."""
-    refine: Literal["auto", "colour", "none"] = "auto"
-    """Judge mattes anew by the picture's colours; auto does so for small models."""
     remark: str = ""
     """A sentence for the top of the report, such as where the labels come from."""
     no_pictures: bool = False
@@ -77,16 +72,16 @@ def main(args: Args) -> int:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from zim_plugins.evaluation.models import ModelOptions, load_model
+    from zim_plugins.evaluation.models import load_model
     from zim_plugins.evaluation.results import open_results
 
     from .datasets import read_tasks
     from .run import run as evaluate
 
     models = _checked_models(args)
-    tasks, faults = read_tasks(args.dataset, args.root, () if args.scenes == "all" else _words(args.scenes))
+    tasks, faults = read_tasks(args.dataset, args.root, () if args.scenes == "all" else words_of(args.scenes))
     plan = _plan(args, tasks, models)
-    options = ModelOptions(**plan.model_options)
+    options = args.model_options()
 
     def open_scene(config: Path) -> "Scene":
         from ..field.scene import open_scene
@@ -100,20 +95,18 @@ def main(args: Args) -> int:
         # disable=None: a bar on a terminal only.
         with logging_redirect_tqdm(), tqdm(total=total, unit="object", disable=None) as bar:
             rows = evaluate(plan, open_scene, lambda name: load_model(name, options), bar.update)
-        failures = _write(args, plan, rows, faults)
+        code = _write(args, plan, rows, faults)
     print(args.out / "report.html")
-    return FAILED if failures else DONE
+    return code
 
 
 def _checked_models(args: Args) -> list[str]:
     """The models by name, once the arguments make sense."""
-    models = _words(args.models)
+    models = list(args.checked_models())
     if not args.root.is_dir():
         raise Misuse(f"--root names the folder of the data set; got {str(args.root)!r}")
     if args.out.exists() and not args.out.is_dir():
         raise Misuse(f"--out {args.out} is a file: name a folder")
-    if not models or len(set(models)) < len(models):
-        raise Misuse(f"--models names each model once, got {args.models!r}")
     if min(args.seeds, args.passes, args.num_prompts) < 1 or args.lamb <= 0 or not 0 <= args.iou_threshold <= 1:
         raise Misuse("--seeds, --passes and --num-prompts are at least 1, --lamb above 0, --iou-threshold in [0, 1]")
     if args.protocol == "strict" and args.dataset != "nvos":
@@ -144,7 +137,7 @@ def _plan(args: Args, tasks: "list[Task]", models: list[str]) -> "Plan":
             prompting=args.prompting,
             num_prompts=args.num_prompts,
         ),
-        model_options={"device": args.device, "zoom": False if args.no_zoom else None, "refine": args.refine},
+        model_options={"device": args.device, "zoom": args.zoom_choice, "refine": args.refine},
         nerfs=args.nerfs,
         captures={task.capture: find_capture(places, task.capture) for task in tasks},
         out=args.out,
@@ -153,7 +146,7 @@ def _plan(args: Args, tasks: "list[Task]", models: list[str]) -> "Plan":
 
 
 def _write(args: Args, plan: "Plan", rows: list[dict[str, Any]], faults: dict[str, str]) -> int:
-    """Write the report; answers with the number of failures."""
+    """Write the report, and return the exit code."""
     from zim_plugins.evaluation.models import describe_model
     from zim_plugins.evaluation.report.aggregate import describe_run
     from zim_plugins.evaluation.report.files import write_report
@@ -176,14 +169,7 @@ def _write(args: Args, plan: "Plan", rows: list[dict[str, Any]], faults: dict[st
         rows=rows,
         former="table.csv",
     )
-    for failure in report["failures"]:
-        at = " ".join(str(failure[key]) for key in ("task", "model", "seed") if failure[key] != "")
-        logger.error("%s: %s", at, failure["message"])
-    return len(report["failures"])
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+    return tell_failures(report["failures"])
 
 
 def entrypoint() -> None:

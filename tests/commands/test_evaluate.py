@@ -18,7 +18,7 @@ REPORT = ("report.json", "report.html", "rows.csv", "prompts.json", "tables.md",
 
 
 def evaluate(data: Path, models: str, out: Path, *more: str) -> int:
-    return main(["evaluate", "--data", str(data), "--models", models, "--out", str(out), "--device", "cpu", *more])
+    return main(["evaluate", "--data", str(data), "--model", models, "--out", str(out), "--device", "cpu", *more])
 
 
 def report_of(out: Path) -> dict:
@@ -156,7 +156,7 @@ def test_only_what_is_left_is_done_again(disks, disk_model, tmp_path, capsys) ->
 def test_a_killed_run_resumes_to_the_same_bytes(disks, disk_model, tmp_path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     model = disk_model + "_slow"
-    arguments = ["evaluate", "--data", disks, "--models", model, "--out", killed, "--device", "cpu"]
+    arguments = ["evaluate", "--data", disks, "--model", model, "--out", killed, "--device", "cpu"]
     program = "from zim_plugins.cli import entrypoint; entrypoint()"
     process = subprocess.Popen([sys.executable, "-c", program, *map(str, arguments)], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 300

@@ -73,4 +73,4 @@ def test_a_segmenter_of_transformers(tmp_path, monkeypatch) -> None:
     assert refined.refinement is not None  # type: ignore[attr-defined]
     with pytest.raises(CheckpointError, match="no folder"):
         load_model("hf:./nowhere", CPU)
-    assert main(["evaluate", "--data", str(tmp_path), "--models", "hf:./nowhere", "--out", str(tmp_path / "o")]) == 1
+    assert main(["evaluate", "--data", str(tmp_path), "--model", "hf:./nowhere", "--out", str(tmp_path / "o")]) == 1

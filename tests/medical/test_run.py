@@ -131,7 +131,7 @@ def test_what_differs_is_named_and_another_run_never_goes_on(folder_set: Path, t
     args = Args(data=str(folder_set), models="m", prompts="box", no_surfaces=True, out=str(out), save="masks")
     assert call(args) == 0
     record = json.loads((out / "report.json").read_text())
-    assert record["command"] == "zim-medseg --data DATA --models m --prompts box --out OUT --no-surfaces --save masks"
+    assert record["command"] == "zim-medseg --model m --data DATA --prompts box --out OUT --no-surfaces --save masks"
     assert record["versions"]["numpy"] == np.__version__ and record["origins"]["fake"]["refine"] == "none"
     prompts = out / "prompts.jsonl"
     for change, said in (

@@ -13,6 +13,19 @@ from tyro.conf import Positional, UseAppendAction
 from zim_plugins.cli.runtime import DONE, MISUSED, leave_stdout_alone, prepare_stdout
 
 Args = TypeVar("Args")
+
+
+class Former:
+    """Former spellings of an option, in its `Annotated`: they work for one version and say so.
+
+    Args:
+        spellings: such as `--models`.
+    """
+
+    def __init__(self, *spellings: str) -> None:
+        self.spellings = spellings
+
+
 _APPENDED, _POSITIONAL = get_args(UseAppendAction[str])[1], get_args(Positional[str])[1]
 
 
@@ -32,6 +45,7 @@ def parse_arguments(kind: type[Args], argv: Sequence[str] | None = None, *, prog
     """
     words = [_at_home(word) for word in (sys.argv[1:] if argv is None else argv)]
     _answer_version(words)
+    words = _as_now_spelled(kind, words)
     _refuse_repeats(kind, words, prog)
     return _call_tyro(kind, words, prog)
 
@@ -85,6 +99,26 @@ def _at_home(word: str) -> str:
     return name + equals + (os.path.expanduser(value) if value.startswith("~") else value)
 
 
+def _as_now_spelled(kind: type[Any], words: Sequence[str]) -> list[str]:
+    """Replace former spellings of options by those of now, and say so."""
+    spelled = {}
+    for field, hint in get_type_hints(kind, include_extras=True).items():
+        for former in (one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Former)):
+            spelled |= dict.fromkeys(former.spellings, _long_name(field, hint.__metadata__))
+    found = []
+    for word in _before_separator(words):
+        name, equals, value = word.partition("=")
+        if now := spelled.get(name.replace("_", "-")):
+            print(f"{name} is called {now} now; the former name goes with the next version", file=sys.stderr)
+        found.append((now or name) + equals + value)
+    return [*found, *words[len(found) :]]
+
+
+def _long_name(field: str, extras: Sequence[Any]) -> str:
+    name = next((own for extra in extras if (own := getattr(extra, "name", None))), field)
+    return f"--{name.replace('_', '-')}"
+
+
 def _answer_version(words: Sequence[str]) -> None:
     if "--version" in _before_separator(words):
         from zim_plugins import __version__
@@ -126,11 +160,8 @@ def _single_valued(kind: type[Any]) -> dict[str, str]:
             continue
         if plain is bool or _APPENDED in extras or _POSITIONAL in extras:
             continue
-        name, aliases = field, []
-        for extra in extras:
-            name = getattr(extra, "name", None) or name
-            aliases += getattr(extra, "aliases", None) or ()
-        long = f"--{name.replace('_', '-')}"
+        aliases = [alias for extra in extras for alias in getattr(extra, "aliases", None) or ()]
+        long = _long_name(field, extras)
         spellings |= dict.fromkeys([long, *aliases], long)
     return spellings
 

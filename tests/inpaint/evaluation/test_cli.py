@@ -19,7 +19,7 @@ def command(*words: object) -> int:
 
 def composites(sources: Path, out: Path, filler: str, *more: object) -> int:
     """Run on the small set; options in `more` take the place of the usual ones."""
-    options = {"--per-cutout": 1, "--mattes": "truth", "--fillers": filler, "--out": out}
+    options = {"--per-cutout": 1, "--model": "truth", "--fillers": filler, "--out": out}
     options |= dict(zip(more[::2], more[1::2], strict=True))
     words = [word for option in options.items() for word in option]
     return command("composites", "--cutouts", sources / "cutouts", "--backgrounds", sources / "photos", *words)
@@ -140,7 +140,7 @@ def test_anybodys_model_is_asked_with_the_tight_box_and_its_failures_are_rows(
     place = sources / "model.py"
     place.write_text(MODEL.replace("ANSWER", answer))
     out = sources / "out"
-    code = composites(sources, out, filler, "--mattes", f"{place}:Model", "--methods", "ours,hard", "--every", 4)
+    code = composites(sources, out, filler, "--model", f"{place}:Model", "--methods", "ours,hard", "--every", 4)
     report = report_of(out)
     assert code == (0 if failure is None else 1)
     if failure is None:
@@ -155,7 +155,7 @@ def test_anybodys_model_is_asked_with_the_tight_box_and_its_failures_are_rows(
     "words",
     [
         ("--methods", "ours,theirs"),
-        ("--mattes", "truth,truth"),
+        ("--model", "truth,truth"),
         ("--fillers", "nobody"),
         ("--every", "0"),
         ("--half", "choose"),
@@ -182,7 +182,7 @@ def test_folders_without_a_clean_picture_have_the_scores_that_need_none(sources:
     mask = np.zeros((90, 120), np.uint8)
     mask[30:50, 40:70] = 255
     PIL.Image.fromarray(mask).save(data / "mask" / "a.png")
-    arguments = ("folders", "--data", data, "--mattes", "truth", "--fillers", filler, "--out", sources / "out")
+    arguments = ("folders", "--data", data, "--model", "truth", "--fillers", filler, "--out", sources / "out")
     assert command(*arguments) == 1  # `lonely` has no mask
     report = report_of(sources / "out")
     assert report["failure_counts"] == {"unpaired": 1}
@@ -208,7 +208,7 @@ def test_the_papers_experiment_with_clip_and_fid(
     tmp_path: Path, rng: np.random.Generator, filler: str, tiny_clip: Path, tiny_network: Path
 ) -> None:
     data, out = coco_set(tmp_path / "coco", rng), tmp_path / "out"
-    arguments = ("coco", "--data", data, "--mattes", "truth,grabcut", "--fillers", filler, "--out", out)
+    arguments = ("coco", "--data", data, "--model", "truth,grabcut", "--fillers", filler, "--out", out)
     assert command(*arguments, "--clip", tiny_clip, "--inception", tiny_network) == 0
     report = report_of(out)
     assert {"CLIP", "FID"}.isdisjoint(report["missing"])
@@ -226,7 +226,7 @@ def test_without_weights_the_papers_experiment_says_what_is_missing(
     tmp_path: Path, rng: np.random.Generator, filler: str
 ) -> None:
     data, out = coco_set(tmp_path / "coco", rng), tmp_path / "out"
-    assert command("coco", "--data", data, "--mattes", "truth", "--fillers", filler, "--out", out) == 0
+    assert command("coco", "--data", data, "--model", "truth", "--fillers", filler, "--out", out) == 0
     report = report_of(out)
     assert {"CLIP", "FID"} <= set(report["missing"]) and report["fid"] == []
     assert "clip_distance" not in report["means"][0]["scores"]
@@ -238,7 +238,7 @@ def test_a_segmenter_of_transformers_makes_the_mattes(sources: Path, filler: str
 
     tiny_models.save("sam", tmp_path / "tiny")
     out = tmp_path / "out"
-    code = composites(sources, out, filler, "--mattes", f"hf:{tmp_path / 'tiny'}")
+    code = composites(sources, out, filler, "--model", f"hf:{tmp_path / 'tiny'}")
     report = report_of(out)
     assert code in (0, 1) and report["counts"]["rows"] > 0  # random weights may find nothing, which is a failure told
     assert code == 0 or all("tiny" in str(one) or "matte" in str(one) for one in report["failures"])

@@ -38,7 +38,7 @@ def folders(scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.slow
 def test_other_tools_are_scored_beside_our_methods(folders: Path) -> None:
-    words = ["--data", ".", "--mattes", "truth", "--fillers", "cv2", "--methods", "ours,hard", "--out", "out"]
+    words = ["--data", ".", "--model", "truth", "--fillers", "cv2", "--methods", "ours,hard", "--out", "out"]
     tools = [word for name in ("perfect", "idle", "lazy") for word in ("--results", f"{name}={name}")]
     assert call(*words, *tools, "--keep-results", "--no-pictures") == 1  # one result is missing
     rows = list(csv.DictReader(Path("out/rows.csv").read_text().splitlines()))
@@ -54,7 +54,7 @@ def test_other_tools_are_scored_beside_our_methods(folders: Path) -> None:
 
 @pytest.mark.parametrize("given", ["lama", "=x", "gone=nowhere", "ours=perfect"])
 def test_misuse(given: str, folders: Path, capsys) -> None:
-    assert call("--data", ".", "--fillers", "cv2", "--mattes", "truth", "--results", given, "--out", "out") == 2
+    assert call("--data", ".", "--fillers", "cv2", "--model", "truth", "--results", given, "--out", "out") == 2
     assert len(capsys.readouterr().err.strip().splitlines()) <= 4 and not Path("out").exists()
 
 

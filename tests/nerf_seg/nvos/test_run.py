@@ -196,8 +196,8 @@ def test_spin_takes_the_first_mask(root, opened):
     ("changes", "said"),
     [
         ({"root": Path("nowhere")}, "--root names the folder"),
-        ({"models": ""}, "--models names each model once"),
-        ({"models": "zim_tiny,zim_tiny"}, "--models names each model once"),
+        ({"models": ""}, "--model names each model once"),
+        ({"models": "zim_tiny,zim_tiny"}, "--model names each model once"),
         ({"seeds": 0}, "at least 1"),
         ({"iou_threshold": 1.5}, r"--iou-threshold in \[0, 1\]"),
         ({"dataset": "spin", "protocol": "strict"}, "strict is defined for nvos"),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from zim_plugins.cli.runtime import DONE, FAILED, CommandArgs, Misuse, one_line
+from zim_plugins.cli.evaluations import EvaluationArgs, tell_failures, words_of
+from zim_plugins.cli.runtime import Misuse, one_line
 
 if TYPE_CHECKING:
     from zim_plugins.evaluation.matting.datasets import EvaluationSet
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateArgs(CommandArgs):
+class EvaluateArgs(EvaluationArgs):
     """Score models on a matting set; run the same command again after a kill, and it does what is left.
 
     Exit code 1 where a picture or matte is missing, damaged or of another size, or a prompt cannot be served: each is a
@@ -33,8 +34,6 @@ class EvaluateArgs(CommandArgs):
     """Folder of the data set."""
     split: Annotated[str | None, arg(metavar="SPLIT")] = None
     """Of the data set; the one that papers report on if left out."""
-    models: Annotated[str, arg(metavar="A,B,...")] = "auto"
-    """Checkpoints by name or file, grabcut, or FILE.py:FUNCTION that makes a predictor."""
     prompts: Annotated[str, arg(metavar="KINDS")] = "point,box"
     """Of point, box, clicks."""
     prompt_source: Literal["dataset", "simulated"] = "dataset"
@@ -59,15 +58,8 @@ class EvaluateArgs(CommandArgs):
     """Processes, each with the model; on several GPUs, as many as these."""
     scorers: Annotated[int, arg(metavar="N")] = 2
     """Threads of a process that score while the model works."""
-    device: Annotated[str, arg(metavar="DEVICE")] = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Precision of the models."""
-    no_zoom: bool = False
-    """Leave out the second pass on the object's surroundings, as the paper's numbers do."""
-    refine: Annotated[str, arg(metavar="HOW")] = "auto"
-    """auto, colour, none, converter[:FILE], vitmatte[:NAME_OR_FOLDER]: improve mattes by the image's colours (auto: for
-    small models), by the label converter, or by ViTMatte on a trimap made of them."""
     no_pictures: bool = False
     """Draw no results."""
 
@@ -104,33 +96,26 @@ def main(args: EvaluateArgs) -> int:
 
 def _jobs(args: EvaluateArgs) -> "dict[str, Job]":
     """Return the work of each model; faulty arguments are reported before anything runs."""
-    from zim_plugins.core.refinement.base import check_refinement
     from zim_plugins.data.faults import DataError
     from zim_plugins.evaluation.matting.run import Job
     from zim_plugins.evaluation.matting.scoring import PROFILES
-    from zim_plugins.evaluation.models import ModelOptions, describe_model
+    from zim_plugins.evaluation.models import describe_model
     from zim_plugins.evaluation.prompting import PromptPlan, read_prompts
 
-    models, profiles = _words(args.models), _words(args.profiles)
+    models, profiles = args.checked_models(), words_of(args.profiles)
     unknown = [p for p in profiles if p not in PROFILES]
     if unknown or not profiles:
         raise Misuse(f"--profiles are {', '.join(PROFILES)}, got {', '.join(unknown) or 'none'}")
     if "dim_unknown" in profiles and (args.trimaps is None or not args.trimaps.is_dir()):
         raise Misuse("--profiles dim_unknown scores the unknown pixels of trimaps: name their folder with --trimaps")
-    if not models or len(set(models)) < len(models):
-        raise Misuse(f"--models names each model once, got {args.models!r}")
     if min(args.workers, args.scorers, args.every) < 1:
         raise Misuse("--workers, --scorers and --every are at least 1")
     try:
-        plan = PromptPlan(_words(args.prompts), args.prompt_source, args.positive, args.negative, args.seed)
+        plan = PromptPlan(words_of(args.prompts), args.prompt_source, args.positive, args.negative, args.seed)
         saved = {} if args.prompts_from is None else read_prompts(args.prompts_from)
     except (ValueError, DataError) as error:
         raise Misuse(one_line(error)) from error
-    try:
-        check_refinement(args.refine)
-    except ValueError as error:
-        raise Misuse(f"--refine: {one_line(error)}") from error
-    options = ModelOptions(args.device, args.dtype, False if args.no_zoom else None, args.refine)
+    options = args.model_options(dtype=args.dtype)
     common: dict[str, Any] = {
         "options": options,
         "plan": plan,
@@ -198,17 +183,8 @@ def _write(args: EvaluateArgs, jobs: "dict[str, Job]", data: "EvaluationSet") ->
         rows=rows,
     )
     write_prompts(args.out / "prompts.json", data.name, plan, prompts)
-    for failure in report["failures"]:
-        at = " ".join(failure[key] for key in ("picture", "object", "model", "prompt") if failure[key])
-        logger.error("%s: %s: %s", failure["kind"], at, failure["message"])
-    if report["failures"]:
-        logger.error("%d failures; the report lists them", len(report["failures"]))
     print(args.out)
-    return FAILED if report["failures"] else DONE
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+    return tell_failures(report["failures"])
 
 
 def _told(spec: str, clock: "Clock") -> tuple[str, int, float, float]:
