@@ -28,7 +28,7 @@ Chosen on COCO objects kept apart."""
 LARGE_FRAME_PX = 512
 """Frame in which zim_tiny looks again at what a box holds, where that has more pixels than its own frame.
 
-Chosen on COCO objects and composites kept apart, where clicks lost by it."""
+Chosen on COCO objects and composites kept apart; clicks keep to one frame for their speed."""
 Runtime = Literal["auto", "torch", "onnx"]
 Dtype = Literal["fp32", "bf16", "fp16"]
 Refine = str

@@ -34,8 +34,9 @@ class Zoom:
     """Opacity above which a pixel of the first pass belongs to the object's extent."""
     frame_px: int | None = None
     """Side of the second pass's frame [px] where a box was given and the crop has more pixels than the model's own
-    frame, for backends with `at_frame`. A larger frame counts as magnification. None keeps to the model's own."""
-    frame_margin: float = 0.2
+    frame, for backends with `at_frame`. The mean of both passes is the answer; a larger frame counts as magnification.
+    None keeps to the model's own."""
+    frame_margin: float = 0.15
     """Room round the object in that larger frame, as `margin`."""
 
 
@@ -310,6 +311,8 @@ class ImagePredictor:
         again = self._decode(embedding, [inner], (y2 - y1, x2 - x1), False, soft=soft, backend=backend)[0]
         alpha = np.zeros((height, width), dtype=np.float32)
         alpha[y1:y2, x1:x2] = again.alpha
+        if backend is not self.backend:  # each errs on its own: their mean is better than either
+            alpha[y1:y2, x1:x2] = (alpha[y1:y2, x1:x2] + first[y1:y2, x1:x2]) / 2
         return alpha, again.scores[again.best]
 
     def _prompt_in_crop(
