@@ -12,7 +12,7 @@ from zim_plugins.cli.evaluations import EvaluationArgs, ModelNames
 from zim_plugins.cli.options import parse_arguments
 from zim_plugins.cli.runtime import DONE, FAILED, Misuse, one_line, run
 
-from .options import ReadingArgs
+from .options import ReadingArgs, TextArgs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ Names = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Args(EvaluationArgs, ReadingArgs):
+class Args(EvaluationArgs, ReadingArgs, TextArgs):
     """Compare promptable models on medical images. Research only: not for clinical use.
 
     `zim-medseg check DIR` looks at a folder first: which files pair, and what is wrong with the others.
@@ -52,7 +52,7 @@ class Args(EvaluationArgs, ReadingArgs):
     """Checkpoints by name (see `zim models`) or path, FILE.py:FUNCTION that makes a predictor, and the classical rivals
     box (filled), ellipse (inscribed), grabcut (its core certain) and random-walker (boxes and clicks)."""
     prompts: Annotated[str, arg(metavar="NAME,...")] = "point,box"
-    """point, box, modes, mode1 to mode5, clicks."""
+    """point, box, modes, mode1 to mode5, clicks, text (see --text; alone it looks for labels by their own names)."""
     out: Annotated[str, arg(metavar="DIR", aliases=["-o"])] = "medseg"
     """Folder for the results."""
     resume: bool = False
@@ -105,7 +105,7 @@ class Args(EvaluationArgs, ReadingArgs):
     seeds: Annotated[int, arg(metavar="N")] = 1
     """Draw the random part of the prompts so many times, with seeds from --seed on, and report the spread."""
     click_jitter: Annotated[int, arg(metavar="PX")] = 0
-    """Move clicks of the modes by up to so many pixels, within the object."""
+    """Move clicks by up to so many pixels, within the object, or within the error that they correct."""
     save: Annotated[str, arg(metavar="KIND,...")] = "masks,mattes,overlays"
     """masks, mattes (soft, 8 bits), overlays (best, median, worst); none."""
     hide_border: float = 0.0
@@ -155,6 +155,7 @@ def main(args: Args) -> int:
 
     args.check_model_options()
     try:
+        finder = args.text_finder(args.device, is_asked="text" in args.prompts.split(","))
         config = parse_config(args)
         book = read_prompts(Path(args.prompts_from)) if args.prompts_from is not None else None
         if args.resume:
@@ -166,7 +167,7 @@ def main(args: Args) -> int:
     models = load_models(
         args.models.split(","), runtime=args.runtime, device=args.device, zoom=args.zoom, refine=args.refine
     )
-    tally = evaluate(config, models, book)
+    tally = evaluate(config, models, book, finder)
     return report(args, config, tally, models)
 
 
@@ -218,13 +219,17 @@ def parse_config(args: Args) -> "RunConfig":
     Raises:
         ValueError: they make no sense.
     """
+    from zim_plugins.cli.matting.words import describe_detector
+
     from .grouping import EACH_CASE, PATTERN, read_groups
     from .io.layouts import find_layout
     from .io.windows import parse_window
     from .presets import ZIM5, ZIM5_NOTE
-    from .protocol.evaluate_scan import TrialConfig, check_slices
-    from .protocol.prompt_modes import parse_prompts
+    from .protocol.evaluate_scan import TrialConfig
+    from .protocol.prompt_modes import TEXT, parse_prompts
     from .protocol.records import CANDIDATES, Measure
+    from .protocol.slices import check_slices
+    from .protocol.text_prompts import parse_text
     from .provenance import command_of
     from .run import RunConfig, parse_spec
 
@@ -250,10 +255,13 @@ def parse_config(args: Args) -> "RunConfig":
     if not 0 <= args.hide_border < 0.5:
         raise ValueError(f"--hide-border is a share in [0, 0.5), got {args.hide_border:g}")
     check_slices(args.slices)
+    prompts = parse_prompts([*args.prompts.split(","), *([TEXT] if args.text else [])])
+    if any(parse_text(text).slice_index is not None for text in args.text):
+        raise ValueError("--text WORDS@SLICE belongs to `zim-medseg segment`: --slices picks slices of evaluations")
     if args.groups is not None and args.groups != EACH_CASE and not args.groups.startswith(PATTERN):
         read_groups(Path(args.groups))
     trial = TrialConfig(
-        prompts=parse_prompts(args.prompts.split(",")),
+        prompts=prompts,
         clicker=args.clicker,
         max_clicks=args.max_clicks,
         candidates=candidates,
@@ -268,6 +276,10 @@ def parse_config(args: Args) -> "RunConfig":
         seed=args.seed,
         seeds=args.seeds,
         click_jitter_px=args.click_jitter,
+        text=args.text,
+        text_model=describe_detector(args.text_model) if TEXT in prompts else "",
+        text_all=args.text_all,
+        text_threshold=args.text_threshold,
         measure=Measure(not args.no_surfaces, args.tolerance, args.tolerance),
     )
     reading = args.reading(

@@ -4,12 +4,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import arg
+from tyro.conf import UseAppendAction, arg
 
-from zim_plugins.cli.runtime import CommandArgs
+from zim_plugins.cli.runtime import CommandArgs, Misuse
 
 if TYPE_CHECKING:
     from .io.reading import ReadingConfig
+    from .protocol.text_prompts import TextFinder
 
 
 READING_OPTIONS = ("volume", "irregular", "tolerance_affine", "reorient", "resample_labels", "nan")
@@ -68,3 +69,49 @@ class ReadingArgs(CommandArgs):
             max_values=int(self.max_values),
             **further,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextArgs(CommandArgs):
+    """Options of looking for structures by words."""
+
+    text: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="[NAME=]WORDS")]] = ()
+    """Words for a structure, as "left kidney", whose boxes a detector of transformers finds slice by slice (extra
+    `models`); NAME= before them says which structure or label they stand for, @SLICE behind them (in segment) on which
+    slice to look. Repeatable."""
+    text_model: Annotated[str | None, arg(metavar="NAME")] = None
+    """Grounding DINO, OWLv2 or SAM 3 for --text: folder, name on the Hugging Face hub, or FILE.py:FUNCTION that makes a
+    function of an image and a text which returns rows of x1, y1, x2, y2, score."""
+    text_threshold: Annotated[float | None, arg(metavar="SCORE")] = None
+    """Least score of a box; by default the detector's own."""
+    text_all: bool = False
+    """Take every instance on a slice, not the best-scored alone."""
+
+    def text_finder(self, device: str, *, is_asked: bool) -> "TextFinder | None":
+        """Return what looks for structures by words; None where nothing is to be looked for.
+
+        Args:
+            device: that the detector runs on.
+            is_asked: whether text is a prompt although no words are given: labels are looked for by their names.
+
+        Raises:
+            Misuse: the options make no sense.
+            CheckpointError, MissingExtra: the detector cannot be had.
+        """
+        from zim_plugins.cli.matting.words import load_detector
+
+        from .protocol.text_prompts import TextFinder, parse_text
+
+        if not (self.text or is_asked):
+            if self.text_all or self.text_model is not None or self.text_threshold is not None:
+                raise Misuse("--text-model, --text-threshold and --text-all belong to --text WORDS")
+            return None
+        try:
+            wanted = [parse_text(text) for text in self.text]
+        except ValueError as error:
+            raise Misuse(str(error)) from error
+        names = [(one.name or one.words).casefold() for one in wanted]
+        if len(set(names)) < len(names):
+            raise Misuse("--text names a structure twice: give each once")
+        detector = load_detector(wanted[0].words if wanted else "labels", self.text_model, device)
+        return TextFinder(detector, wanted, self.text_all, self.text_threshold)

@@ -87,6 +87,10 @@ def command_of(args: Any) -> str:
         words.append("--model" if option.name == "models" else "--" + option.name.replace("_", "-"))
         if option.name in _PATHS:
             value = option.name.upper()
+        elif option.name == "text_model":
+            value = _without_folder(value)
+        elif option.name == "text":
+            value = " --text ".join(f'"{words}"' for words in value)
         elif option.name == "models":
             value = ",".join(_without_folder(spec) for spec in value.split(","))
         elif option.name == "dataset":

@@ -26,10 +26,12 @@ from .io.placement import SeriesSpace
 from .io.reading import ReadingConfig, read_scan
 from .io.scan import Scan, only_label, rename_labels
 from .labelling import OVERLAP_RULE, LabelTable, free_text_labels, label_map, rename_table, settle_labels
-from .protocol.evaluate_scan import THRESHOLD, Outcome, Place, Trial, TrialConfig, stacked
+from .protocol.evaluate_scan import THRESHOLD, Outcome, Place, Trial, TrialConfig
 from .protocol.frame_model import FrameModel
 from .protocol.prompt_modes import PromptBook, encode_record
 from .protocol.records import COLUMNS, row_fields
+from .protocol.slices import stacked
+from .protocol.text_prompts import TextFinder
 from .provenance import describe_cases, describe_models, files_digest, text_digest, versions
 
 logger = logging.getLogger(__name__)
@@ -115,7 +117,9 @@ def parse_spec(text: str) -> DatasetSpec:
     return DatasetSpec(safe_name(title or name), find_layout(name).name, folder, label)
 
 
-def run(config: RunConfig, models: Sequence[FrameModel], book: PromptBook | None = None) -> Tally:
+def run(
+    config: RunConfig, models: Sequence[FrameModel], book: PromptBook | None = None, finder: TextFinder | None = None
+) -> Tally:
     """Evaluate every model on every case that an earlier run of the same options has not finished.
 
     Raises:
@@ -168,7 +172,7 @@ def run(config: RunConfig, models: Sequence[FrameModel], book: PromptBook | None
         places = name_places(spec.title, cases, keep_names=config.keep_names)
         found += list(zip(places[: config.limit], cases[: config.limit], strict=True))
     tally.found = {(place.dataset, place.case): (place, case) for place, case in found}
-    work = _Work(config, models, book, tally)
+    work = _Work(config, models, book, tally, finder)
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -216,8 +220,11 @@ def describe_run(
 class _Work:
     """Case after case; a bad one is told and the others go on."""
 
-    def __init__(self, config: RunConfig, models: Sequence[FrameModel], book: PromptBook | None, tally: Tally) -> None:
-        self.config, self.models, self.tally = config, models, tally
+    def __init__(
+        self, config: RunConfig, models: Sequence[FrameModel], book: PromptBook | None, tally: Tally,
+        finder: TextFinder | None = None,
+    ) -> None:  # fmt: skip
+        self.config, self.models, self.tally, self.finder = config, models, tally, finder
         self.book = book or PromptBook()
         self.salt = make_salt()
         self.told: set[tuple[str, str]] = set()
@@ -275,10 +282,11 @@ class _Work:
         for model in self.models:
             before = asdict(model.effort)
             keep = _Keeper(self.config, place, model.name)
-            outcome = Trial(scan, model, place, self.config.trial, self.book, keep).run()
+            outcome = Trial(scan, model, place, self.config.trial, self.book, keep, self.finder).run()
             for seed in range(1, self.config.trial.seeds):  # masks and prompts of the first seed are kept
                 other = replace(self.config.trial, seed=self.config.trial.seed + seed)
-                record["rows"] += [row_fields(row) for row in Trial(scan, model, place, other).run().rows]
+                again = Trial(scan, model, place, other, finder=self.finder).run()
+                record["rows"] += [row_fields(row) for row in again.rows]
             model.forget()
             record["rows"] += [row_fields(row) for row in outcome.rows]
             record["prompts"] += [encode_record(prompt) for prompt in outcome.prompts]

@@ -30,7 +30,7 @@ class TaskArgs(ImagesArgs):
     text_best: bool = False
     """Take only the best-scored instance of --text."""
     text_model: Annotated[str | None, arg(metavar="NAME")] = None
-    """Grounding DINO, OWLv2 or SAM 3 for --text: folder, or name on the Hugging Face hub."""
+    """Grounding DINO, OWLv2 or SAM 3 for --text: folder, name on the Hugging Face hub, or FILE.py:FUNCTION."""
     list: Annotated[str | None, arg(metavar="FILE")] = None
     """Pictures with their objects, instead of IMAGE: .csv, .json or .jsonl with image, points, box, mask, text, also,
     objects, prompt, background; rows of one image name several objects of it."""

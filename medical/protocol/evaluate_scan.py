@@ -1,6 +1,6 @@
 """A trial: one model on one scan, from prompts to rows."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -10,14 +10,15 @@ from jaxtyping import Bool, Float32, UInt8
 from zim_plugins.core import UnsupportedPrompt
 
 from ..io.scan import Scan, Target
-from .clickers import MAX_CLICKS, Click, make_clicker
-from .frame_model import Answer, FrameModel
-from .prompt_modes import CLICKS, Box, Pointing, PromptBook, PromptRecord, jitter_box, jitter_click, point_at, rng_of
+from .clickers import MAX_CLICKS, Click, Clicker, make_clicker
+from .frame_model import THRESHOLD, Answer, FrameModel, chosen_mask
+from .jitter import jitter_box, jitter_click, rng_of
+from .prompt_modes import CLICKS, TEXT, Box, Pointing, PromptBook, PromptRecord, point_at
 from .propagation import MAX_GROWTH, choose_keys, copy_keys, propagate
-from .records import BEST_SCORE, ORACLE, SINGLE, Measure, Row, measure
+from .records import SINGLE, Measure, Row, measure
+from .slices import selected_frames, stacked
+from .text_prompts import TextFinder
 
-THRESHOLD = 0.5
-"""Opacity above which a matte's pixel counts as predicted."""
 PROPAGATED = "+propagated"
 """Ends the name of a prompt that was given on key slices only."""
 COPIED = "+copied"
@@ -52,7 +53,13 @@ class TrialConfig:
     seeds: int = 1
     """Repetitions of what is random, with seeds from `seed` on; a trial is one of them."""
     click_jitter_px: int = 0
-    """Clicks of the modes are moved by up to so many pixels, and stay on the object."""
+    """Clicks are moved by up to so many pixels, and stay on the object, or on the error that they correct."""
+    text: tuple[str, ...] = ()
+    """What labels are looked for by, as the command line has it."""
+    text_model: str = ""
+    """What looks for it."""
+    text_all: bool = False
+    text_threshold: float | None = None
     measure: Measure = Measure()
 
 
@@ -96,15 +103,17 @@ class Trial:
         config: the protocol.
         book: prompts of an earlier run, used where they are found.
         keep: takes the final mattes.
+        finder: looks for labels by words, where text is a prompt.
     """
 
     def __init__(
         self, scan: Scan, model: FrameModel, place: Place, config: TrialConfig,
-        book: PromptBook | None = None, keep: Keep | None = None,
+        book: PromptBook | None = None, keep: Keep | None = None, finder: TextFinder | None = None,
     ) -> None:  # fmt: skip
         self.scan, self.model, self.place, self.config = scan, model, place, config
         self.book = book or PromptBook()
-        self.keep = keep
+        self.keep, self.finder = keep, finder
+        self._found: dict[str, list[tuple[float, ...]]] = {}
         self.outcome = Outcome()
         self._answers: dict[Pointing, dict[str, Answer]] = {}
         self._figures: dict[tuple[str, int, bool, bytes], dict[str, object]] = {}
@@ -119,6 +128,8 @@ class Trial:
             self._propagate()
         if scan.is_volume and (config.slices == "all" or config.volumes != "slices"):
             self._measure_volumes()
+        if TEXT in config.prompts and self.finder is not None:
+            self.finder.tell(f"{self.place.dataset}, {self.place.case}", self._found, scan.labels)
         return self.outcome
 
     def _frame(self, frame: int) -> None:
@@ -134,9 +145,9 @@ class Trial:
         again = self.scan.is_volume and self.config.volumes == "both"  # propagation comes back to it
         again = again or self.config.seeds > 1  # so does the next seed
         self.model.show(self.scan.frames[frame], key=frame if again else None)
-        static = [p for p in self.config.prompts if p != CLICKS]
+        static = [p for p in self.config.prompts if p not in (CLICKS, TEXT)]
         boxes = [p for p in static if p in ("mode3", "mode4", "mode5")]
-        held = len(static) + self.config.max_clicks
+        held = len(static) + self.config.max_clicks + 1
         step = max(1, MAX_HELD_VALUES // (held * len(self.config.candidates) * targets[0].mask.size))
         for first in range(0, len(targets), step):
             some = targets[first : first + step]
@@ -145,6 +156,9 @@ class Trial:
                 self._static(some, names)
             if CLICKS in self.config.prompts:
                 self._clicks(some)
+        if TEXT in self.config.prompts:
+            self._answers, self._figures = {}, {}
+            self._by_words(targets)
 
     def _static(self, targets: Sequence[Target], names: Sequence[str]) -> None:
         asked = [(t, name, self._pointing(t, name)) for t in targets for name in names]
@@ -158,10 +172,33 @@ class Trial:
         for (target, name, pointing), answer in zip(asked, answers, strict=True):
             self._note(target, name, len(pointing.clicks), pointing, answer, final=True)
 
+    def _by_words(self, targets: Sequence[Target]) -> None:
+        """Boxes that a detector finds for each label; words do not tell its instances apart, so they are one object."""
+        for label in dict.fromkeys(target.label for target in targets):
+            if not self._words(label):
+                continue
+            whole = np.logical_or.reduce([target.mask for target in targets if target.label == label])
+            target = Target(targets[0].frame, label, 0, whole)
+            pointing = self._pointing(target, TEXT)
+            if pointing.boxes:
+                try:
+                    (answer,) = self._candidates([pointing])
+                except UnsupportedPrompt:
+                    self.outcome.refused.add(TEXT)
+                    return
+            else:  # nothing was found: an empty answer, whichever candidate is asked for
+                nothing = Answer(np.zeros((1, *whole.shape), dtype=np.float32), np.zeros(1, dtype=np.float32))
+                answer = {SINGLE: nothing, "all": nothing}
+            self._note(target, TEXT, 0, pointing, answer, final=True)
+
+    def _words(self, label: str) -> str:
+        return "" if self.finder is None else self.finder.words_for(label, self.scan.labels)
+
     def _clicks(self, targets: Sequence[Target]) -> None:
         """Clicks in rounds: each round answers all objects of the frame at once, from the same encoding."""
         config, name = self.config, self.model.name
         clickers = [make_clicker(config.clicker, self._rng(t, CLICKS, name)) for t in targets]
+        hands = [self._rng(t, CLICKS, name, "jitter") for t in targets]
         saved = [self._saved(t, CLICKS) for t in targets]
         clicks: list[list[Click]] = [[] for _ in targets]
         masks = [np.zeros_like(t.mask) for t in targets]
@@ -169,7 +206,7 @@ class Trial:
         for number in range(1, config.max_clicks + 1):
             asked = []
             for i, target in enumerate(targets):
-                click = self._next(clickers[i], saved[i], target, masks[i], clicks[i])
+                click = self._next(clickers[i], hands[i], saved[i], target, masks[i], clicks[i])
                 if click is not None:
                     clicks[i].append(click)
                     asked.append(i)
@@ -188,11 +225,19 @@ class Trial:
                 self._note(target, CLICKS, number, Pointing(clicks=tuple(clicks[i])), last[i], final=final)
 
     def _next(
-        self, clicker: object, saved: Pointing | None, target: Target, mask: np.ndarray, clicks: list[Click]
-    ) -> Click | None:
+        self, clicker: Clicker, hand: np.random.Generator, saved: Pointing | None, target: Target, mask: np.ndarray,
+        clicks: list[Click],
+    ) -> Click | None:  # fmt: skip
         if saved is not None:
             return saved.clicks[len(clicks)] if len(clicks) < len(saved.clicks) else None
-        return clicker.next_click(target.mask, mask, clicks)  # type: ignore[attr-defined]
+        click = clicker.next_click(target.mask, mask, clicks)
+        if click is None or not self.config.click_jitter_px:
+            return click
+        # An unsteady hand still means the same error: it stays on it, and off the pixels that were clicked.
+        error = (target.mask & ~mask) if click.positive else (mask & ~target.mask)
+        for before in clicks:
+            error[before.y, before.x] = False
+        return jitter_click(click, error, self.config.click_jitter_px, hand)
 
     def _candidates(self, pointings: Sequence[Pointing]) -> list[dict[str, Answer]]:
         """Per pointing, the single answer and, where asked for, all candidates; equal pointings are asked once."""
@@ -213,7 +258,7 @@ class Trial:
         config = self.config
         spacing = self.scan.spacing_mm[1:] if self.scan.spacing_mm is not None else None
         for candidate in config.candidates:
-            mask = _chosen(answer, candidate, target.mask)
+            mask = chosen_mask(answer, candidate, target.mask)
             if mask is None:
                 continue
             # Of iterated clicks the surfaces of the last one are measured; answers of several prompts are often equal.
@@ -267,6 +312,12 @@ class Trial:
         if saved is not None:
             return saved
         config = self.config
+        if prompt == TEXT and self.finder is not None:
+            key = (self.place.dataset, self.place.case, target.frame)
+            words = self._words(target.label)
+            found = self.finder.find(self.scan.frames[target.frame], words, key)
+            self._found.setdefault(words, []).append(tuple(one.score for one in found))
+            return Pointing(boxes=tuple(one.box for one in found))
         pointing = point_at(target.mask, prompt, make_clicker(config.clicker, self._rng(target, prompt)))
         rng = self._rng(target, prompt, "jitter")
         if config.click_jitter_px and pointing.clicks:
@@ -289,7 +340,7 @@ class Trial:
             areas = reference.sum(axis=(1, 2))
             if not areas.any():
                 continue
-            for prompt in (p for p in config.prompts if p != CLICKS):
+            for prompt in (p for p in config.prompts if p != CLICKS and (p != TEXT or self._words(label))):
                 try:
                     keys = {
                         key: self._mask_on(key, self._pointing(Target(key, label, 0, reference[key]), prompt))
@@ -312,6 +363,8 @@ class Trial:
         return self._mask_on(frame, Pointing(boxes=(box,)))
 
     def _mask_on(self, frame: int, pointing: Pointing) -> Bool[np.ndarray, "h w"]:
+        if not (pointing.boxes or pointing.clicks):  # words that found nothing
+            return np.zeros(self.scan.frames.shape[1:3], dtype=bool)
         self.model.show(self.scan.frames[frame], key=frame)
         return self.model.answer([pointing])[0].alphas[0] > THRESHOLD
 
@@ -325,54 +378,3 @@ class Trial:
             figures = measure(predicted, reference, self.scan.spacing_mm, how)
             n_clicks = self.config.max_clicks if prompt == CLICKS else int(prompt[:5] in ("mode1", "mode2"))
             self._row("volume", -1, label, 0, prompt, n_clicks, SINGLE, figures)
-
-
-def check_slices(which: str) -> None:
-    """Raise ValueError where a choice of slices is none."""
-    every = which.startswith("every:") and which[6:].isdigit() and int(which[6:]) > 0
-    if which not in ("all", "max-area", "middle") and not every:
-        raise ValueError(f"--slices is all, max-area, middle or every:N, got {which!r}")
-
-
-def selected_frames(scan: Scan, which: str) -> Iterator[int]:
-    """Frames that show an object and are asked for: all, max-area, middle or every:N.
-
-    Raises:
-        ValueError: none of these.
-    """
-    areas = np.zeros(len(scan.frames), dtype=np.int64)
-    for layer in scan.layers:
-        areas += (layer.ids > 0).sum(axis=(1, 2))
-    shown = np.flatnonzero(areas).tolist()
-    if which == "all":
-        yield from shown
-    elif which == "max-area":
-        yield from [int(areas.argmax())] if shown else []
-    elif which == "middle":
-        yield from shown[len(shown) // 2 : len(shown) // 2 + 1]
-    else:
-        check_slices(which)
-        yield from shown[:: int(which.removeprefix("every:"))]
-
-
-def stacked(frames: dict[int, UInt8[np.ndarray, " bytes"]], shape: tuple[int, ...]) -> Bool[np.ndarray, "s h w"]:
-    """Predicted frames, a bit for each pixel, as a volume; the others are background."""
-    stack = np.zeros(shape, dtype=bool)
-    for frame, packed in frames.items():
-        stack[frame] = np.unpackbits(packed, count=shape[1] * shape[2]).reshape(shape[1:])
-    return stack
-
-
-def _chosen(answer: dict[str, Answer], candidate: str, reference: np.ndarray) -> Bool[np.ndarray, "h w"] | None:
-    if candidate == SINGLE:
-        return answer[SINGLE].alphas[0] > THRESHOLD
-    if "all" not in answer:
-        return None
-    several = answer["all"]
-    if candidate == BEST_SCORE:
-        return several.alphas[int(several.scores.argmax())] > THRESHOLD
-    if candidate != ORACLE:
-        raise ValueError(f"no candidate {candidate!r} is known")
-    masks = several.alphas > THRESHOLD
-    shared, united = (masks & reference).sum((1, 2)), (masks | reference).sum((1, 2))
-    return masks[int((shared / np.maximum(united, 1)).argmax())]

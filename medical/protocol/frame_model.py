@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from .prompt_modes import Pointing
+from .records import BEST_SCORE, ORACLE, SINGLE
+
+THRESHOLD = 0.5
+"""Opacity above which a matte's pixel counts as predicted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,3 +59,22 @@ class FrameModel(Protocol):
             UnsupportedPrompt: this model does not take such prompts.
         """
         ...
+
+
+def chosen_mask(answer: dict[str, Answer], candidate: str, reference: np.ndarray) -> Bool[np.ndarray, "h w"] | None:
+    """Return the mask of a candidate: the single answer, the best scored, or the one nearest to the reference.
+
+    None where the model has one answer only. Raises ValueError for an unknown candidate.
+    """
+    if candidate == SINGLE:
+        return answer[SINGLE].alphas[0] > THRESHOLD
+    if "all" not in answer:
+        return None
+    several = answer["all"]
+    if candidate == BEST_SCORE:
+        return several.alphas[int(several.scores.argmax())] > THRESHOLD
+    if candidate != ORACLE:
+        raise ValueError(f"no candidate {candidate!r} is known")
+    masks = several.alphas > THRESHOLD
+    shared, united = (masks & reference).sum((1, 2)), (masks | reference).sum((1, 2))
+    return masks[int((shared / np.maximum(united, 1)).argmax())]

@@ -1,4 +1,4 @@
-"""Prompts from a reference: Mazurowski's five modes, jittered boxes, and the file that gives all models the same.
+"""Prompts from a reference: Mazurowski's five modes, and the file that gives all models the same.
 
 Modes (Mazurowski et al., Medical Image Analysis 89, 2023): 1 a click in the centre of the largest component; 2 one in
 each of at most three; 3 a tight box round the largest; 4 one round each of at most three, predictions joined; 5 one box
@@ -6,7 +6,6 @@ round all. Boxes are exclusive at the far edge, as everywhere.
 """
 
 import json
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,9 @@ from .clickers import Click, Clicker, covered
 
 MODES = ("mode1", "mode2", "mode3", "mode4", "mode5")
 CLICKS = "clicks"
-ALIASES = {"point": ("mode1",), "box": ("mode5",), "modes": MODES, CLICKS: (CLICKS,), **{m: (m,) for m in MODES}}
+TEXT = "text"
+ALIASES = {"point": ("mode1",), "box": ("mode5",), "modes": MODES, CLICKS: (CLICKS,), TEXT: (TEXT,),
+           **{m: (m,) for m in MODES}}  # fmt: skip
 """What `--prompts` takes."""
 MEANINGS = {
     "mode1": "a click in the largest component",
@@ -29,6 +30,7 @@ MEANINGS = {
     "mode3": "a box round the largest component",
     "mode4": "a box round each of at most 3 components",
     "mode5": "a box round all",
+    TEXT: "boxes that a detector finds by words",
     CLICKS: "clicks on the error, one after the other",
 }
 MAX_COMPONENTS = 3
@@ -116,38 +118,6 @@ def point_at(mask: Bool[np.ndarray, "h w"], mode: str, clicker: Clicker) -> Poin
         return Pointing(clicks=tuple(Click(x + left, y + top, True) for x, y in centres))
     boxes = [tight_box(part) for part in parts]
     return Pointing(boxes=tuple((x1 + left, y1 + top, x2 + left, y2 + top) for x1, y1, x2, y2 in boxes))
-
-
-def jitter_box(box: Box, size: tuple[int, int], jitter_px: int, rng: np.random.Generator, *, outward: bool) -> Box:
-    """Each side moved by up to `jitter_px` at random, inside the picture and at least one pixel wide.
-
-    Args:
-        box: x1, y1, x2, y2, exclusive at the far edge.
-        size: (H, W) of the picture [px].
-        jitter_px: largest shift of a side.
-        rng: of this object and prompt.
-        outward: only outwards, as MedSAM does (20 px of 1024); else both ways, as Medical SAM Adapter does.
-    """
-    moved = rng.integers(0 if outward else -jitter_px, jitter_px + 1, size=4) * np.array([-1, -1, 1, 1])
-    x1, y1, x2, y2 = np.asarray(box) - [0, 0, 1, 1] + moved  # the outermost pixels inside
-    x1, x2 = np.clip([x1, x2], 0, size[1] - 1)
-    y1, y2 = np.clip([y1, y2], 0, size[0] - 1)
-    return int(min(x1, x2)), int(min(y1, y2)), int(max(x1, x2)) + 1, int(max(y1, y2)) + 1
-
-
-def jitter_click(click: Click, mask: Bool[np.ndarray, "h w"], jitter_px: int, rng: np.random.Generator) -> Click:
-    """Return a click moved to one of the object's pixels that lie within `jitter_px` along both axes, at random."""
-    top, left = max(0, click.y - jitter_px), max(0, click.x - jitter_px)
-    ys, xs = np.nonzero(mask[top : click.y + jitter_px + 1, left : click.x + jitter_px + 1])
-    if not len(xs):
-        return click
-    chosen = int(rng.integers(len(xs)))
-    return Click(left + int(xs[chosen]), top + int(ys[chosen]), click.positive)
-
-
-def rng_of(seed: int, *names: object) -> np.random.Generator:
-    """A generator that depends on what it is for, not on what was drawn before: the order of work changes nothing."""
-    return np.random.default_rng([seed, zlib.crc32("\x1f".join(str(name) for name in names).encode())])
 
 
 @dataclass(frozen=True)

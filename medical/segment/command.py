@@ -13,24 +13,25 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from zim_plugins.cli.runtime import DONE, EXPECTED_FAULTS, FAILED, MISUSED, Misuse, one_line
 
-from ..options import READING_OPTIONS, ReadingArgs
+from ..options import READING_OPTIONS, ReadingArgs, TextArgs
 
 if TYPE_CHECKING:
     from ..protocol.models import PromptedModel
+    from ..protocol.text_prompts import TextFinder
     from .marks import Marks
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class SegmentArgs(ReadingArgs):
+class SegmentArgs(ReadingArgs, TextArgs):
     """Segment structures of scans from clicks, boxes or rough masks. Research only: not for clinical use.
 
     SCAN is a volume (NIfTI, MHA, NRRD), a folder with a DICOM series, or an image. Prompts are indices of the file's
     own voxels: --point 120,96@14 is a click on slice 14, --box 100,80,140,120@14 a box (from the first index up to, not
     including, the second), 100,80,10,140,120,20 one through slices 10 to 19. NAME= before them names one of several
     structures. A slice's mask prompts its neighbours, until the structure ends; clicks on other slices correct it
-    there, and from there on.
+    there, and from there on. --text "left kidney" looks for a structure on every slice, "left kidney@14" on one.
 
     Writes labels in the scan's own space, a sheet of overlays and a record into --out. Exit codes: 0 done, 1 some scans
     could not be segmented, 2 misused.
@@ -91,12 +92,13 @@ def main(args: SegmentArgs) -> int:
         work = read_work(args)
     except (ValueError, OSError) as error:
         raise Misuse(one_line(error)) from error
+    finder = args.text_finder(args.device, is_asked=False)
     model: PromptedModel | None = None
     faults: list[str] = []
     for path, stem, marks in work:
         start_s = time.perf_counter()
         try:
-            record, model = _segment_one(args, path, stem, marks, model)
+            record, model = _segment_one(args, path, stem, marks, model, finder)
         except EXPECTED_FAULTS as error:
             if args.debug:
                 raise
@@ -124,6 +126,7 @@ def read_work(args: SegmentArgs) -> "list[tuple[Path, str, list[Marks]]]":
         OSError: a file of prompts cannot be read.
     """
     from ..io.opening import scan_stem
+    from ..protocol.text_prompts import parse_text
     from .marks import DEFAULT_NAME, gather_marks, marks_from_json
     from .slicer import is_markups, marks_from_markups, structure_name
 
@@ -134,8 +137,8 @@ def read_work(args: SegmentArgs) -> "list[tuple[Path, str, list[Marks]]]":
     if args.reach is not None and args.reach < 0:
         raise ValueError(f"--reach is 0 or more, got {args.reach}")
     if args.table is not None:
-        if args.point or args.box or args.mask or args.prompts is not None:
-            raise ValueError("--table names all prompts: leave --point, --box, --mask and --prompts out")
+        if args.point or args.box or args.mask or args.text or args.prompts is not None:
+            raise ValueError("--table names all prompts: leave --point, --box, --mask, --text and --prompts out")
         by_scan = read_table(Path(args.table), args.units)
         stems = [scan_stem(Path(name)) for name in by_scan]
         if twice := {stem for stem in stems if [s.casefold() for s in stems].count(stem.casefold()) > 1}:
@@ -157,8 +160,13 @@ def read_work(args: SegmentArgs) -> "list[tuple[Path, str, list[Marks]]]":
         if shared := {one.name for one in read} & {one.name for one in marks}:
             raise ValueError(f"{', '.join(sorted(shared))} is in --prompts and on the command line: name it once")
         marks = [*read, *marks]
-    if not marks:
-        raise ValueError("nothing points at a structure: give --point, --box, --mask or --prompts")
+    if not (marks or args.text):
+        raise ValueError("nothing points at a structure: give --point, --box, --mask, --prompts or --text")
+    sought = {one.name or one.words for one in map(parse_text, args.text)}
+    if shared := sought & {one.name for one in marks}:
+        raise ValueError(f"{', '.join(sorted(shared))} is looked for by --text and pointed at: name it once")
+    if args.text and any(one.units != "voxel" for one in marks):
+        raise ValueError("--text finds boxes in voxels: give other prompts in voxels too, or in a run of their own")
     return [(Path(args.scan), scan_stem(Path(args.scan)), marks)]
 
 
@@ -199,11 +207,19 @@ def read_table(path: Path, units: Literal["voxel", "ras", "lps"]) -> "dict[str, 
 
 
 def _segment_one(
-    args: SegmentArgs, path: Path, stem: str, marks: "list[Marks]", model: "PromptedModel | None"
+    args: SegmentArgs,
+    path: Path,
+    stem: str,
+    marks: "list[Marks]",
+    model: "PromptedModel | None",
+    finder: "TextFinder | None",
 ) -> "tuple[dict[str, Any], PromptedModel]":
     """Segment one scan and write its results; return its record and the model, loaded once."""
+    from zim_plugins.cli.matting.words import describe_detector
+
     from ..io.opening import open_scan
     from ..io.windows import parse_window
+    from .by_words import search
     from .marks import marks_to_json, resolve_marks
     from .outputs import check_free, choose_formats, plan_files, write_outputs
     from .scans import SegmentConfig, describe, place_structures, segment
@@ -218,6 +234,10 @@ def _segment_one(
         formats = choose_formats([name for name in args.format.split(",") if name], opened)
         files = plan_files(Path(args.out), stem, formats)
         check_free(files, opened, overwrite=args.overwrite)
+        found = []
+        if finder is not None:
+            sought, found = search(finder, opened.scan, str(path))
+            marks = [*marks, *sought]
         place_structures(opened, marks, config)  # faults of the prompts are found before a model is loaded
     except ValueError as error:
         raise Misuse(one_line(error)) from error
@@ -231,6 +251,8 @@ def _segment_one(
         "model": model.name, **_provenance(args, model.name), "axis": getattr(opened.scan.space, "axis", None),
         "prompts": marks_to_json(kept), **describe(result, opened),
     }  # fmt: skip
+    if finder is not None:
+        record |= {"text_model": describe_detector(args.text_model), "text": [one.described() for one in found]}
     write_outputs(
         files, opened, result, record, model=model.name, kept="patient" if args.allow_phi_output else "references"
     )

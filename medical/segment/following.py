@@ -58,6 +58,8 @@ class Follower:
             UnsupportedPrompt: the model does not take such prompts.
         """
         given = structure.slices
+        if not given:  # it was looked for by words, and is not there
+            return Followed(notes=[f"{structure.name}: nothing was found"])
         firm = [f for f, one in given.items() if one.box is not None or one.mask is not None]
         firm = firm or [f for f, one in given.items() if one.names_an_object][:1]
         if not firm:

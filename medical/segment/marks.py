@@ -55,6 +55,8 @@ class Marks:
     mask: Path | None = None
     """File of a rough mask on one slice or several."""
     units: Units = "voxel"
+    is_sought: bool = False
+    """Whether it was looked for by words and not found: an empty structure."""
 
 
 @dataclass(eq=False)
@@ -179,7 +181,7 @@ def marks_from_json(table: Any, folder: Path = Path()) -> list[Marks]:
 def marks_to_json(marks: Sequence[Marks]) -> dict[str, Any]:
     """Write structures as `marks_from_json` reads them; slices are part of the numbers where that can be said."""
     structures = []
-    for one in marks:
+    for one in (one for one in marks if not one.is_sought):
         entry: dict[str, Any] = {"name": one.name, "value": one.value}
         if one.clicks:
             entry["points"] = [[*click.at, int(click.is_inside)] for click in one.clicks]
@@ -221,7 +223,7 @@ def place_marks(marks: Sequence[Marks], scan: Scan) -> list[StructurePrompts]:
             click = place.understood(given)
             frame, x, y = place.click(click)
             slices.setdefault(frame, SlicePrompts()).points.append((x, y, int(click.is_inside)))
-        if not slices and one.mask is None:
+        if not slices and one.mask is None and not one.is_sought:
             raise ValueError(f"nothing points at {one.name}: give it a click, a box or a mask")
         value = one.value if one.value is not None else next(free)
         placed.append(StructurePrompts(one.name, value, slices, limits))

@@ -135,5 +135,7 @@ def _write_dicom(kind: str, path: Path, space: SeriesSpace, result: Segmented, m
     from ..io.rtstruct import write_structures
 
     masks = [(one.name, result.mask(one.name)) for one, _ in result.structures]
+    if not any(mask.any() for _, mask in masks):
+        raise ScanFault("empty", f"nothing was found, and a {kind} file cannot be empty: --format nifti can")
     write = write_segmentation if kind == "dicom-seg" else write_structures
     write(path, masks, space, model=model, case_id="", salt=make_salt(), kept=kept)

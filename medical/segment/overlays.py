@@ -41,7 +41,7 @@ def draw_sheet(
         spacing_mm: of the scan, for its proportions.
         max_panels: slices on the sheet.
     """
-    shown = pick_frames(structures, max_panels)
+    shown = pick_frames(structures, max_panels) or [len(frames) // 2]
     panels = [_panel(frames[frame], frame, f"slice {numbers[frame]}", structures, spacing_mm) for frame in shown]
     height, width = max(p.shape[0] for p in panels), max(p.shape[1] for p in panels)
     columns = min(COLUMNS, len(panels))

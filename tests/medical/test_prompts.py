@@ -10,16 +10,15 @@ from scipy.ndimage import distance_transform_edt
 
 from medical.io.images import read_values
 from medical.protocol.clickers import Click, MazurowskiClicker, RandomClicker, RitmClicker, make_clicker
+from medical.protocol.jitter import jitter_box, rng_of
 from medical.protocol.prompt_modes import (
     MODES,
     Pointing,
     PromptRecord,
     encode_record,
-    jitter_box,
     parse_prompts,
     point_at,
     read_prompts,
-    rng_of,
 )
 from tests.medical.conftest import blob
 

@@ -1,6 +1,7 @@
 """Several prompt seeds: what is random is drawn again, the rest is not, and the spread is told."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 
 from medical.cli import Args
 from medical.protocol.clickers import Click
+from medical.protocol.jitter import jitter_click
 from medical.protocol.models import PromptedModel
-from medical.protocol.prompt_modes import jitter_click
 from medical.report.aggregate import POOLED, with_pooled
 from medical.report.seeds import first_seed, seed_lines
 from medical.run import run
@@ -77,3 +78,32 @@ def test_pooled_spread_counts_each_data_set_once() -> None:
     lines = {line["dataset"]: line for line in seed_lines(with_pooled(rows, {"a": "a", "b": "b"}), POOLED)}
     assert (lines[POOLED[0]]["min"], lines[POOLED[0]]["max"]) == (pytest.approx(0.4), pytest.approx(0.5))
     assert len(first_seed(rows)) == 4 and seed_lines(first_seed(rows)) == []
+
+
+def test_iterated_clicks_are_moved_within_the_error_that_they_correct(folder_set: Path, tmp_path: Path, call) -> None:
+    """Each click lies on the mistake of the mask before it, near the steady hand's, and never on a pixel twice."""
+    pytest.importorskip("matplotlib")
+    args = Args(data=str(folder_set), models="m", prompts="clicks", no_surfaces=True, save="none", max_clicks=5,
+                groups="cases")  # fmt: skip
+    steady = _clicks_of(dataclasses.replace(args, out=str(tmp_path / "steady")), call)
+    moved = _clicks_of(dataclasses.replace(args, click_jitter=3, out=str(tmp_path / "moved")), call)
+    again = _clicks_of(dataclasses.replace(args, click_jitter=3, out=str(tmp_path / "again")), call)
+    assert moved == again and moved != steady
+    other = _clicks_of(dataclasses.replace(args, click_jitter=3, seed=1, out=str(tmp_path / "other")), call)
+    assert other != moved
+    import PIL.Image
+
+    for case, clicks in moved.items():
+        number = int(case.removeprefix("case_")) - 1
+        mask = np.asarray(PIL.Image.open(folder_set / "masks" / f"Doe_Jane_{number}.png")) > 0
+        first = steady[case][0]
+        assert max(abs(clicks[0][0] - first[0]), abs(clicks[0][1] - first[1])) <= 3
+        assert len({tuple(click[:2]) for click in clicks}) == len(clicks)
+        for x, y, positive in clicks:
+            assert mask[y, x] == bool(positive), "a click says what is there"
+
+
+def _clicks_of(args: Args, call) -> dict[str, list[list[int]]]:
+    assert call(args) == 0
+    lines = [json.loads(line) for line in (Path(args.out) / "prompts.jsonl").read_text().splitlines()]
+    return {line["case"]: line["clicks"] for line in lines if line["prompt"] == "clicks"}

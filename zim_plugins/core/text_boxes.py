@@ -96,10 +96,51 @@ class TextDetector:
         found = self._kind.read(self._processor, answer, given, least, (height, width))
         boxes = found["boxes"].float().cpu().numpy().reshape(-1, 4).clip(0, [width, height, width, height])
         scores = found["scores"].float().cpu().numpy().reshape(-1)
-        whole = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)  # a box within one pixel names nothing
-        boxes, scores = boxes[whole].astype(np.float64), scores[whole]
-        kept = suppress(boxes, scores, max_iou=MAX_BOX_IOU)[: 1 if which == "best" else None]
-        return [TextBox(tuple(boxes[i].tolist()), float(scores[i])) for i in kept]
+        return _best_first(boxes, scores, which)
+
+
+class CallableDetector:
+    """Boxes by anybody's function of an image and a text.
+
+    Args:
+        function: takes an RGB image (uint8, h w 3) and the text; returns rows of x1, y1, x2, y2 [px] and a score.
+        name: what records call it.
+
+    >>> detector = CallableDetector(lambda image, text: [(1, 2, 9, 30, 0.5)] if text == "the dog" else [])
+    >>> detector.find(np.zeros((20, 20, 3), np.uint8), "the dog")
+    [TextBox(box=(1.0, 2.0, 9.0, 20.0), score=0.5)]
+    """
+
+    def __init__(self, function: Callable[[Any, str], Any], *, name: str = "function") -> None:
+        self.name, self._function = name, function
+
+    def find(
+        self, image: UInt8[np.ndarray, "h w 3"], text: str, *, which: Which = "all", threshold: float | None = None
+    ) -> list[TextBox]:
+        """Return the instances of what a text names, best first; as `TextDetector.find`, without a least score.
+
+        Raises:
+            ValueError: the text is empty, or the function returns something else than rows of five numbers.
+        """
+        if not (text := " ".join(text.split())):
+            raise ValueError("the text is empty: name the object")
+        height, width = image.shape[:2]
+        try:
+            found = np.array([list(row) for row in self._function(image.copy(), text)], dtype=np.float64).reshape(-1, 5)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.name} returns no rows of x1, y1, x2, y2 and score: {error}") from error
+        if not np.isfinite(found).all():
+            raise ValueError(f"{self.name} returns numbers that are not finite")
+        found = found[found[:, 4] >= (-np.inf if threshold is None else threshold)]
+        return _best_first(found[:, :4].clip(0, [width, height, width, height]), found[:, 4], which)
+
+
+def _best_first(boxes: np.ndarray, scores: np.ndarray, which: Which) -> list[TextBox]:
+    """Boxes that name something, the better scored of two alike, best first."""
+    whole = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)  # a box within one pixel names nothing
+    boxes, scores = boxes[whole].astype(np.float64), scores[whole]
+    kept = suppress(boxes, scores, max_iou=MAX_BOX_IOU)[: 1 if which == "best" else None]
+    return [TextBox(tuple(boxes[i].tolist()), float(scores[i])) for i in kept]
 
 
 def load_text_detector(name: str | None = None, *, device: str = "auto") -> TextDetector:

@@ -52,12 +52,21 @@ def load_model(spec: str, options: ModelOptions = ModelOptions(), *, worker: int
 
         device = f"cuda:{worker % torch.cuda.device_count()}"
     if is_outside(spec):
-        factory = _outside_factory(spec)
-        predictor = factory(device) if _takes_an_argument(factory) else factory()
+        predictor = make_outside(spec, device)
         if not isinstance(predictor, Predictor):
             raise CheckpointError(f"{spec} made a {type(predictor).__name__} without set_image, predict, predict_many")
         return predictor
     return load_predictor(spec, device=device, dtype=options.dtype, zoom=options.zoom, refine=options.refine)
+
+
+def make_outside(spec: str, device: str) -> Any:
+    """Return what a function at FILE.py:FUNCTION or MODULE:FUNCTION makes; one that takes an argument gets the device.
+
+    Raises:
+        CheckpointError: there is no such function.
+    """
+    factory = _outside_factory(spec)
+    return factory(device) if _takes_an_argument(factory) else factory()
 
 
 def describe_model(spec: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class MatteArgs(ImagesArgs):
     text_best: bool = False
     """Take only the best-scored instance of --text."""
     text_model: Annotated[str | None, arg(metavar="NAME")] = None
-    """Grounding DINO, OWLv2 or SAM 3 for --text: folder, or name on the Hugging Face hub."""
+    """Grounding DINO, OWLv2 or SAM 3 for --text: folder, name on the Hugging Face hub, or FILE.py:FUNCTION."""
     all: bool = False
     """Matte all objects of an image together, found by a grid of clicks."""
     list: Annotated[str | None, arg(metavar="FILE")] = None
