@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Search:
-    """What one structure was looked for by, and what was found."""
+    """Search for one structure by its words, and all that it found."""
 
     wanted: Wanted
     n_slices: int

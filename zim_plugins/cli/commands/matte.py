@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zim_plugins.cli.matting.targets import Target
     from zim_plugins.core.encoding import Predictor
     from zim_plugins.core.prompt import Prompt
-    from zim_plugins.core.text_boxes import TextDetector
+    from zim_plugins.core.text_boxes import CallableDetector, TextDetector
     from zim_plugins.imaging.image import Image
 
 logger = logging.getLogger(__name__)
@@ -259,7 +259,7 @@ def make_work(
     output: "Output",
     objects: Objects,
     sources: dict[str, str],
-    detector: "TextDetector | None" = None,
+    detector: "TextDetector | CallableDetector | None" = None,
 ) -> Work:
     """Return what is done with each image, in the process that does it; the detector is loaded when it is needed."""
     from zim_plugins.imaging.masks import mask_path
