@@ -55,6 +55,8 @@ class Pointing:
         Raises:
             ValueError: they are neither clicks nor boxes of whole pixels.
         """
+        if not prompts:
+            return cls()
         boxes = [prompt.box for prompt in prompts if prompt.box is not None and prompt.points is None]
         if len(boxes) == len(prompts) > 0:
             return cls(boxes=tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in boxes))
@@ -67,6 +69,8 @@ class Pointing:
         """As the models take them, in continuous coordinates of the picture."""
         if self.boxes:
             return tuple(Prompt.from_box(*box) for box in self.boxes)
+        if not self.clicks:  # words that found nothing
+            return ()
         return (Prompt.from_points([(c.x + 0.5, c.y + 0.5, int(c.positive)) for c in self.clicks]),)
 
 

@@ -86,15 +86,17 @@ def _strip(
     """Panels beside one another, with captions."""
     scan = read_case(config, *case)
     rgb = np.ascontiguousarray(scan.frames[row.frame])
-    target = next(t for t in scan.targets(row.frame) if (t.label, t.instance) == (row.label, row.instance))
+    # Words stand for all instances of a label together, whose number is 0.
+    shown = [t.mask for t in scan.targets(row.frame) if t.label == row.label and row.instance in (0, t.instance)]
+    mask = np.logical_or.reduce(shown)
     if hide_border > 0:
         rgb = rgb.copy()
         h, w = (max(1, round(side * hide_border)) for side in rgb.shape[:2])
         rgb[:h], rgb[-h:], rgb[:, :w], rgb[:, -w:] = 0, 0, 0, 0
-    view = view_of(target.mask)
+    view = view_of(mask)
     rgb = np.ascontiguousarray(rgb[view])
     scale = PANEL_PX / max(rgb.shape[:2])
-    small, reference = _resized(rgb, scale), _resized_mask(np.ascontiguousarray(target.mask[view]), scale)
+    small, reference = _resized(rgb, scale), _resized_mask(np.ascontiguousarray(mask[view]), scale)
     edge = _outline(reference)
     where = (row.dataset, row.case, row.frame, row.label, row.instance, row.prompt)
     prompted = small.copy()

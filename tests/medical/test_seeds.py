@@ -11,6 +11,7 @@ from medical.cli import Args
 from medical.protocol.clickers import Click
 from medical.protocol.jitter import jitter_click
 from medical.protocol.models import PromptedModel
+from medical.protocol.prompt_modes import pop_pointing
 from medical.report.aggregate import POOLED, with_pooled
 from medical.report.seeds import first_seed, seed_lines
 from medical.run import run
@@ -106,4 +107,4 @@ def test_iterated_clicks_are_moved_within_the_error_that_they_correct(folder_set
 def _clicks_of(args: Args, call) -> dict[str, list[list[int]]]:
     assert call(args) == 0
     lines = [json.loads(line) for line in (Path(args.out) / "prompts.jsonl").read_text().splitlines()]
-    return {line["case"]: line["clicks"] for line in lines if line["prompt"] == "clicks"}
+    return {line["case"]: [list(c) for c in pop_pointing(line).clicks] for line in lines if line["prompt"] == "clicks"}

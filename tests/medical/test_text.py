@@ -192,7 +192,7 @@ def test_evaluations_take_words_as_a_prompt(
         assert abs(float(ours["iou"]) - float(theirs["iou"])) < 0.2
     lines = [json.loads(line) for line in (out / "prompts.jsonl").read_text().splitlines()]
     saved = [line for line in lines if line["prompt"] == "text"]
-    assert len(saved) == 7 and all(len(line["boxes"]) == 1 for line in saved)
+    assert len(saved) == 7 and all(len(line["prompts"]) == 1 for line in saved)
     protocol = json.loads((out / "report.json").read_text())["protocol"]
     assert protocol["text"] == ["left kidney"] and protocol["text_model"].startswith("finder.py:make ")
     assert "Doe" not in (out / "report.html").read_text()
