@@ -25,6 +25,7 @@ from inpaint.pixels.detail import continue_scene, sharpen_fill
 from inpaint.pixels.rim import meet_rim
 from inpaint.tasks.removal import repaint
 from zim_plugins.evaluation.provenance import describe_process
+from zim_plugins.imaging import window_of
 
 WAYS = ("plain", "rim", "sharp", "both")
 
@@ -40,10 +41,9 @@ def cases(data: Path, count: int):
         path, shape = photographs[made % len(photographs)], shapes[int(rng.integers(len(shapes)))]
         image = np.asarray(Image.open(path).convert("RGB"))
         mask = np.asarray(Image.open(shape).convert("L")) > 127
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if not len(rows):
+        if not mask.any():
             continue
-        cut = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        cut = mask[window_of(mask)]
         scale = (float(rng.uniform(0.02, 0.08)) * image.shape[0] * image.shape[1] / cut.sum()) ** 0.5
         size = max(8, round(cut.shape[1] * scale)), max(8, round(cut.shape[0] * scale))
         if size[0] >= image.shape[1] - 8 or size[1] >= image.shape[0] - 8:

@@ -10,6 +10,7 @@ import PIL.Image
 from jaxtyping import Float32
 
 from zim_plugins.core import Predictor, Prompt, load_predictor
+from zim_plugins.imaging import unit_values
 
 from .inpainters.base import FillSettings, Inpainter, adjusted, as_guided
 from .inpainters.diffusion import DiffusionInpainter
@@ -142,7 +143,7 @@ class ZimInpaintPipeline:
                 result, alpha = _repaint_mask(_rgb(picture), _grey(mask), text, inpainter)
             else:
                 result, alpha = self._do(task, _rgb(picture), target, text, background, inpainter)
-            made.append(PIL.Image.fromarray(result) if output_type == "pil" else result.astype(np.float32) / 255)
+            made.append(PIL.Image.fromarray(result) if output_type == "pil" else unit_values(result))
             mattes.append(alpha)
         return ZimInpaintOutput(made, mattes)
 
@@ -231,8 +232,8 @@ def _rgb(picture: Any) -> np.ndarray:
 def _grey(mask: Any) -> np.ndarray:
     """A mask in any of diffusers' forms as float32 (h, w) in [0, 1]."""
     if isinstance(mask, PIL.Image.Image):
-        return np.asarray(mask.convert("L"), dtype=np.float32) / 255
-    return _bytes(np.squeeze(np.asarray(mask))).astype(np.float32) / 255
+        return unit_values(np.asarray(mask.convert("L")))
+    return unit_values(_bytes(np.squeeze(np.asarray(mask))))
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:

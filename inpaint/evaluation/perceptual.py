@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from zim_plugins.imaging import window_of
+
 BACKBONES = {"alex": "alexnet-owt-7be5be79.pth", "squeeze": "squeezenet1_1-b8a52dc0.pth", "vgg": "vgg16-397923af.pth"}
 """torchvision's files, in the folder `hub/checkpoints` of TORCH_HOME."""
 MARGIN_PX, LEAST_PX = 16, 64
@@ -51,9 +53,8 @@ class Lpips:
 
 def _crop(where: Bool[np.ndarray, "h w"]) -> tuple[slice, slice]:
     slices = []
-    for side, axis in zip(where.shape, (1, 0), strict=True):
-        found = np.flatnonzero(where.any(axis=axis))
-        low, high = int(found[0]) - MARGIN_PX, int(found[-1]) + 1 + MARGIN_PX
+    for side, extent in zip(where.shape, window_of(where), strict=True):
+        low, high = extent.start - MARGIN_PX, extent.stop + MARGIN_PX
         short = max(0, LEAST_PX - (high - low))
         low, high = low - short // 2, high + short - short // 2
         slices.append(slice(max(0, low), min(side, high)))

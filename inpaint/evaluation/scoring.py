@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from zim_plugins.core import composite, write_image
 from zim_plugins.evaluation.metrics import iou
+from zim_plugins.imaging import from_unit
 
 from .cases import Case
 from .clip import CLIP_RANKS, Clip
@@ -100,7 +101,7 @@ def twin_of(case: Case) -> UInt8[np.ndarray, "h w 3"] | None:
         return None
     other = exchanged(case.foreground, case.alpha)
     mixed = composite(other, case.alpha, case.clean.astype(np.float32) / np.float32(255.0))
-    return np.rint(mixed * 255).astype(np.uint8)
+    return from_unit(mixed)
 
 
 def draw_removal(path: Path, result: UInt8[np.ndarray, "h w 3"], case: Case, box: Float[np.ndarray, " 4"]) -> None:
@@ -110,7 +111,7 @@ def draw_removal(path: Path, result: UInt8[np.ndarray, "h w 3"], case: Case, box
     height, width = case.alpha.shape
     scale = min(1.0, TILE_PX / height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    mask = np.repeat(np.rint(case.alpha * 255).astype(np.uint8)[..., None], 3, axis=2)
+    mask = np.repeat(from_unit(case.alpha)[..., None], 3, axis=2)
     reference = case.image if case.clean is None else case.clean
     change = np.abs(result.astype(np.int16) - reference).astype(np.uint8)
     shown = [case.image, mask if case.clean is None else case.clean, result, change]

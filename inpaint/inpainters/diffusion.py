@@ -10,6 +10,7 @@ import PIL.Image
 from jaxtyping import Bool, Float32, UInt8
 
 from zim_plugins.core import CheckpointError, UnsupportedPrompt, ZimError, resolve_device
+from zim_plugins.imaging import from_unit
 
 from .base import FillSettings, paste, refuse_a_full_hole
 from .differential import Differential, encode, memoryless, shrink_map
@@ -110,7 +111,7 @@ class DiffusionInpainter:
             answer = self.pipeline(**self._inputs(image, change > 0, prompt), generator=generator, **arguments)
         if any(getattr(answer, "nsfw_content_detected", None) or ()):
             raise UnsafeContent(f"the safety checker of {self.name} withheld the result: try another prompt or seed")
-        painted = np.rint(np.clip(np.asarray(answer.images[0], np.float32), 0, 1) * 255).astype(np.uint8)
+        painted = from_unit(np.asarray(answer.images[0], np.float32))
         return _resize(painted, (image.shape[0], image.shape[1]))
 
     def _inputs(self, image: np.ndarray, hole: np.ndarray, prompt: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from zim_plugins.core import CheckpointError, resolve_device
+from zim_plugins.imaging import unit_values
 
 from .base import paste, refuse_a_full_hole
 from .torchscript import load_torchscript
@@ -66,7 +67,7 @@ class LamaInpainter:
         refuse_a_full_hole(hole)
         height, width = hole.shape
         pad = ((0, -height % MULTIPLE_PX), (0, -width % MULTIPLE_PX))
-        padded = np.pad(image, (*pad, (0, 0)), mode="symmetric").astype(np.float32) / 255
+        padded = unit_values(np.pad(image, (*pad, (0, 0)), mode="symmetric"))
         padded_hole = np.pad(hole, pad, mode="symmetric").astype(np.float32)
         pixels = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device)
         mask = torch.from_numpy(padded_hole)[None, None].to(self.device)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
+from zim_plugins.imaging import window_of
+
 CONTEXT = 1.0
 """Margin round a hole, in units of the hole's longer side."""
 MIN_MARGIN_PX = 32
@@ -104,18 +106,6 @@ def shrink(
     size = max(1, round(height * scale)), max(1, round(width * scale))
     small = Image.fromarray(np.ascontiguousarray(image)).resize((size[1], size[0]), Image.Resampling.BOX)
     return np.asarray(small), _any_along(_any_along(hole, size[0]).T, size[1]).T
-
-
-def window_of(where: Bool[np.ndarray, "h w"], margin_px: int = 0) -> Window:
-    """Rows and columns of what is True, with a margin inside the picture; empty where nothing is."""
-    rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
-    if len(rows) == 0:
-        return slice(0, 0), slice(0, 0)
-    height, width = where.shape
-    return (
-        slice(max(0, int(rows[0]) - margin_px), min(height, int(rows[-1]) + 1 + margin_px)),
-        slice(max(0, int(columns[0]) - margin_px), min(width, int(columns[-1]) + 1 + margin_px)),
-    )
 
 
 def _any_along(values: Bool[np.ndarray, "n m"], length: int) -> Bool[np.ndarray, "k m"]:

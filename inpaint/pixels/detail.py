@@ -3,7 +3,9 @@
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from .crops import Fill, Window, shrink, window_of
+from zim_plugins.imaging import unit_values, window_of
+
+from .crops import Fill, Window, shrink
 from .rim import meet_rim
 
 CELL_PX = 4
@@ -144,7 +146,7 @@ def _features(coarse: UInt8[np.ndarray, "h w 3"], shape: tuple[int, int]) -> Flo
     across, down = np.zeros_like(light), np.zeros_like(light)
     across[:, 1:] = np.abs(light[:, 1:] - light[:, :-1])
     down[1:] = np.abs(light[1:] - light[:-1])
-    colours = [_block_means(coarse[..., c].astype(np.float32) / np.float32(255), shape) for c in range(3)]
+    colours = [_block_means(unit_values(coarse[..., c]), shape) for c in range(3)]
     mean = _block_means(light, shape)
     spread = np.sqrt(np.maximum(0, _block_means(light**2, shape) - mean**2))
     rows = np.arange(len(mean), dtype=np.float32)[:, None] / np.float32(max(mean.shape))

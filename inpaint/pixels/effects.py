@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
+from zim_plugins.imaging import window_of
+
 WORK_PX = 384
 """Longer side at which the shadow is looked for [px]."""
 DARK = 0.8
@@ -53,8 +55,8 @@ def propose_shadow(image: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray,
         lit = known & (light > DARK * ground.mean(axis=2))
     hue = np.abs(colours / colours.sum(axis=2, keepdims=True) - ground / ground.sum(axis=2, keepdims=True)).max(axis=2)
     # Its contact line: the lower part of the object's outline.
-    rows = np.flatnonzero(core.any(axis=1))
-    lowest = rows[-1] - CONTACT * (rows[-1] - rows[0])
+    rows = window_of(core)[0]
+    lowest = rows.stop - 1 - CONTACT * (rows.stop - 1 - rows.start)
     stands = support & (np.arange(len(support))[:, None] >= lowest)
     distance = np.asarray(distance_transform_edt(~stands))
     dark = known & (light < DARK * ground.mean(axis=2)) & (hue < SAME_HUE) & (distance < REACH * side)

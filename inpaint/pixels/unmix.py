@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt
 
 from zim_plugins.core import foreground_colours, unmix_background
+from zim_plugins.imaging import from_unit, inner, tiles_over, to_unit, window_of
 
-from .crops import window_of
-from .tiles import TILE_PX, from_unit, inner, tiles_over, to_8_bits, to_depth, to_unit
+from .tiles import TILE_PX, to_8_bits, to_depth
 
 CONTEXT_PX = 48
 """Margin round the hole within which colours are estimated [px]."""

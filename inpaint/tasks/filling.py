@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from zim_plugins.core import Predictor
+from zim_plugins.imaging import window_of
 
 from ..inpainters.base import Inpainter, as_guided
 from ..inpainters.registry import load_inpainter
-from ..pixels.crops import window_of
 from ..pixels.hole import GROW_PX, TAU
 from ..pixels.tiles import Picture
 from .matte import Target, hole_of, matte_of

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from zim_plugins.core import Predictor, Prompt
+from zim_plugins.imaging import window_of
 
-from ..pixels.crops import window_of
 from ..pixels.hole import GROW_PX, TAU, matte_hole
 from ..pixels.tiles import Picture, to_8_bits
 

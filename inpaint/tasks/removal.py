@@ -6,10 +6,11 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from zim_plugins.core import Predictor, Prompt
+from zim_plugins.imaging import window_of
 
 from ..inpainters.base import Inpainter, refuse_a_full_hole
 from ..inpainters.registry import load_inpainter
-from ..pixels.crops import Fill, fill_crop, hole_boxes, window_of
+from ..pixels.crops import Fill, fill_crop, hole_boxes
 from ..pixels.detail import continue_scene
 from ..pixels.effects import propose_shadow
 from ..pixels.hole import CORE_ALPHA, GROW_PX, TAU, touches_border

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 
 from zim_plugins.core import MissingExtra
 from zim_plugins.evaluation.simulated_user import worst_error
+from zim_plugins.imaging import window_of
 
 ClickerName = Literal["ritm", "mazurowski", "random"]
 CLICKERS: tuple[ClickerName, ...] = ("ritm", "mazurowski", "random")
@@ -67,7 +68,7 @@ class RitmClicker:
         error = reference ^ prediction
         if not error.any():
             return None
-        view = covered(error)  # what lies beyond is no error and changes no distance
+        view = window_of(error)  # what lies beyond is no error and changes no distance
         free = np.ones_like(reference)
         for click in clicks:
             free[click.y, click.x] = False
@@ -149,12 +150,6 @@ def make_clicker(name: str, rng: np.random.Generator) -> Clicker:
     if name == "random":
         return RandomClicker(rng)
     raise ValueError(f"a clicker is {', '.join(CLICKERS)}, got {name!r}")
-
-
-def covered(mask: Bool[np.ndarray, "h w"]) -> tuple[slice, slice]:
-    """Rows and columns from the first to the last True pixel of a mask that has one."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def chamfer_depth(region: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from zim_plugins import imaging
 from zim_plugins.core import Prompt
 
-from .clickers import Click, Clicker, covered
+from .clickers import Click, Clicker
 
 MODES = ("mode1", "mode2", "mode3", "mode4", "mode5")
 CLICKS = "clicks"
@@ -97,9 +98,15 @@ def components(mask: Bool[np.ndarray, "h w"]) -> list[Bool[np.ndarray, "h w"]]:
 
 
 def tight_box(mask: Bool[np.ndarray, "h w"]) -> Box:
-    """x1, y1, x2, y2 round the pixels inside, exclusive at the far edge."""
-    rows, columns = covered(mask)
-    return columns.start, rows.start, columns.stop, rows.stop
+    """x1, y1, x2, y2 round the pixels inside, exclusive at the far edge.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    box = imaging.tight_box(mask)
+    if box is None:
+        raise ValueError("an empty mask has no box")
+    return box
 
 
 def point_at(mask: Bool[np.ndarray, "h w"], mode: str, clicker: Clicker) -> Pointing:
@@ -112,7 +119,7 @@ def point_at(mask: Bool[np.ndarray, "h w"], mode: str, clicker: Clicker) -> Poin
         raise ValueError("an empty mask gets no prompt")
     if mode not in (*MODES, CLICKS):
         raise ValueError(f"a mode is {', '.join(MODES)} or {CLICKS}, got {mode!r}")
-    rows, columns = covered(mask)
+    rows, columns = imaging.window_of(mask)
     left, top = columns.start, rows.start
     parts = [mask[rows, columns]] if mode in ("mode5", CLICKS) else components(mask[rows, columns])
     if mode in ("mode1", "mode3"):

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from zim_plugins.core import Prediction, Prompt, UnsupportedPrompt
+from zim_plugins.imaging import unit_values
 
 Takes = Literal["guidance", "points", "box"]
 TAKES = ("guidance", "points", "box")
@@ -57,7 +58,7 @@ class CallablePredictor:
 
     def set_image(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
         """Take an RGB image in [0, 255] for all prompts that follow."""
-        planes = image.astype(np.float32).transpose(2, 0, 1) / np.float32(255)
+        planes = unit_values(image).transpose(2, 0, 1)
         self._image = np.ascontiguousarray(planes.mean(axis=0, keepdims=True) if self.grey else planes)
 
     def predict(self, prompt: Prompt) -> Prediction:

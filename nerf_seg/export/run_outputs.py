@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zim_plugins.core import ZimError, estimate_foreground, write_image
-from zim_plugins.imaging import atomic_write, write_text
+from zim_plugins.imaging import atomic_write, unit_values, write_text
 
 from ..field.rendering import Kept, edited_picture
 from ..field.scene import boxed
@@ -219,5 +219,5 @@ def overlay(image: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"]
 
 def cut_out(image: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 4"]:
     """RGBA in [0, 1] with straight alpha and the object's own colours at its soft edges."""
-    colours = estimate_foreground(image.astype(np.float32) / 255, alpha).foreground
+    colours = estimate_foreground(unit_values(image), alpha).foreground
     return np.dstack([colours.clip(0, 1), alpha]).astype(np.float32)

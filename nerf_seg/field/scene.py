@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
+from zim_plugins.imaging import unit_values
+
 from ..segmentation.mask_grid import Domain, MaskGrid
 from ..segmentation.views import View, ViewCache, ViewSamples, ViewSource
 from . import patches as obstacles
@@ -130,7 +132,7 @@ class Scene:
         views = self.views["train"]
         with torch.no_grad():
             drawn = self.nerf.get_outputs_for_camera(views.camera(index))["rgb"].cpu().numpy()
-        truth = photograph(views.dataset, index).astype(np.float32) / 255
+        truth = unit_values(photograph(views.dataset, index))
         return float(-10 * np.log10(max(float(np.square(drawn - truth).mean()), 1e-10)))
 
     @property
@@ -191,7 +193,7 @@ def photograph(dataset: "InputDataset", index: int) -> UInt8[np.ndarray, "h w 3"
     picture = dataset.get_numpy_image(index)
     if picture.shape[-1] == 3:
         return picture
-    opacity = picture[..., 3:].astype(np.float32) / 255
+    opacity = unit_values(picture[..., 3:])
     return np.round(picture[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
 
 

@@ -10,6 +10,7 @@ import PIL.ImageDraw
 from jaxtyping import Bool, Float32, UInt8
 
 from zim_plugins.core import Prompt, write_image
+from zim_plugins.imaging import from_unit
 
 TILE_PX, GAP_PX = 240, 4
 """Height of the tiles, and what lies between them."""
@@ -46,7 +47,7 @@ def draw_row(path: Path, panels: Sequence[Panel]) -> None:
 
 
 def _line(panel: Panel) -> UInt8[np.ndarray, "h w 3"]:
-    grey = np.repeat((panel.alpha * 255 + 0.5).astype(np.uint8)[..., None], 3, axis=2)
+    grey = np.repeat(from_unit(panel.alpha, halves_up=True)[..., None], 3, axis=2)
     tiles = [panel.image, _overlay(panel), grey]
     if panel.truth is not None and panel.answer is not None:
         tiles.append(np.repeat(panel.truth[..., None] * np.uint8(255), 3, axis=2))

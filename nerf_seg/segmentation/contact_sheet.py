@@ -9,6 +9,8 @@ import PIL.Image
 import PIL.ImageDraw
 from jaxtyping import Float32, UInt8
 
+from zim_plugins.imaging import from_unit
+
 TILE_PX = 220
 """Width of one picture on the sheet."""
 CAPTION_PX = 26
@@ -66,7 +68,7 @@ def _draw_row(row: SheetRow) -> UInt8[np.ndarray, "h w 3"]:
         pen.ellipse(extent, fill=POSITIVE if label == 1 else NEGATIVE, outline="white")
     pictures = [picture]
     for alpha in (np.zeros_like(row.alpha_3d) if row.alpha_2d is None else row.alpha_2d, row.alpha_3d):
-        grey = PIL.Image.fromarray((alpha * 255 + 0.5).astype(np.uint8)).resize(size)
+        grey = PIL.Image.fromarray(from_unit(alpha, halves_up=True)).resize(size)
         pictures.append(grey.convert("RGB"))
     tile = PIL.Image.new("RGB", (3 * TILE_PX, size[1] + CAPTION_PX), PAPER)
     for i, one in enumerate(pictures):

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from zim_plugins.core import Predictor, Prompt
+from zim_plugins.imaging import from_unit, unit_values
 
 from .agreement import agreement, soft_iou
 from .contact_sheet import SheetRow
@@ -148,7 +149,7 @@ class Segmenter:
     def alpha(self, name: str) -> Float32[np.ndarray, "h w"] | None:
         """The 2D matte of a view's latest visit, to 8 bits; None where the view had none."""
         stored = self._alphas.get(name)
-        return None if stored is None else stored.astype(np.float32) / 255
+        return None if stored is None else unit_values(stored)
 
     def visit(self, view: View) -> VisitRecord:
         """Matte the next view and accumulate it, or say why not.
@@ -197,7 +198,7 @@ class Segmenter:
             raise ValueError("only a mask grid is refined: set sweeps to 0")
         accepted = [(r.view, 1.0 if r.soft_iou is None else r.soft_iou) for r in self.latest.values() if r.accepted]
         views = (
-            (source.view(self.names.index(name)).samples, self._alphas[name].astype(np.float32) / 255, iou)
+            (source.view(self.names.index(name)).samples, unit_values(self._alphas[name]), iou)
             for name, iou in accepted
         )
         self.residuals = refine(self.grid, views, sweeps=self.config.sweeps)
@@ -335,7 +336,7 @@ class Segmenter:
 
     def _keep(self, name: str, alpha: Float32[np.ndarray, "h w"]) -> None:
         """Remember a matte, to 8 bits: that is what is accumulated, shown, refined with and stored."""
-        self._alphas[name] = (alpha * 255 + 0.5).astype(np.uint8)
+        self._alphas[name] = from_unit(alpha, halves_up=True)
 
     def _accumulate(self, view: View, weight: float, estimator: Estimator) -> None:
         alpha = self.alpha(view.name)

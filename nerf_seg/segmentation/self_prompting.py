@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from scipy.ndimage import distance_transform_edt, label, uniform_filter
 
 from zim_plugins.core import Prompt
+from zim_plugins.imaging import tight_box
 
 from .rendering import Rendering
 
@@ -144,8 +145,7 @@ def _centred(rendering: Rendering, area: float) -> Float32[np.ndarray, "h w"]:
 
 def _box_of(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, " 4"]:
     """X1 Y1 X2 Y2 [px], tight: with room, each view would take in a little more than the one before it."""
-    rows, columns = np.nonzero(mask)
-    return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], dtype=np.float64)
+    return np.array(tight_box(mask), dtype=np.float64)
 
 
 def _min_max(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:

@@ -8,7 +8,7 @@ import PIL.ImageCms
 import pytest
 
 from zim_plugins.core import ImageError, read_image, read_original, write_raster
-from zim_plugins.imaging.png16 import write_png
+from zim_plugins.imaging.codecs.png16 import write_png
 
 tifffile = pytest.importorskip("tifffile")
 SIZE = (20, 30)

@@ -17,6 +17,7 @@ from zim_plugins.core.encoding import EncodingPredictor, Predictor, encoding_pre
 from zim_plugins.core.exchange import coco_annotation
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.transforms import image_to_frame, support_box
+from zim_plugins.imaging.geometry import paste
 from zim_plugins.imaging.ranges import ImageArray, as_array, to_uint8
 
 _T = TypeVar("_T")
@@ -103,10 +104,7 @@ class ObjectMatte:
 
     def full(self) -> Float32[np.ndarray, "H W"]:
         """The matte at the size of the picture."""
-        alpha = np.zeros(self.size, dtype=np.float32)
-        x1, y1, x2, y2 = self.box
-        alpha[y1:y2, x1:x2] = self.alpha
-        return alpha
+        return paste(self.alpha, self.box, self.size)
 
     def to_coco(
         self, *, image_id: int = 1, annotation_id: int = 1, category_id: int = 1, polygons: bool = False

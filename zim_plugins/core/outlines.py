@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from zim_plugins.imaging.geometry import tight_box
 from zim_plugins.imaging.ranges import as_mask
 
 RIGHT, DOWN, LEFT, UP = range(4)
@@ -67,12 +68,8 @@ def mask_box(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
     >>> mask_box(np.eye(4, 6, k=1, dtype=bool))
     (1, 0, 4, 4)
     """
-    mask = as_mask(mask)
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if len(rows) == 0:
-        return 0, 0, 0, 0
-    x, y = int(columns[0]), int(rows[0])
-    return x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y
+    x1, y1, x2, y2 = tight_box(as_mask(mask)) or (0, 0, 0, 0)
+    return x1, y1, x2 - x1, y2 - y1
 
 
 def mask_to_polygons(mask: Bool[np.ndarray, "h w"], *, tolerance_px: float = 0.0) -> list[list[float]]:

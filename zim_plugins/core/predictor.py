@@ -19,6 +19,7 @@ from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.refinement.base import Refiner
 from zim_plugins.core.transforms import logits_to_alphas, prompt_to_frame, support_box, within_picture
 from zim_plugins.errors import UnsupportedPrompt
+from zim_plugins.imaging.geometry import paste
 from zim_plugins.imaging.ranges import ImageArray, to_uint8
 
 
@@ -309,11 +310,10 @@ class ImagePredictor:
         embedding = self._encode(rgb[y1:y2, x1:x2].copy(), backend)
         inner = self._prompt_in_crop(prompt, first, crop, zoom)
         again = self._decode(embedding, [inner], (y2 - y1, x2 - x1), False, soft=soft, backend=backend)[0]
-        alpha = np.zeros((height, width), dtype=np.float32)
-        alpha[y1:y2, x1:x2] = again.alpha
+        found = again.alpha
         if backend is not self.backend:  # each errs on its own: their mean is better than either
-            alpha[y1:y2, x1:x2] = (alpha[y1:y2, x1:x2] + first[y1:y2, x1:x2]) / 2
-        return alpha, again.scores[again.best]
+            found = (found + first[y1:y2, x1:x2]) / 2
+        return paste(found, crop, (height, width)), again.scores[again.best]
 
     def _prompt_in_crop(
         self, prompt: Prompt, alpha: Float32[np.ndarray, "h w"], crop: tuple[int, int, int, int], zoom: Zoom

@@ -13,6 +13,7 @@ import PIL.Image
 from jaxtyping import Float, Float32, UInt8
 
 from zim_plugins.core.prompt import Prompt
+from zim_plugins.imaging.geometry import tight_box
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 """Mean of the training pictures, RGB in [0, 255]; SAM, ZIM and zim_tiny share it."""
@@ -111,8 +112,5 @@ def within_picture(
 
 def support_box(alpha: Float32[np.ndarray, "h w"], threshold: float) -> Float[np.ndarray, " 4"] | None:
     """X1 Y1 X2 Y2 [px] round the pixels above the threshold, outer edges; None where there is none."""
-    found = alpha > threshold
-    rows, columns = np.flatnonzero(found.any(1)), np.flatnonzero(found.any(0))
-    if len(rows) == 0:
-        return None
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
+    box = tight_box(alpha > threshold)
+    return None if box is None else np.array(box, dtype=np.float64)

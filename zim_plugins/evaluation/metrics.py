@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from scipy import ndimage
 
+from zim_plugins.imaging.geometry import window_of
+
 SIZE_LIMITS = (0.01, 0.1)
 """Shares of the picture below which an object is small, and medium."""
 SIZE_OPACITY = 0.3
@@ -195,8 +197,8 @@ def _last_connected_level(both: Float32[np.ndarray, "h w"]) -> Float32[np.ndarra
     """The highest threshold up to which each pixel belonged to the largest connected part at every threshold."""
     levels = (np.arange(CONNECTIVITY_STEP_COUNT + 1) / CONNECTIVITY_STEP_COUNT).astype(np.float32)
     level = np.zeros_like(both)
-    window = _bounds(both >= levels[1])
-    if window is None:
+    window = window_of(both >= levels[1])
+    if window[0].stop == 0:
         return level
     both, inner = both[window], level[window]
     connected = np.ones(both.shape, dtype=bool)
@@ -225,20 +227,12 @@ def _disconnection(alpha: Float32[np.ndarray, "h w"], level: Float32[np.ndarray,
 
 def _inner_boundary(mask: Bool[np.ndarray, "h w"], width_px: int) -> Bool[np.ndarray, "h w"]:
     """Pixels of the mask within `width_px` (chessboard distance) of its outside or of the picture's edge."""
-    window = _bounds(mask)
+    window = window_of(mask)
     boundary = np.zeros_like(mask)
-    if window is None:
+    if window[0].stop == 0:
         return boundary
     inner = mask[window].astype(np.uint8)
     for axis in (0, 1):
         inner = ndimage.minimum_filter1d(inner, 2 * width_px + 1, axis=axis, mode="constant", cval=0)
     boundary[window] = mask[window] & (inner == 0)
     return boundary
-
-
-def _bounds(mask: Bool[np.ndarray, "h w"]) -> tuple[slice, slice] | None:
-    """Rows and columns that hold the mask; None where it is empty."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if len(rows) == 0:
-        return None
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

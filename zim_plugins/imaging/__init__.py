@@ -9,6 +9,11 @@ from zim_plugins.imaging.foreground import estimate_foreground as estimate_foreg
 from zim_plugins.imaging.foreground import foreground_colours as foreground_colours
 from zim_plugins.imaging.foreground import unmix_background as unmix_background
 from zim_plugins.imaging.formats import is_image as is_image
+from zim_plugins.imaging.geometry import inner as inner
+from zim_plugins.imaging.geometry import paste as paste
+from zim_plugins.imaging.geometry import tight_box as tight_box
+from zim_plugins.imaging.geometry import tiles_over as tiles_over
+from zim_plugins.imaging.geometry import window_of as window_of
 from zim_plugins.imaging.image import Image as Image
 from zim_plugins.imaging.image import read_alpha as read_alpha
 from zim_plugins.imaging.image import read_image as read_image
@@ -16,6 +21,9 @@ from zim_plugins.imaging.image import write_image as write_image
 from zim_plugins.imaging.masks import Mask as Mask
 from zim_plugins.imaging.masks import mask_path as mask_path
 from zim_plugins.imaging.masks import read_mask as read_mask
+from zim_plugins.imaging.ranges import from_unit as from_unit
+from zim_plugins.imaging.ranges import to_unit as to_unit
+from zim_plugins.imaging.ranges import unit_values as unit_values
 from zim_plugins.imaging.raster import Original as Original
 from zim_plugins.imaging.raster import Raster as Raster
 from zim_plugins.imaging.raster import read_original as read_original

@@ -192,7 +192,7 @@ def count_pages(picture: PIL.Image.Image) -> int:
 
 
 def _decode_exr(stream: _Stream, path: Path | None, name: str, max_pixels: int) -> Decoded:
-    from zim_plugins.imaging.exr import read_exr
+    from zim_plugins.imaging.codecs.exr import read_exr
 
     with contextlib.ExitStack() as stack:
         if path is None:  # the library reads files only

@@ -8,8 +8,8 @@ import numpy as np
 import PIL.Image
 
 from zim_plugins.errors import ImageError
+from zim_plugins.imaging.codecs.png16 import Sink, write_png
 from zim_plugins.imaging.image import write_whole
-from zim_plugins.imaging.png16 import Sink, write_png
 from zim_plugins.imaging.raster import Raster
 
 FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WebP"}
@@ -56,7 +56,7 @@ def write_raster(
 
 
 def _write_exr(path: Path, picture: Raster) -> Notes:
-    from zim_plugins.imaging.exr import write_exr
+    from zim_plugins.imaging.codecs.exr import write_exr
     from zim_plugins.imaging.files import atomic_path
 
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8, UInt16
 
-from zim_plugins.imaging.ranges import AlphaArray, ImageArray, to_alpha, to_uint8
+from zim_plugins.imaging.ranges import AlphaArray, ImageArray, to_alpha, to_uint8, unit_values
 from zim_plugins.imaging.ranges import to_unit as unit_image
 
 if TYPE_CHECKING:
@@ -311,7 +311,7 @@ def _nearest(wanted: slice, side: int, source_side: int) -> Int64[np.ndarray, " 
 
 
 def _to_unit(colours: Picture) -> Float32[np.ndarray, "h w 3"]:
-    return colours / np.float32(np.iinfo(colours.dtype).max) if colours.dtype.kind == "u" else colours
+    return unit_values(colours) if colours.dtype.kind == "u" else colours
 
 
 def _mean_colours(image: Picture, alpha: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "2 3"]:

@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from zim_plugins.imaging.ranges import unit_values
+
 
 class GuidedFilter:
     """A local linear model of opacity in colour; what depends on the picture alone is computed once.
@@ -73,7 +75,7 @@ def unit_channel(
 ) -> Float32[np.ndarray, "h w"]:
     """One channel of a picture, in [0, 1]."""
     values = picture[..., channel]
-    return values / np.float32(255) if values.dtype == np.uint8 else values
+    return unit_values(values) if values.dtype == np.uint8 else values
 
 
 def resized(values: Float32[np.ndarray, "h w *c"], size: tuple[int, ...]) -> Float32[np.ndarray, "s t *c"]:

@@ -23,13 +23,13 @@ import PIL.Image
 from jaxtyping import Float32, UInt8, UInt16
 
 from zim_plugins.errors import ImageError
+from zim_plugins.imaging.codecs.png16 import write_png
 from zim_plugins.imaging.decode import MAX_PIXELS as MAX_PIXELS
 from zim_plugins.imaging.decode import SHALLOW_TOP_BYTE, Decoded, decode, highest_colour
 from zim_plugins.imaging.decode import ByteStream as ByteStream
 from zim_plugins.imaging.files import atomic_write
 from zim_plugins.imaging.formats import WRITERS
-from zim_plugins.imaging.png16 import write_png
-from zim_plugins.imaging.ranges import as_array
+from zim_plugins.imaging.ranges import as_array, unit_values
 from zim_plugins.imaging.sources import STDIN, output_stem
 from zim_plugins.imaging.sources import expand_inputs as expand_inputs
 from zim_plugins.imaging.sources import output_stems as output_stems
@@ -141,7 +141,7 @@ def _in_range(decoded: Decoded, name: str, notes: list[str], value_range: ValueR
 def _linear_to_srgb(
     values: Float32[np.ndarray, "h w c"], header: Mapping[str, Any], notes: list[str], value_range: ValueRange | None
 ) -> UInt8[np.ndarray, "h w 3"]:
-    from zim_plugins.imaging.exr import to_display, to_rec709
+    from zim_plugins.imaging.codecs.exr import to_display, to_rec709
 
     values = np.nan_to_num(values, nan=0.0, posinf=65504.0, neginf=0.0)
     alpha = values[..., -1:] if values.shape[2] in (2, 4) else None
@@ -171,9 +171,9 @@ def read_alpha(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS)
         values = to_unit_range(decoded.pixels, name, [])
     else:
         if decoded.pixels.mode == "L" and not has_alpha(decoded.pixels):
-            return np.asarray(decoded.pixels) / np.float32(255)
+            return unit_values(np.asarray(decoded.pixels))
         mode = "RGBA" if has_alpha(decoded.pixels) else "RGB"
-        values = np.asarray(decoded.pixels.convert(mode), dtype=np.float32) / 255
+        values = unit_values(np.asarray(decoded.pixels.convert(mode)))
     colours, alpha = (values[..., :-1], values[..., -1]) if values.shape[2] in (2, 4) else (values, None)
     if alpha is not None and alpha.min() < 1:
         return np.ascontiguousarray(alpha)

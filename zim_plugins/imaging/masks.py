@@ -10,6 +10,7 @@ from jaxtyping import Float32
 from zim_plugins.errors import ImageError
 from zim_plugins.imaging.decode import Decoded, decode
 from zim_plugins.imaging.image import MAX_PIXELS, ByteStream, has_alpha, name_of
+from zim_plugins.imaging.ranges import unit_values
 from zim_plugins.imaging.value_range import to_unit_range
 
 MAX_OBJECTS = 15
@@ -144,10 +145,10 @@ def _values(decoded: Decoded, name: str) -> tuple[Float32[np.ndarray, "h w c"], 
     if isinstance(decoded.pixels, np.ndarray):
         values = to_unit_range(decoded.pixels, name, [])
     elif decoded.pixels.mode in ("L", "1") and not has_alpha(decoded.pixels):
-        return (np.asarray(decoded.pixels.convert("L")) / np.float32(255))[..., None], None
+        return unit_values(np.asarray(decoded.pixels.convert("L")))[..., None], None
     else:
         mode = "RGBA" if has_alpha(decoded.pixels) else "RGB"
-        values = np.asarray(decoded.pixels.convert(mode), dtype=np.float32) / np.float32(255)
+        values = unit_values(np.asarray(decoded.pixels.convert(mode)))
     if values.shape[2] in (2, 4):
         return values[..., :-1], values[..., -1]
     return values, None

@@ -117,7 +117,7 @@ def to_uint8(image: Any, name: str = "image", *, copy: bool = False) -> UInt8[np
         return np.array(array, order="C") if copy else array
     if array.dtype == np.uint16:
         return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return (np.clip(array, 0.0, 1.0).astype(np.float32) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    return from_unit(array, halves_up=True)
 
 
 def to_unit(image: Any, name: str = "image") -> Float32[np.ndarray, "h w 3"]:
@@ -128,7 +128,19 @@ def to_unit(image: Any, name: str = "image") -> Float32[np.ndarray, "h w 3"]:
     >>> to_unit(np.full((1, 1, 3), 51, np.uint8)).tolist()
     [[[0.20000000298023224, 0.20000000298023224, 0.20000000298023224]]]
     """
-    return _scaled(check_image(image, name))
+    return unit_values(check_image(image, name))
+
+
+def from_unit(values: Float[np.ndarray, "*n"], dtype: Any = np.uint8, *, halves_up: bool = False) -> Any:
+    """Return values in [0, 1] as 8 or 16 bits: clipped and rounded, halves to the even neighbour or always up.
+
+    >>> from_unit(np.array([-1, 0.2, 1.0])).tolist(), from_unit(np.array([0.5]), np.uint16).tolist()
+    ([0, 51, 255], [32768])
+    """
+    top = np.iinfo(dtype).max
+    if halves_up:
+        return (np.clip(values, 0.0, 1.0).astype(np.float32) * np.float32(top) + np.float32(0.5)).astype(dtype)
+    return np.clip(np.rint(values * np.float32(top)), 0, top).astype(dtype)
 
 
 def to_alpha(
@@ -155,7 +167,7 @@ def to_alpha(
     if size is not None and array.shape != tuple(size):
         raise ValueError(f"the {name} is {array.shape}, the image {tuple(size)} (height, width)")
     _check_values(array, name, booleans=True)
-    scaled = _scaled(array)
+    scaled = unit_values(array)
     return np.array(scaled, order="C") if copy and np.may_share_memory(scaled, array) else scaled
 
 
@@ -179,8 +191,12 @@ def _check_values(array: np.ndarray, name: str, *, booleans: bool = False) -> No
         )
 
 
-def _scaled(array: np.ndarray) -> Any:
-    """Checked values as float32 in [0, 1]."""
+def unit_values(array: np.ndarray) -> Any:
+    """Return values of an image or a matte as float32 in [0, 1], by their type, unchecked; floats are clipped to it.
+
+    >>> unit_values(np.array([0, 51, 255], np.uint8)).tolist()
+    [0.0, 0.20000000298023224, 1.0]
+    """
     if array.dtype.kind == "f":
         values = array.astype(np.float32, copy=False)
         return values if values.min() >= 0 and values.max() <= 1 else values.clip(0.0, 1.0)

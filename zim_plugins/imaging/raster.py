@@ -11,6 +11,7 @@ import PIL.Image
 from jaxtyping import Bool, Float32, Shaped, UInt8, UInt16
 
 from zim_plugins.imaging.decode import MAX_PIXELS, ByteStream, Decoded, decode
+from zim_plugins.imaging.geometry import window_of
 from zim_plugins.imaging.image import Image, full_depth, has_alpha, name_of, to_srgb
 from zim_plugins.imaging.metadata import Metadata
 from zim_plugins.imaging.value_range import ValueRange, to_unit_range
@@ -52,7 +53,7 @@ class Original(Image):
         if self.raster.mode == "CMYK":
             return self.rgb
         if self.raster.is_linear:
-            from zim_plugins.imaging.exr import to_display
+            from zim_plugins.imaging.codecs.exr import to_display
 
             shown = to_display(self.linear_colours())
             return (shown * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
@@ -84,10 +85,9 @@ class Original(Image):
             colours: as `colours` gives them.
             where: True takes the new colour.
         """
-        rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+        window = window_of(where)
         pixels = self.raster.pixels.copy()
-        if len(rows):
-            window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        if window[0].stop:
             inside, new = where[window], self._own_channels(colours[window])
             pixels[window][inside, : new.shape[2]] = new[inside]
         return dataclasses.replace(self.raster, pixels=pixels)
@@ -117,7 +117,7 @@ class Original(Image):
         if self._colour_channels() == 1:
             colours = (colours.sum(axis=2, keepdims=True, dtype=np.uint32) + 1) // 3
         if self.raster.is_linear:
-            from zim_plugins.imaging.exr import to_linear
+            from zim_plugins.imaging.codecs.exr import to_linear
 
             return to_linear((colours / np.float32(65535)).astype(np.float32))
         if self.raster.pixels.dtype.kind == "f":

@@ -12,7 +12,9 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
+from zim_plugins.imaging.geometry import grown, paste, tight_box
 from zim_plugins.imaging.guided_filter import GuidedFilter, resized
+from zim_plugins.imaging.ranges import unit_values
 from zim_plugins.label_converter.backbone import TinyBackboneConfig
 from zim_plugins.label_converter.network import ConverterNetwork, standardised
 
@@ -82,10 +84,8 @@ class CroppedMatte:
 
     def full(self, height: int, width: int) -> Float32[np.ndarray, "{height} {width}"]:
         """The matte at the size of its picture."""
-        out = np.zeros((height, width), dtype=np.float32)
         h, w = self.alpha.shape
-        out[self.y : self.y + h, self.x : self.x + w] = self.alpha
-        return out
+        return paste(self.alpha, (self.x, self.y, self.x + w, self.y + h), (height, width))
 
 
 class _Subject(NamedTuple):
@@ -204,20 +204,20 @@ class MatteConverter:
         """A reduced crop's matte along the edges of the crop itself; where it equals the mask, the mask itself."""
         x1, y1, x2, y2 = subject.window
         radius = self.settings.guided_radius_px
-        small = GuidedFilter(subject.picture[y1:y2, x1:x2] / np.float32(255), radius, GUIDED_EPSILON)
+        small = GuidedFilter(unit_values(subject.picture[y1:y2, x1:x2]), radius, GUIDED_EPSILON)
         label, hard = resized(mask.astype(np.float32), alpha.shape), subject.mask[y1:y2, x1:x2]
         change = np.minimum(np.abs(alpha - label), np.abs(alpha - hard))  # an edge may be left soft, or hard
         changed = ndimage.maximum_filter(change, 2 * radius + 1)
         low, high = UNCHANGED
         share = resized(((changed - low) / (high - low)).clip(0, 1).astype(np.float32), mask.shape)
-        return share * small.enlarged(alpha, crop / np.float32(255)) + (1 - share) * mask
+        return share * small.enlarged(alpha, unit_values(crop)) + (1 - share) * mask
 
     def _window(self, mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
         """The mask's box with room round it, X1 Y1 X2 Y2, inside the picture."""
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        x1, y1, x2, y2 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-        room = max(self.settings.margin_px, round(self.settings.margin_share * max(x2 - x1, y2 - y1)))
-        return max(0, x1 - room), max(0, y1 - room), min(mask.shape[1], x2 + room), min(mask.shape[0], y2 + room)
+        box = tight_box(mask)
+        assert box is not None  # convert refuses empty masks
+        room = max(self.settings.margin_px, round(self.settings.margin_share * max(box[2] - box[0], box[3] - box[1])))
+        return grown(box, room, (mask.shape[0], mask.shape[1]))
 
     def _views(self, number: int, subject: _Subject) -> Iterator[_View]:
         """Squares that cover a subject's window, with as much of the picture round it as fits."""

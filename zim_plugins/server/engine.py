@@ -13,6 +13,8 @@ from jaxtyping import Float32, UInt8
 from zim_plugins.core.encoding import EncodedImage, Predictor, encoding_predictor
 from zim_plugins.core.prediction import Prediction
 from zim_plugins.core.prompt import Prompt
+from zim_plugins.imaging.geometry import paste, tight_box
+from zim_plugins.imaging.ranges import from_unit, unit_values
 from zim_plugins.server.store import OpenImage, array_bytes
 
 T = TypeVar("T")
@@ -36,21 +38,16 @@ class PackedMatte:
     def of(cls, prediction: Prediction) -> "PackedMatte":
         """Pack the best matte of a prediction."""
         alpha = prediction.alpha
-        rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
-        x1, y1, x2, y2 = (0, 0, 0, 0)
-        if len(rows):
-            x1, y1, x2, y2 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-        values = (alpha[y1:y2, x1:x2] * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
+        x1, y1, x2, y2 = tight_box(alpha != 0) or (0, 0, 0, 0)
+        values = from_unit(alpha[y1:y2, x1:x2], np.uint16, halves_up=True)
         packed = np.frombuffer(zlib.compress(values.tobytes(), 1), np.uint8)
         return cls((alpha.shape[0], alpha.shape[1]), (x1, y1, x2, y2), packed, prediction.score)
 
     def alpha(self) -> Float32[np.ndarray, "h w"]:
         """Unpack the matte, to 1/65535."""
         x1, y1, x2, y2 = self.window
-        alpha = np.zeros(self.shape, np.float32)
         values = np.frombuffer(zlib.decompress(self.packed.tobytes()), np.uint16).reshape(y2 - y1, x2 - x1)
-        alpha[y1:y2, x1:x2] = values / np.float32(65535)
-        return alpha
+        return paste(unit_values(values), self.window, self.shape)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,10 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Float32, UInt8
 
+from zim_plugins.imaging.codecs.png16 import write_png
 from zim_plugins.imaging.foreground import foreground_colours
-from zim_plugins.imaging.png16 import write_png
+from zim_plugins.imaging.geometry import tight_box
+from zim_plugins.imaging.ranges import unit_values
 
 Alpha = Float32[np.ndarray, "h w"]
 SOLID = 0.5
@@ -69,11 +71,7 @@ def overlay_png(rgb: UInt8[np.ndarray, "h w 3"], alpha: Alpha) -> bytes:
 
 def solid_box(alpha: Alpha) -> tuple[int, int, int, int] | None:
     """Return X1 Y1 X2 Y2 [px] of the opacity above one half, exclusive at the far edge; None where there is none."""
-    solid = alpha > SOLID
-    rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
-    if not len(rows):
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    return tight_box(alpha > SOLID)
 
 
 def as_json(names: Sequence[str], alphas: Sequence[Alpha], scores: Sequence[float], model: str) -> dict[str, Any]:
@@ -113,9 +111,9 @@ def cutout_exr(rgb: UInt8[np.ndarray, "h w 3"], alpha: Alpha) -> bytes:
     Raises:
         MissingExtra: OpenEXR is not installed.
     """
-    from zim_plugins.imaging.exr import to_linear, write_exr
+    from zim_plugins.imaging.codecs.exr import to_linear, write_exr
 
-    light = to_linear(foreground_colours(rgb, alpha) / np.float32(255)) * alpha[..., None]
+    light = to_linear(unit_values(foreground_colours(rgb, alpha))) * alpha[..., None]
     with tempfile.TemporaryDirectory() as folder:  # the library writes files only
         path = Path(folder, "cutout.exr")
         write_exr(path, np.dstack([light, alpha]), bits=32, header=None)

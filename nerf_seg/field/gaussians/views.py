@@ -13,6 +13,7 @@ import torch
 from jaxtyping import UInt8
 
 from zim_plugins.core import ImageError, read_image
+from zim_plugins.imaging import unit_values
 
 from ...segmentation.views import View
 from .camera import Camera
@@ -142,7 +143,7 @@ class SplatViews:
         place = torch.from_numpy(photograph.camera.place).to(self.gaussians.means)
         drawn = samples.blend(self.gaussians.colours(place).cpu().numpy())
         ground = 1 - samples.accumulation.numpy().reshape(*samples.size, 1)
-        truth = photograph.image.astype(np.float32) / 255
+        truth = unit_values(photograph.image)
         errors = [np.square(np.clip(drawn + shade * ground, 0, 1) - truth).mean() for shade in (0.0, 1.0)]
         return float(-10 * np.log10(max(min(errors), 1e-10)))
 

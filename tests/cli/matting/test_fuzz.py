@@ -145,7 +145,7 @@ def encoded(suffix: str) -> bytes:
             file.write("whole.exr")
         return Path("whole.exr").read_bytes()
     if suffix == "16.png":
-        from zim_plugins.imaging.png16 import write_png
+        from zim_plugins.imaging.codecs.png16 import write_png
 
         write_png(buffer, np.asarray(image()).astype(np.uint16) * 257)
     elif suffix == "16.tif":

@@ -11,7 +11,7 @@ import tifffile
 
 from zim_plugins.cli import main
 from zim_plugins.cli.matting.trimap import trimap_of
-from zim_plugins.imaging.exr import to_linear
+from zim_plugins.imaging.codecs.exr import to_linear
 
 
 @pytest.fixture(autouse=True)

@@ -151,7 +151,7 @@ def test_a_mask_and_its_shadow_by_a_click(fake_predictor) -> None:
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("task", ["remove", "cutout", "replace"])
 def test_depth_profile_and_exif_go_through(task, depth, scene) -> None:
-    from zim_plugins.imaging.png16 import write_png
+    from zim_plugins.imaging.codecs.png16 import write_png
 
     exif = PIL.Image.Exif()
     exif[0x010F] = "Maker"
@@ -171,7 +171,7 @@ def test_depth_profile_and_exif_go_through(task, depth, scene) -> None:
 
 
 def test_the_fringe_of_a_deep_picture_has_more_than_eight_bits(scene) -> None:
-    from zim_plugins.imaging.png16 import write_png
+    from zim_plugins.imaging.codecs.png16 import write_png
 
     deep = scene.image.astype(np.uint16) * 257 + np.random.default_rng(0).integers(-99, 99, scene.image.shape)
     with Path("deep.png").open("wb") as stream:

@@ -19,12 +19,14 @@ def test_tiles_cover_what_is_true_once(rng) -> None:
 
 
 def test_nothing_true_needs_no_tile() -> None:
-    assert list(tiles_over(np.zeros((5, 5), bool))) == []
+    assert list(tiles_over(np.zeros((5, 5), bool), tile_px=9, overlap_px=1)) == []
 
 
 def test_tiles_give_the_colours_of_one_piece(scene, monkeypatch) -> None:
     whole = clean_colours(scene.image, scene.alpha)
-    monkeypatch.setattr("inpaint.pixels.tiles.tiles_over", lambda where: tiles_over(where, tile_px=50, overlap_px=30))
+    monkeypatch.setattr(
+        "inpaint.pixels.tiles.tiles_over", lambda where, **_: tiles_over(where, tile_px=50, overlap_px=30)
+    )
     tiled = clean_colours(scene.image, scene.alpha)
     seen = scene.alpha > 0.05
     assert np.abs(whole.astype(int) - tiled)[seen].mean() < 1.5

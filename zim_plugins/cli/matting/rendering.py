@@ -210,7 +210,7 @@ def render_cutout(
             return Rendered(Raster(np.dstack([integers, _quantised(alpha, chosen, bits)]), "RGBA", metadata), bits)
         colours = integers / np.float32(np.iinfo(integers.dtype).max)
         if chosen == "exr":
-            from zim_plugins.imaging.exr import to_linear
+            from zim_plugins.imaging.codecs.exr import to_linear
 
             colours = to_linear(colours)
     if associated:
@@ -231,7 +231,7 @@ def _linear_foreground(image: "Original", alpha: Alpha) -> Float32[np.ndarray, "
 
 
 def _displayed(colours: Float32[np.ndarray, "h w 3"], image: "Original") -> Float32[np.ndarray, "h w 3"]:
-    from zim_plugins.imaging.exr import to_display, to_rec709
+    from zim_plugins.imaging.codecs.exr import to_display, to_rec709
 
     return to_display(to_rec709(colours, dict(image.raster.metadata.exr or {})))
 

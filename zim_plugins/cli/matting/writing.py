@@ -82,7 +82,7 @@ def _write(path: Path, suffix: str, one: Rendered) -> list[str]:
 
 
 def _write_exr(path: Path, one: Rendered) -> list[str]:
-    from zim_plugins.imaging.exr import write_exr
+    from zim_plugins.imaging.codecs.exr import write_exr
 
     about = one.raster.metadata
     header: dict[str, Any] = dict(about.exr or {})

@@ -13,6 +13,7 @@ from zim_plugins.core.checkpoints.whole_model import load_whole, model_type_of, 
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.refinement.trimap import FOREGROUND, UNKNOWN, TrimapRule, object_window, trimap_of
 from zim_plugins.errors import CheckpointError
+from zim_plugins.imaging.geometry import paste
 
 DEFAULT = "hustvl/vitmatte-small-composition-1k"
 """What `--refine vitmatte` takes; Apache-2.0 by its card."""
@@ -69,9 +70,7 @@ class VitMatteRefiner:
         box, (x1, y1, x2, y2) = found
         crop = np.ascontiguousarray(image[y1:y2, x1:x2])
         trimap = trimap_of(alpha[y1:y2, x1:x2], self.rule, band_px=self.rule.band_px(box))
-        refined = np.zeros_like(alpha)
-        refined[y1:y2, x1:x2] = self.matte(crop, trimap)
-        return refined
+        return paste(self.matte(crop, trimap), (x1, y1, x2, y2), (alpha.shape[0], alpha.shape[1]))
 
     def matte(self, image: UInt8[np.ndarray, "h w 3"], trimap: UInt8[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
         """Return the matte for an image and its trimap (0, 128, 255), opacity in [0, 1]."""

@@ -24,7 +24,9 @@ from zim_plugins.data.faults import DataError, Fault, FaultLog
 from zim_plugins.data.readers.sa1b import Annotation, ShardImage, read_shard, shard_files
 from zim_plugins.errors import ImageError
 from zim_plugins.imaging.files import atomic_write, leftovers
+from zim_plugins.imaging.geometry import tight_box
 from zim_plugins.imaging.image import encode_png
+from zim_plugins.imaging.ranges import from_unit
 
 FORMAT = "sa1b-matte/1"
 MASKS_AT_ONCE = 64
@@ -317,12 +319,12 @@ def tight_crop(matte: Matte, size: tuple[int, ...]) -> tuple[UInt8[np.ndarray, "
     height, width = matte.alpha.shape
     if matte.x < 0 or matte.y < 0 or matte.y + height > size[0] or matte.x + width > size[1]:
         raise ValueError(f"the converter's crop {width}x{height} at {matte.x},{matte.y} leaves the picture {size}")
-    alpha = np.rint(np.clip(matte.alpha, 0, 1) * 255).astype(np.uint8)
-    rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
-    if len(rows) == 0:
+    alpha = from_unit(matte.alpha)
+    box = tight_box(alpha > 0)
+    if box is None:
         return alpha[:0], matte.x, matte.y
-    top, left = int(rows[0]), int(columns[0])
-    return alpha[top : rows[-1] + 1, left : columns[-1] + 1], matte.x + left, matte.y + top
+    x1, y1, x2, y2 = box
+    return alpha[y1:y2, x1:x2], matte.x + x1, matte.y + y1
 
 
 def _equals(alpha: UInt8[np.ndarray, "h w"], x: int, y: int, mask: Bool[np.ndarray, "_ _"], area: int) -> bool:

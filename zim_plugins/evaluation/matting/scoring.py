@@ -18,6 +18,7 @@ from zim_plugins.evaluation.metrics import (
     zim_errors,
 )
 from zim_plugins.imaging.image import read_alpha, write_image
+from zim_plugins.imaging.ranges import from_unit
 
 PROFILES = ("zim", "dim", "dim_unknown")
 """zim and dim: whole picture. dim_unknown: the classic errors over the unknown pixels of a trimap."""
@@ -90,7 +91,7 @@ def draw_result(
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     tiles = [Image.fromarray(rgb).resize(size, Image.Resampling.BOX)]
     for matte in (truth, alpha, np.abs(alpha - truth)):
-        grey = Image.fromarray(np.rint(matte * 255).astype(np.uint8))
+        grey = Image.fromarray(from_unit(matte))
         tiles.append(grey.resize(size, Image.Resampling.BOX).convert("RGB"))
     draw = ImageDraw.Draw(tiles[0])
     if prompt.box is not None:

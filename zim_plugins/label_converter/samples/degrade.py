@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float32
 from PIL import Image
 from scipy import ndimage
 
+from zim_plugins.imaging.geometry import tight_box
+
 
 @dataclass(frozen=True)
 class Degradation:
@@ -67,10 +69,10 @@ def _degraded(
     alpha: Float32[np.ndarray, "h w"], settings: Degradation, rng: np.random.Generator
 ) -> Bool[np.ndarray, "h w"]:
     label = alpha >= rng.uniform(*settings.threshold, size=2).mean()
-    if not label.any():
+    box = tight_box(label)
+    if box is None:
         return label
-    rows, columns = np.flatnonzero(label.any(1)), np.flatnonzero(label.any(0))
-    box_side = float(min(rows[-1] - rows[0], columns[-1] - columns[0]) + 1)
+    box_side = float(min(box[2] - box[0], box[3] - box[1]))
     scale = float(np.sqrt(label.sum()))
     if rng.random() < settings.downscale:
         factor = min(rng.uniform(*settings.downscale_factor), box_side / settings.min_blocks)

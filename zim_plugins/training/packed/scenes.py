@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
+from zim_plugins.imaging.geometry import tight_box
 from zim_plugins.training.packed.pack import CUTOUT_PX, IGNORE, PHOTO_PX
 
 SHARES = {
@@ -105,10 +106,9 @@ def read_packs(paths: list[Path], held_out: bool, device: str) -> Pack:
                 if mask is None:
                     continue
                 for value, area in zip(p["objects"], p["areas"], strict=True):
-                    ys, xs = np.nonzero(mask == value)
-                    if area > 0.9:
+                    box = tight_box(mask == value)
+                    if area > 0.9 or box is None:
                         continue
-                    box = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
                     flags = (p["salient"] == value, p["source"] in COARSE)
                     rows.append((members[p["image"]], len(masks), value, *box, *flags))
                     names.append(p["source"])

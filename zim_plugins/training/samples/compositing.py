@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from PIL import Image, ImageFilter
 
+from zim_plugins.imaging.geometry import window_of
+from zim_plugins.imaging.ranges import unit_values
 from zim_plugins.training.samples.library import Cutout, Library
 from zim_plugins.training.samples.procedural import random_shape, random_texture
 
@@ -81,7 +83,7 @@ def _photo_scene(
     size = _fit(window, frame_px, rng)
     flip = rng.random() < 0.5
     rgb = _crop(photo.rgb, window, size, flip)
-    alphas = [_crop(m, window, size, flip).astype(np.float32) / 255 for m in masks]
+    alphas = [unit_values(_crop(m, window, size, flip)) for m in masks]
     alphas = [a for a in alphas if _usable(a)]
     edge = CONVERTED_EDGE if photo.converted and not use_segments else DRAWN_EDGE
     return Scene(rgb, alphas, edge, whole=not use_segments) if alphas else None
@@ -125,8 +127,7 @@ def _foreground(library: Library, mix: SceneMix, rng: np.random.Generator) -> UI
         photo = photos[rng.integers(len(photos))]
         if photo.masks:
             mask = photo.masks[rng.integers(len(photo.masks))]
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            part = window_of(mask > 0)
             soft = Image.fromarray(mask[part])
             if not photo.converted:
                 soft = soft.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 1.5))))
@@ -172,11 +173,10 @@ def _window(
     """The part of a picture to look at, X1 Y1 X2 Y2 [px]: round the mask, or a large part of the whole."""
     height, width = size
     if zoomed and mask is not None and mask.any():
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        w, h = columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]
-        room = rng.uniform(0.05, 0.6, 4) * max(w, h)
-        x1, y1 = max(0.0, columns[0] - room[0]), max(0.0, rows[0] - room[1])
-        x2, y2 = min(width, columns[-1] + 1 + room[2]), min(height, rows[-1] + 1 + room[3])
+        rows, columns = window_of(mask)
+        room = rng.uniform(0.05, 0.6, 4) * max(columns.stop - columns.start, rows.stop - rows.start)
+        x1, y1 = max(0.0, columns.start - room[0]), max(0.0, rows.start - room[1])
+        x2, y2 = min(width, columns.stop + room[2]), min(height, rows.stop + room[3])
         return x1, y1, max(x2, x1 + 8), max(y2, y1 + 8)
     w, h = width * rng.uniform(0.6, 1.0), height * rng.uniform(0.6, 1.0)
     if rng.random() < 0.4:

@@ -4,6 +4,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFilter
 
+from zim_plugins.imaging.ranges import unit_values
+
 
 def random_shape(size: int, rng: np.random.Generator) -> Float32[np.ndarray, "s s"]:
     """A matte in [0, 1]: a blob, a polygon, a tuft of hair, a ring or a lattice, with soft or crisp edges."""
@@ -34,7 +36,7 @@ def random_shape(size: int, rng: np.random.Generator) -> Float32[np.ndarray, "s 
             draw.line([0.1 * s, at, 0.9 * s, at + rng.normal(0, 0.02 * s)], fill=255, width=width)
     if rng.random() < 0.3:
         canvas = canvas.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 0.02 * s))))
-    alpha = np.asarray(canvas.resize((size, size), Image.Resampling.BOX), dtype=np.float32) / 255
+    alpha = unit_values(np.asarray(canvas.resize((size, size), Image.Resampling.BOX)))
     if rng.random() < 0.08:
         alpha = alpha * np.float32(rng.uniform(0.4, 0.9))  # glass, smoke
     return alpha

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Float32
 from scipy import ndimage
 
 from zim_plugins.core.prompt import Prompt
+from zim_plugins.imaging import geometry
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ def tight_box(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, " 4"]:
     Raises:
         ValueError: the mask is empty.
     """
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if len(rows) == 0:
+    box = geometry.tight_box(mask)
+    if box is None:
         raise ValueError("an empty mask has no box")
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
+    return np.array(box, dtype=np.float64)
 
 
 def deepest_point(mask: Bool[np.ndarray, "h w"]) -> tuple[float, float]:

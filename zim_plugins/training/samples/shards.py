@@ -18,6 +18,7 @@ from zim_plugins.core.transforms import frame_size
 from zim_plugins.data.conversion.shard_job import read_manifest
 from zim_plugins.data.faults import DataError
 from zim_plugins.data.sa1b_matte import MattedImage, MatteShards, OpenShard
+from zim_plugins.imaging.geometry import window_of
 from zim_plugins.training.distributed import WHOLE, Share
 from zim_plugins.training.samples.batches import Batch, batch_of
 from zim_plugins.training.samples.compositing import Scene
@@ -174,10 +175,11 @@ class ShardSource:
 
 def _round_matte(alpha: Float32[np.ndarray, "h w"], rng: np.random.Generator) -> tuple[float, float, float, float]:
     """A window round a matte, X1 Y1 X2 Y2 [px], with room on each side."""
-    rows, columns = np.flatnonzero((alpha > 0).any(1)), np.flatnonzero((alpha > 0).any(0))
-    room = rng.uniform(0.05, 0.6, 4) * max(8, columns[-1] - columns[0], rows[-1] - rows[0])
-    x1, y1 = max(0.0, columns[0] - room[0]), max(0.0, rows[0] - room[1])
-    x2, y2 = min(alpha.shape[1], columns[-1] + 1 + room[2]), min(alpha.shape[0], rows[-1] + 1 + room[3])
+    rows, columns = window_of(alpha > 0)
+    longest = max(columns.stop - columns.start, rows.stop - rows.start) - 1
+    room = rng.uniform(0.05, 0.6, 4) * max(8, longest)
+    x1, y1 = max(0.0, columns.start - room[0]), max(0.0, rows.start - room[1])
+    x2, y2 = min(alpha.shape[1], columns.stop + room[2]), min(alpha.shape[0], rows.stop + room[3])
     return x1, y1, x2, y2
 
 
