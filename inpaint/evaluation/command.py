@@ -134,7 +134,7 @@ def _write(
 ) -> int:
     """The report from all rows on the disk."""
     from zim_plugins.evaluation.models import describe_model
-    from zim_plugins.evaluation.report.aggregate import describe_run
+    from zim_plugins.evaluation.provenance import describe_run
     from zim_plugins.evaluation.report.files import write_report
     from zim_plugins.evaluation.report.sections import comparison_sections
 

@@ -75,8 +75,8 @@ def _table(entries: Sequence[dict[str, Any]], dataset: str, subset: str, block: 
     header = ("Compared", "Given", *(f"{NAMES[c]}{_arrow(c)}" for c in columns), "n")
     rows = []
     for entry in entries:
-        cells = [_cell(entry["scores"].get(c), entry["cases"]) for c in columns]
-        rows.append((name(entry["model"]), entry["prompt"], *cells, str(entry["cases"])))
+        cells = [_cell(entry["scores"].get(c), entry["objects"]) for c in columns]
+        rows.append((name(entry["model"]), entry["prompt"], *cells, str(entry["objects"])))
     whole = "" if subset == "all" else f", {subset}"
     note = f"{NOTES[block]} In brackets: 95 % bootstrap interval over cases; n where it is not the last column's."
     return Table(f"{dataset}{whole}: {block}", header, tuple(rows), (False,) * len(rows), note)

@@ -148,7 +148,7 @@ def _plan(args: Args, tasks: "list[Task]", models: list[str]) -> "Plan":
 def _write(args: Args, plan: "Plan", rows: list[dict[str, Any]], faults: dict[str, str]) -> int:
     """Write the report, and return the exit code."""
     from zim_plugins.evaluation.models import describe_model
-    from zim_plugins.evaluation.report.aggregate import describe_run
+    from zim_plugins.evaluation.provenance import describe_run
     from zim_plugins.evaluation.report.files import write_report
 
     from .page import page_sections

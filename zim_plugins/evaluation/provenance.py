@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,25 @@ def describe_process(device: str = "cpu", packages: tuple[str, ...] = ()) -> dic
         "machine": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {gpu}",
         "load_average_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in names},
+    }
+
+
+def describe_run(settings: dict[str, Any], models: Sequence[dict[str, Any]], dataset: dict[str, Any]) -> dict[str, Any]:
+    """Return how the numbers came about: settings, checkpoints, data, commit, machine and versions."""
+    import torch
+
+    return {
+        "settings": settings,
+        "models": list(models),
+        "dataset": dataset,
+        "commit": source_commit(),
+        "machine": {
+            "architecture": platform.machine(),
+            "cores": os.cpu_count(),
+            "gpus": [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())],
+        },
+        "versions": {"zim_plugins": zim_plugins.__version__, "python": platform.python_version()}
+        | {name: _version(name) for name in ("torch", "numpy", "scipy")},
     }
 
 

@@ -179,7 +179,7 @@ def _folder(args: AblateArgs, name: str) -> Path:
 
 
 def _write(args: AblateArgs, recipe: "Recipe", rows: dict[str, dict[str, Any]]) -> None:
-    from zim_plugins.evaluation.report.aggregate import describe_run
+    from zim_plugins.evaluation.provenance import describe_run
     from zim_plugins.imaging import atomic_write
 
     settings = {"table": args.table, "recipe": recipe.name, "steps": recipe.steps, "seed": recipe.seed}

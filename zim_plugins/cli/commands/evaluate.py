@@ -155,7 +155,8 @@ def _write(args: EvaluateArgs, jobs: "dict[str, Job]", data: "EvaluationSet") ->
     """The report from all rows on the disk."""
     from zim_plugins.evaluation.models import describe_model
     from zim_plugins.evaluation.prompting import write_prompts
-    from zim_plugins.evaluation.report.aggregate import ROW_COLUMNS, build_report, describe_run
+    from zim_plugins.evaluation.provenance import describe_run
+    from zim_plugins.evaluation.report.aggregate import ROW_COLUMNS, build_report, matting_comparison
     from zim_plugins.evaluation.report.files import write_report
     from zim_plugins.evaluation.report.sections import comparison_sections
     from zim_plugins.evaluation.report.tables import build_tables
@@ -171,7 +172,8 @@ def _write(args: EvaluateArgs, jobs: "dict[str, Job]", data: "EvaluationSet") ->
     dataset = {"name": data.name, "split": data.split, "pictures": len(data.pictures)}
     dataset |= {"sha256_of_names_and_sizes": data.fingerprint()}
     provenance = describe_run(settings, [describe_model(spec) for spec in jobs], dataset)
-    report = build_report(rows, data.faults.faults, profiles, provenance)
+    faults = [{"picture": fault.where, "kind": fault.kind, "message": fault.message} for fault in data.faults.faults]
+    report = build_report(rows, faults, matting_comparison(profiles), provenance)
     tables = build_tables(report)
     write_report(
         args.out,
