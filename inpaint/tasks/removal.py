@@ -20,13 +20,14 @@ from .matte import Target, hole_of, matte_of
 
 FILLED_GROW_PX = 7
 """Radius [px] by which a hole that is only filled is dilated, at least."""
-PREDICTED_GROW = 0.12
+PREDICTED_GROW = 0.15
 """The same for a predicted matte, as a share of the side of a square as large as the object.
 
 A model's matte ends too early by some pixels of the model's frame, and these are the larger the larger the object is;
-what it misses would stay as thin lines. The share is the least of six at which less than a tenth of the object's
-contrast is left in the ring of `zim_tiny`'s mattes, on the half of the composites that constants are chosen on
-(`benchmarks/quality/inpaint_leftovers.py --half choose`). Un-mixing by such mattes leaves half of it.
+what it misses would stay as thin lines. At 0.12 8 % of the object's contrast is left in the ring of `zim_tiny`'s mattes
+on the half of the composites that constants are chosen on, and 11 % on the half that is reported; at this share less
+than 10 % on both. What stays then are whiskers and poles that the matte has nothing of. Un-mixing by such mattes leaves
+half of the contrast (`benchmarks/quality/inpaint_leftovers.py`).
 """
 LARGE_HOLE = 0.35
 """Share of the picture beyond which a fill is rarely believable."""
