@@ -82,8 +82,10 @@ def strip(path: Path, box: tuple[int, int, int, int], work: Path) -> np.ndarray:
     ImageDraw.Draw(tiles[0]).rectangle(corners, outline=(255, 210, 0), width=2)
     matte, hole = (np.asarray(Image.open(found[kind]).resize(size), np.uint8) for kind in ("alpha", "hole"))
     shown = np.maximum(np.repeat(matte[..., None], 3, axis=2), (hole[..., None] > 0) * np.uint8([60, 0, 80]))
-    tiles += [Image.fromarray(shown), Image.open(found["removed"]).convert("RGB").resize(size, Image.Resampling.BOX)]
-    return np.concatenate([np.pad(np.asarray(tile), ((0, 3), (0, 3), (0, 0)), constant_values=255) for tile in tiles], 1)
+    after = Image.open(found["removed"]).convert("RGB").resize(size, Image.Resampling.BOX)
+    tiles += [Image.fromarray(shown), after]
+    framed = [np.pad(np.asarray(tile), ((0, 3), (0, 3), (0, 0)), constant_values=255) for tile in tiles]
+    return np.concatenate(framed, axis=1)
 
 
 def padded(strips: list[np.ndarray]) -> list[np.ndarray]:

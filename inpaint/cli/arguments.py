@@ -56,7 +56,7 @@ class HoleArgs(TaskArgs):
     """Opacity above which a pixel of the matte belongs to the hole."""
     grow: Annotated[int | None, arg(metavar="PX")] = None
     """Radius by which the hole is dilated [px]: all of what it grows by is repainted. By default 2; for removals that
-    do not un-mix 7, and by a model's matte 12 % of the object's size where that is more."""
+    do not un-mix 7, and by a model's matte 15 % of the object's size where that is more."""
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,12 @@ class Order:
         notes = [f"{path}: {note}" for path, mask in masks.items() for note in mask.notes]
         return [*(mask.alpha for mask in masks.values()), *(one.on(image.size) for one in self.prompts)], notes
 
+    def model_masks(self) -> list[str]:
+        """Return the masks that a model made, by the record that lies beside them."""
+        from zim_plugins.imaging import model_of
+
+        return [mask for mask in self.masks if model_of(Path(mask_path(mask))) is not None]
+
     def in_full(self) -> dict[str, Any]:
         """All that the order says, with the digests of the files that it names."""
         named = [*(mask_path(mask) for mask in self.masks), *([self.background] if self.background else [])]

@@ -1,6 +1,7 @@
 """The tasks, each on one picture: from its matte to its results, in the picture's own mode and depth."""
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ from ..tasks.removal import Removal, deserved, remove
 from ..tasks.replacement import cutout, replace
 from .arguments import CutoutArgs, FillArgs, RemoveArgs, ReplaceArgs, TaskArgs
 from .orders import Order
+
+logger = logging.getLogger(__name__)
 
 Said = dict[str, Any]
 """What a record says of a result."""
@@ -51,7 +54,10 @@ def _remove(
     args: RemoveArgs, order: Order, image: Original, alpha: Alpha, inpainter: Inpainter
 ) -> tuple[Said, Pictures]:
     asked = True if args.unmix else False if args.no_unmix else None
-    unmix, grow_px = deserved(alpha, predicted=bool(order.prompts), unmix=asked, grow_px=args.grow)
+    made = order.model_masks()
+    if made and asked is None:
+        logger.info("%s: a model's matte by its record, so filled and not un-mixed (--unmix does)", ", ".join(made))
+    unmix, grow_px = deserved(alpha, predicted=bool(order.prompts or made), unmix=asked, grow_px=args.grow)
     chosen = {"tau": args.tau, "grow_px": grow_px, "unmix": unmix, "effects": args.effects}
     removal = remove(image.colours(), alpha, inpainter=inpainter, **chosen)
     return {"backend": inpainter.name, "unmix": unmix, "grow_px": grow_px, **_about(removal)}, _repainted(

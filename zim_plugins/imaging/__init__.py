@@ -28,5 +28,6 @@ from zim_plugins.imaging.raster import Original as Original
 from zim_plugins.imaging.raster import Raster as Raster
 from zim_plugins.imaging.raster import read_original as read_original
 from zim_plugins.imaging.results import check_inputs_are_spared as check_inputs_are_spared
+from zim_plugins.imaging.results import model_of as model_of
 from zim_plugins.imaging.sources import expand_inputs as expand_inputs
 from zim_plugins.imaging.sources import output_stems as output_stems

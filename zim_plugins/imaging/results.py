@@ -227,6 +227,23 @@ def own_results(folder: Path) -> frozenset[Path]:
     return frozenset(found)
 
 
+def model_of(path: Path) -> Any:
+    """Return the model that the record beside a file names as its maker.
+
+    None where there is no record of the file as it is now, or no model took part: a matte that was edited since is its
+    editor's.
+
+    >>> model_of(Path("drawn_by_hand.png")) is None
+    True
+    """
+    for folder in (path.parent, path.parent.parent):
+        for end in range(len(path.stem), 0, -1):  # results are called as what they are made from, and more
+            row = _read(_record_path(folder / path.stem[:end])).get(_relative(path, folder / "_"))
+            if row is not None and row.get("model") is not None and path.is_file():
+                return row["model"] if measure(path) == (row["size_bytes"], row["sha256"]) else None
+    return None
+
+
 def check_inputs_are_spared(inputs: Sequence[str | Path], results: Sequence[Path]) -> None:
     """Refuse to write a result over a file that is read.
 

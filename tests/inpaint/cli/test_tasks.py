@@ -148,6 +148,20 @@ def test_a_mask_and_its_shadow_by_a_click(fake_predictor) -> None:
     assert read("ball_alpha.png")[15, 15] == read("ball_alpha.png")[64, 80] == 255
 
 
+def test_a_matte_that_a_model_made_is_told_by_its_record(capsys) -> None:
+    def unmixed(*words: str) -> bool:
+        assert call("ball.png", "--mask", "outputs/ball_alpha.png", "--out", "again", "--json", *words) == 0
+        return json.loads(capsys.readouterr().out)["unmix"]
+
+    assert call("ball.png", "--point", "80,64") == 0
+    capsys.readouterr()
+    assert not unmixed()
+    assert unmixed("--unmix")
+    PIL.Image.fromarray(read("ball_alpha.png") // 2 * 2).save("outputs/ball_alpha.png")
+    assert unmixed()
+    assert not unmixed("--no-unmix")
+
+
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("task", ["remove", "cutout", "replace"])
 def test_depth_profile_and_exif_go_through(task, depth, scene) -> None:
