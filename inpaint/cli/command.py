@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zim_plugins.cli.images import STDOUT, Work, find_sources, recipe_of, refuse_impossible_names, run_batch, write_all
+from zim_plugins.cli.file_names import refuse_impossible_names
+from zim_plugins.cli.images import STDOUT, Work, find_sources, recipe_of, run_batch, write_all
 from zim_plugins.cli.runtime import DONE, Misuse, one_line
 from zim_plugins.core import CheckpointError, MissingExtra
 
@@ -63,7 +64,7 @@ def take_orders(args: TaskArgs) -> tuple[list[str], list[str], Orders]:
         Misuse: a file's name is empty or too long.
         ValueError: arguments or a list that cannot work.
     """
-    refuse_impossible_names(args)
+    refuse_impossible_names(args.images, vars(args))
     prompts = _prompts_of(args)
     text, background = getattr(args, "prompt", None), getattr(args, "background", None)
     if args.list is None:

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import io
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from tyro.conf import Positional, arg
 
+from zim_plugins.cli.file_names import refuse_impossible_names
 from zim_plugins.cli.reporting import Collect, Outcome, report
 from zim_plugins.cli.runtime import EXPECTED_FAULTS, CommandArgs, Misuse, one_line
 from zim_plugins.errors import ZimError
@@ -98,10 +98,6 @@ class Work:
     """Loads what `act` needs besides the model; what it raises ends the batch: no other image would do better."""
 
 
-FILE_OPTIONS = ("out", "list", "mask", "scribble", "objects", "background")
-"""Options of commands that name files or folders."""
-LONGEST_NAME = 255
-"""Of a file or folder, in bytes, on all common file systems."""
 UNDECISIVE = frozenset(
     {
         *("images", "out", "device", "json", "overwrite", "no_overwrite", "resume", "flat", "debug", "jobs", "model"),
@@ -176,7 +172,7 @@ def find_sources(args: ImagesArgs, *, exact: bool = False) -> tuple[list[str], l
     from zim_plugins.imaging.results import own_results
     from zim_plugins.imaging.sources import find_inputs, output_names
 
-    refuse_impossible_names(args)
+    refuse_impossible_names(args.images, vars(args))
     if not args.images:
         raise Misuse("no picture given (sample:chelsea is always at hand)")
     value_range(args)
@@ -190,20 +186,6 @@ def find_sources(args: ImagesArgs, *, exact: bool = False) -> tuple[list[str], l
     for note in found.notes():
         logger.info("%s", note)
     return list(found.sources), output_names(found.sources, found.roots)
-
-
-def refuse_impossible_names(args: ImagesArgs) -> None:
-    """Raise Misuse where a file's or a folder's name is empty, or too long for any file system.
-
-    An empty one, as a shell's variable that was never set gives it, would be taken for the folder one is in.
-    """
-    given = {"IMAGE": args.images} | {f"--{name}": getattr(args, name, None) for name in FILE_OPTIONS}
-    for name, texts in given.items():
-        texts = (texts,) if isinstance(texts, str) else texts or ()
-        if "" in texts:
-            raise Misuse(f"{name} is empty: name a file or a folder (the one you are in is called .)")
-        if any(len(os.fsencode(part)) > LONGEST_NAME for text in texts for part in Path(text).parts):
-            raise Misuse(f"{name} holds a name of more than {LONGEST_NAME} bytes, which no file has")
 
 
 def value_range(args: ImagesArgs) -> "ValueRange | None":
