@@ -1,6 +1,6 @@
 """Scene: a trained nerfacto run opened for segmentation, without a trainer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from jaxtyping import Float32, UInt8
 from zim_plugins.imaging import unit_values
 
 from ..segmentation.mask_grid import Domain, MaskGrid
+from ..segmentation.object_field import ObjectInScene
 from ..segmentation.views import View, ViewCache, ViewSamples, ViewSource
 from . import patches as obstacles
 from .checkpoint import check_capture, find_nerf, load_nerf, parsed
@@ -91,6 +92,8 @@ class Scene:
         cache_limit: bytes of rendered views that are kept on disk.
     """
 
+    kind = "NeRF"
+
     def __init__(
         self,
         nerf: "NerfactoModel",
@@ -163,6 +166,10 @@ class Scene:
         """An empty grid on the field's device, over all of contracted space unless told otherwise."""
         grid = MaskGrid(RESOLUTION if resolution is None else resolution, estimator, domain or Domain.contraction())
         return grid.to(self.nerf.device)
+
+    def new_object(self, estimator: "Estimator", view: View, alpha: Float32[np.ndarray, "h w"]) -> ObjectInScene:
+        """An empty grid round what a matte covers in one view; see `grid_around`."""
+        return grid_around(self.source, lambda domain: self.new_grid(estimator, domain=domain), view, alpha)
 
 
 def open_scene(config: Path, device: str = "auto", samples_per_ray: int = SAMPLES_PER_RAY) -> Scene:
@@ -238,6 +245,25 @@ def domain_around(
     middle, reach = (low + high) / 2, (ROOM * (high - low).max()).clamp_min(0.02)
     lower, upper = ((middle + sign * reach).clamp(-2, 2).tolist() for sign in (-1, 1))
     return Domain(tuple(lower), tuple(upper), contracted=True)
+
+
+def grid_around(
+    source: ViewSource, new_grid: Callable[[Domain], MaskGrid], view: View, alpha: Float32[np.ndarray, "h w"]
+) -> ObjectInScene:
+    """Return an empty grid in the cube round what a matte covers in a view, with views boxed into it.
+
+    Args:
+        source: views with samples in the contracted cube.
+        new_grid: makes the grid of a domain.
+        view: the reference view.
+        alpha: its matte in [0, 1].
+    """
+    domain = domain_around(view.samples, alpha)
+
+    def placed(view: View) -> View:
+        return replace(view, samples=boxed(view.samples, domain))
+
+    return ObjectInScene(new_grid(domain), BoxedViews(source, domain), placed)
 
 
 def _sizes(dataset: "InputDataset") -> str:

@@ -13,9 +13,9 @@ from zim_plugins.cli.options import parse_arguments
 from zim_plugins.cli.runtime import Misuse, run
 
 if TYPE_CHECKING:
-    from ..field.scene import Scene
     from .datasets import Task
-    from .run import Plan
+    from .run import OpenScene, Plan
+    from .scene_lookup import Found
 
 logger = logging.getLogger(__name__)
 
@@ -24,11 +24,12 @@ logger = logging.getLogger(__name__)
 class Args(EvaluationArgs):
     """Evaluate 3D segmentation on NVOS, or on SPIn-NeRF's or LERF-Mask's labels.
 
-    Each scene needs a trained nerfacto below --nerfs; where one is missing, its row says the command that trains it.
+    Each scene needs a trained nerfacto below --nerfs, or a splat with the cameras that it was trained with; where one is
+    missing, its row says the command that trains it.
     Run the same command again after a kill, and it does what is left.
 
     Writes report.html, report.json, rows.csv, tables.md, tables.tex and pictures into --out. Exit codes: 0 done, 1
-    labels, views or NeRFs are missing or do not fit (each is told in the report), 2 misused.
+    labels, views or fields are missing or do not fit (each is told in the report), 2 misused.
     """
 
     root: Annotated[Path, arg(metavar="DIR")]
@@ -44,7 +45,13 @@ class Args(EvaluationArgs):
     seeds: Annotated[int, arg(metavar="N")] = 3
     """Draws of clicks from the scribbles; masks are drawn from once."""
     nerfs: Annotated[Path, arg(metavar="DIR")] = Path("outputs/nerfs")
-    """Folder of NeRFs: SCENE/**/config.yml (protocol strict: SCENE_strict/**/config.yml), the newest is taken."""
+    """Folder of NeRFs: SCENE/**/config.yml (protocol strict: SCENE_strict/**/config.yml), the newest is taken; or of
+    splats: SCENE/**/*.ply, .splat or .spz, with transforms.json, cameras.json or sparse/0 and images there or in the
+    capture."""
+    field: Literal["auto", "nerf", "splat"] = "auto"
+    """What to take of SCENE; auto takes what is there."""
+    splat_size: Annotated[int, arg(metavar="PX")] = 480
+    """Longer side that photographs of splats are worked at; larger ones are reduced to it."""
     captures: Annotated[Path | None, arg(metavar="DIR")] = None
     """Folder of the captures, SCENE/images; else scenes or nerf_llff_data below --root. Tells the pictures' names."""
     out: Annotated[Path, arg(metavar="DIR", aliases=["-o"])] = Path("outputs/nvos")
@@ -83,18 +90,22 @@ def main(args: Args) -> int:
     plan = _plan(args, tasks, models)
     options = args.model_options()
 
-    def open_scene(config: Path) -> "Scene":
+    def open_found(found: "Found") -> "OpenScene":
+        if found.splat is not None:
+            from ..field.gaussians.scene import open_splat
+
+            return open_splat(found.splat, args.splat_size, "cpu" if args.device == "cpu" else "auto")
         from ..field.scene import open_scene
 
         if not args.debug:  # what nerfstudio and torch have to settle
             warnings.filterwarnings("ignore", module=r"nerfstudio\.")
-        return open_scene(config, args.device)
+        return open_scene(found.path, args.device)
 
     total = len(plan.tasks) * len(plan.models) * len(plan.seeds)
     with open_results({plan.store(model): plan.signature(model) for model in plan.models}):
         # disable=None: a bar on a terminal only.
         with logging_redirect_tqdm(), tqdm(total=total, unit="object", disable=None) as bar:
-            rows = evaluate(plan, open_scene, lambda name: load_model(name, options), bar.update)
+            rows = evaluate(plan, open_found, lambda name: load_model(name, options), bar.update)
         code = _write(args, plan, rows, faults)
     print(args.out / "report.html")
     return code
@@ -107,6 +118,8 @@ def _checked_models(args: Args) -> list[str]:
         raise Misuse(f"--root names the folder of the data set; got {str(args.root)!r}")
     if args.out.exists() and not args.out.is_dir():
         raise Misuse(f"--out {args.out} is a file: name a folder")
+    if args.splat_size < 16:
+        raise Misuse("--splat-size is at least 16")
     if min(args.seeds, args.passes, args.num_prompts) < 1 or args.lamb <= 0 or not 0 <= args.iou_threshold <= 1:
         raise Misuse("--seeds, --passes and --num-prompts are at least 1, --lamb above 0, --iou-threshold in [0, 1]")
     if args.protocol == "strict" and args.dataset != "nvos":
@@ -142,6 +155,8 @@ def _plan(args: Args, tasks: "list[Task]", models: list[str]) -> "Plan":
         captures={task.capture: find_capture(places, task.capture) for task in tasks},
         out=args.out,
         pictures=not args.no_pictures,
+        field=args.field,
+        splat_size=args.splat_size,
     )
 
 

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 SOURCE = "second-hand"
 """How the numbers were had; `note` says more where more is known."""
 
+FIELDS = ("NeRF", "3DGS")
+"""What a scene is made of where we measure; scores on one are not mixed with scores on the other."""
+OTHER = "other"
+
 
 @dataclass(frozen=True)
 class Published:
@@ -21,6 +25,11 @@ class Published:
     accuracy: float | None = None
     boundary_iou: float | None = None
     note: str = ""
+
+    @property
+    def family(self) -> str:
+        """Return the field that its scores stand beside: NeRF, 3DGS, or another."""
+        return next((field for field in FIELDS if self.kind.startswith(field)), OTHER)
 
 
 NVOS = (
@@ -37,9 +46,11 @@ NVOS = (
     Published("SAGA (AAAI 2025)", "3DGS", 92.6, 98.6, note="90.9 / 98.3 in its preprint"),
     Published("NG-GS (CVPR 2026)", "3DGS", 92.6, 99.2, 84.7),
     Published("VCAR (ACM MM 2026)", "3DGS", 93.5, 98.6, note="it says 7 scenes"),
+    Published("MV-SAM (2026)", "feed-forward", 92.1, 97.5),
     Published("WildSeg3D (ICCV 2025)", "DUSt3R-like", 94.1, 99.0, note="5 random views, seed not disclosed"),
 )
 """SA3D and those that are compared with it."""
+VCAR_FIELD = "3DGS"
 VCAR_TASKS = {
     "fern": (85.4, 95.2),
     "flower": (94.3, 98.6),

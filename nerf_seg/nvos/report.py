@@ -16,7 +16,7 @@ PUBLISHED_NOTE = (
     f" Rows marked {PUBLISHED_MARK} were read in others' notes on the papers ({published.SOURCE}), not measured here; "
     "protocols differ from paper to paper."
 )
-COLUMNS: tuple[str, ...] = ("task", "model", "seed", "protocol", *SCORES, "clicks", "visits", "reference")
+COLUMNS: tuple[str, ...] = ("task", "model", "seed", "protocol", "field", *SCORES, "clicks", "visits", "reference")
 
 
 def build_report(rows: Sequence[Row], faults: Mapping[str, str], provenance: dict[str, Any]) -> dict[str, Any]:
@@ -41,6 +41,8 @@ def build_report(rows: Sequence[Row], faults: Mapping[str, str], provenance: dic
         models[model] = {
             "tasks": {task: _spread([row for row in scored if row["task"] == task]) for task in tasks},
             "mean": _mean_of_tasks(scored),
+            "fields": {field: _mean_of_tasks(found) for field, found in _by_field(scored).items()},
+            "field_of": {row["task"]: _field(row) for row in scored},
             "tasks_asked": asked,
         }
     return {
@@ -56,16 +58,28 @@ def build_report(rows: Sequence[Row], faults: Mapping[str, str], provenance: dic
 
 
 def build_tables(report: Mapping[str, Any]) -> list[Table]:
-    """Means over tasks, and the tasks one by one; for NVOS with published rows below ours."""
-    return [_table_of_means(report), _table_of_tasks(report)]
+    """Means over tasks, one table for each kind of field, and the tasks one by one; for NVOS with published rows."""
+    of_nvos = report["provenance"]["dataset"]["name"] == "nvos"
+    measured = {field for found in report["models"].values() for field in found["fields"]}
+    families = [
+        f for f in published.FIELDS if f in measured or (of_nvos and any(e.family == f for e in published.NVOS))
+    ]
+    if not measured and families[:1] != list(published.FIELDS[:1]):
+        families = [published.FIELDS[0], *families]
+    tables = [_table_of_means(report, family, first=not i) for i, family in enumerate(families)]
+    others = [_table_of_means(report, published.OTHER, first=False)] if of_nvos else []
+    return [*tables, *others, _table_of_tasks(report)]
 
 
-def _table_of_means(report: Mapping[str, Any]) -> Table:
+def _table_of_means(report: Mapping[str, Any], family: str, *, first: bool) -> Table:
+    """Means on one kind of field, ours and published; models without any score stand in the first table."""
     dataset = report["provenance"]["dataset"]
     header = ("Method", "Protocol", "mIoU ↑", "mAcc ↑", "boundary IoU ↑", "Tasks", "Seeds")
     rows, marks, note = [], [], "In %; +- is the standard deviation over seeds."
     for model, found in report["models"].items():
-        means = found["mean"]
+        means = found["fields"].get(family, found["mean"] if first and not found["fields"] else None)
+        if means is None:
+            continue
         count = f"{means['tasks']} of {found['tasks_asked']}"
         cells = (_cell(means[score]) for score in SCORES)
         rows.append((short_name(model), dataset["protocol"], *cells, count, str(means["seeds"])))
@@ -73,29 +87,52 @@ def _table_of_means(report: Mapping[str, Any]) -> Table:
         if dataset["name"] == "nvos" and means["tasks"] < len(NVOS_VIEWS):
             note += f" {short_name(model)}: {means['tasks']} of NVOS's {len(NVOS_VIEWS)} tasks, no mean to compare."
     for entry in published.NVOS if dataset["name"] == "nvos" else ():
+        if entry.family != family:
+            continue
         said = "; ".join(w for w in (f"{PUBLISHED_MARK}, {published.SOURCE}", entry.kind, entry.note) if w)
         cells = (f"{v:.1f}" if v is not None else "" for v in (entry.iou, entry.accuracy, entry.boundary_iou))
         rows.append((f"{entry.method} ({said})", "its own", *cells, "", ""))
         marks.append(True)
     if any(marks):
         note += PUBLISHED_NOTE
-    return Table(f"{dataset['name']}, protocol {dataset['protocol']}: means", header, tuple(rows), tuple(marks), note)
+    on = "other kinds of scene" if family == published.OTHER else family
+    caption = f"{dataset['name']}, protocol {dataset['protocol']}: means on {on}"
+    return Table(caption, header, tuple(rows), tuple(marks), note)
 
 
 def _table_of_tasks(report: Mapping[str, Any]) -> Table:
     dataset = report["provenance"]["dataset"]
     rows = [
-        (task, short_name(model), *(_cell(scores[score]) for score in SCORES), str(scores["seeds"]))
+        (
+            task,
+            short_name(model),
+            found["field_of"].get(task, ""),
+            *(_cell(scores[score]) for score in SCORES),
+            str(scores["seeds"]),
+        )
         for model, found in report["models"].items()
         for task, scores in found["tasks"].items()
     ]
     marks = [False] * len(rows)
     for task, (iou, accuracy) in published.VCAR_TASKS.items() if dataset["name"] == "nvos" else ():
-        rows.append((task, f"VCAR ({PUBLISHED_MARK}, {published.SOURCE})", f"{iou:.1f}", f"{accuracy:.1f}", "", ""))
+        said = f"VCAR ({PUBLISHED_MARK}, {published.SOURCE})"
+        rows.append((task, said, published.VCAR_FIELD, f"{iou:.1f}", f"{accuracy:.1f}", "", ""))
         marks.append(True)
-    header = ("Task", "Method", "IoU ↑", "Acc ↑", "boundary IoU ↑", "Seeds")
+    header = ("Task", "Method", "Field", "IoU ↑", "Acc ↑", "boundary IoU ↑", "Seeds")
     note = "In %; +- is the standard deviation over seeds." + PUBLISHED_NOTE * any(marks)
     return Table(f"{dataset['name']}, protocol {dataset['protocol']}: tasks", header, tuple(rows), tuple(marks), note)
+
+
+def _field(row: Row) -> str:
+    """What a row was scored on; rows of versions without splats do not say it."""
+    return row.get("field", published.FIELDS[0])
+
+
+def _by_field(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(_field(row), []).append(row)
+    return found
 
 
 def _spread(rows: Sequence[Row]) -> dict[str, Any]:

@@ -1,34 +1,84 @@
-"""Lookup of the NeRF of a capture, and of the view that a label means."""
+"""Lookup of the field of a capture, a NeRF or a splat, and of the view that a label means."""
 
 import json
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from zim_plugins.core import ZimError
 
+from ..field.gaussians.scene import SplatPlace, find_splat
 from ..field.poses_bounds import POSES_FILE, find_folder, list_pictures, read_poses_bounds
 from .datasets import Task
 
 STRICT = "strict"
 PROTOCOLS = {
     "sa3d": "the scored views are among the NeRF's training views",
-    STRICT: "the scored views are hidden from the NeRF and from the segmentation",
+    STRICT: "the scored views are hidden from the NeRF and from the segmentation; what a splat was trained on is known "
+    "from the train_filenames of a transforms.json only, else it is taken for what its folder's name says",
 }
 CAPTURE_PLACES = ("scenes", "nerf_llff_data", "nerf_llff_data_undistort", ".")
 """Where captures lie below a data set's root."""
 _OWN_METHOD = "sa3d-zim"
 """Runs of this method are segmentations, not radiance fields."""
+_SPLAT_METHODS = ("splatfacto", "splatfacto-big", "splatfacto-mcmc", "splatfacto-w")
+"""Runs of these methods are splats, which are read as exported."""
+CHOICES = ("auto", "nerf", "splat")
+"""What a task's folder is asked for; auto takes what is there."""
 
 
 class MissingNerf(ZimError):
-    """A scene has no trained NeRF, or one of the other protocol; the message holds the command that makes it."""
+    """A scene has no trained field, or one of the other protocol; the message holds the command that makes it."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The trained field of a task: a nerfstudio run, or a scene of Gaussians."""
+
+    config: Path | None = None
+    """config.yml of the run."""
+    splat: SplatPlace | None = None
+
+    @property
+    def path(self) -> Path:
+        """Return the file that names it."""
+        path = self.config if self.splat is None else self.splat.scene
+        assert path is not None
+        return path
 
 
 def nerf_name(task: Task, protocol: str) -> str:
     """Folder of a task's NeRF: the capture's name, with the scored views' where they are held out."""
     return f"{task.capture}_strict" if protocol == STRICT else task.capture
+
+
+def find_field(nerfs: Path, task: Task, protocol: str, capture: Path | None, choice: str = "auto") -> Found:
+    """The field of a task below NERFS/NAME: a NeRF as `find_nerf` finds it, or a splat as `find_splat` does.
+
+    Args:
+        nerfs: folder of fields.
+        task: whose field is looked for.
+        protocol: tells the folder's name.
+        capture: folder of the capture, where it is known.
+        choice: one of `CHOICES`.
+
+    Raises:
+        MissingNerf: there is none, or there are both and `choice` does not say which.
+        ZimError: a splat has no cameras or photographs.
+    """
+    folder = nerfs / nerf_name(task, protocol)
+    splat = None if choice == "nerf" else find_splat(folder, capture)
+    if splat is None and choice == "splat":
+        exported = _splat_runs(folder)
+        how = _export_command(exported[-1], folder) if exported else "put it there"
+        raise MissingNerf(f"{folder} holds no splat (.ply, .splat or .spz); {how}")
+    if splat is None:
+        return Found(config=find_nerf(nerfs, task, protocol, capture))
+    if choice == "auto" and _nerf_runs(folder):
+        raise MissingNerf(f"{folder} holds both a NeRF and the splat {splat.scene}: give --field nerf or --field splat")
+    return Found(splat=splat)
 
 
 def find_nerf(nerfs: Path, task: Task, protocol: str, capture: Path | None) -> Path:
@@ -37,13 +87,31 @@ def find_nerf(nerfs: Path, task: Task, protocol: str, capture: Path | None) -> P
     Raises:
         MissingNerf: there is none.
     """
-    name = nerf_name(task, protocol)
-    runs = [path for path in (nerfs / name).rglob("config.yml") if _OWN_METHOD not in path.parts]
-    found = [path for path in runs if any(path.parent.rglob("*.ckpt"))]
+    folder = nerfs / nerf_name(task, protocol)
+    found = _nerf_runs(folder)
     if not found:
-        command = train_command(nerfs, task, protocol, capture)
-        raise MissingNerf(f"{nerfs / name} holds no config.yml of a NeRF with a checkpoint; {command}")
+        said = f"{folder} holds no config.yml of a NeRF with a checkpoint, and no splat"
+        if exported := _splat_runs(folder):
+            raise MissingNerf(f"{said}; {_export_command(exported[-1], folder)}")
+        raise MissingNerf(f"{said}; {train_command(nerfs, task, protocol, capture)}")
     return max(found, key=lambda path: (path.stat().st_mtime, str(path)))
+
+
+def _nerf_runs(folder: Path) -> list[Path]:
+    others = {_OWN_METHOD, *_SPLAT_METHODS}
+    runs = [path for path in folder.rglob("config.yml") if others.isdisjoint(path.relative_to(folder).parts)]
+    return [path for path in runs if any(path.parent.rglob("*.ckpt"))]
+
+
+def _splat_runs(folder: Path) -> list[Path]:
+    found = folder.rglob("config.yml")
+    runs = (path for path in found if not set(_SPLAT_METHODS).isdisjoint(path.relative_to(folder).parts))
+    return sorted(runs, key=lambda path: path.stat().st_mtime)
+
+
+def _export_command(config: Path, folder: Path) -> str:
+    words = ["ns-export", "gaussian-splat", "--load-config", str(config), "--output-dir", str(folder)]
+    return f"export the splat that was trained: {shlex.join(words)}, with its dataparser_transforms.json beside it"
 
 
 def train_command(nerfs: Path, task: Task, protocol: str, capture: Path | None) -> str:
@@ -68,16 +136,17 @@ def find_capture(places: Sequence[Path], name: str) -> Path | None:
     return next((path for path in candidates if any(path.glob("images*"))), None)
 
 
-def match_view(label: str, names: Sequence[str], capture: Path | None) -> str:
-    """Return the NeRF's image that a label means.
+def match_view(label: str, names: Sequence[str], capture: Path | None, kind: str = "NeRF") -> str:
+    """Return the field's image that a label means.
 
     The same name; or one that is part of the other, as SA3D matches; or the picture of the same place in the order of
     file names, where a capture's down-scaled pictures are called image000, image001 and so on.
 
     Args:
         label: the view's name in the labels.
-        names: file names of all pictures of the NeRF.
+        names: file names of all pictures of the field.
         capture: folder whose `images` or transforms.json tell the original names.
+        kind: of the field, for the message.
 
     Raises:
         ZimError: no picture or several fit.
@@ -95,7 +164,7 @@ def match_view(label: str, names: Sequence[str], capture: Path | None) -> str:
     if label in originals and len(originals) == len(ordered):
         return ordered[originals.index(label)]
     raise ZimError(
-        f"no view of the NeRF is called {label} ({ordered[0]} to {ordered[-1]})"
+        f"no view of the {kind} is called {label} ({ordered[0]} to {ordered[-1]})"
         + ("" if capture is None else f", and {capture} does not tell which it is")
     )
 

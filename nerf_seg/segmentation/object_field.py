@@ -1,5 +1,7 @@
 """ObjectField: what a segmenter fills, whatever stands behind it: a grid in a radiance field, or Gaussians."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -8,6 +10,7 @@ from torch import Tensor
 
 from .estimators import Estimator
 from .rendering import Rendering
+from .views import View, ViewSource
 
 
 @runtime_checkable
@@ -48,3 +51,14 @@ class ObjectField(Protocol):
     def render(self, samples: Any) -> Float32[np.ndarray, "h w"]:
         """Return the 3D matte as a view sees it, in [0, 1]."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectInScene:
+    """An empty field for one object of a scene, and the scene's views as that field takes them."""
+
+    field: ObjectField
+    source: ViewSource
+    """The views that the segmentation sees."""
+    placed: Callable[[View], View]
+    """Makes of any view of the scene one that the field can be rendered along."""

@@ -15,13 +15,14 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from zim_plugins.cli.runtime import DONE, Misuse, one_line
-from zim_plugins.core import ImageError, ZimError, parse_objects, read_alpha, write_image
+from zim_plugins.core import ZimError, parse_objects, read_alpha, write_image
 from zim_plugins.imaging import atomic_write
 
 from ..field.gaussians.camera_files import read_cameras, read_transform
 from ..field.gaussians.files import SplatFile, read_scene
 from ..field.gaussians.membership import GaussianMembership
-from ..field.gaussians.views import Photograph, SplatViews, match_photographs, read_photograph
+from ..field.gaussians.opening import look_first, open_views, read_photographs
+from ..field.gaussians.views import Photograph, SplatViews, match_photographs
 from ..segmentation.connected_parts import without_specks
 from ..segmentation.contact_sheet import contact_sheet
 from ..segmentation.predictors import build_matter
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOOKED_AT = 5
-"""Views whose PSNR is taken before anything is matted."""
-MIN_PSNR_DB = 12.0
-"""Below this, in the middle of those views, cameras and scene do not belong together."""
-POOR_PSNR_DB = 18.0
+REMEDY = (
+    "A scene of `ns-export gaussian-splat` needs --transform dataparser_transforms.json; to go on all the same, give "
+    "--any-quality"
+)
+"""Where the scene does not look like the photographs."""
 
 
 @dataclass
@@ -79,14 +80,14 @@ def cut_out(args: "Args") -> int:
         capture = read_capture(args)
         reference = read_prompt(args, capture)
     predictor = build_matter(args.model, args.device)
-    views = _open_views(args, gaussians, capture.photographs)
+    views = open_views(gaussians, capture.photographs, int(args.memory * 1e9), args.renderer)
     try:
         config = SegmenterConfig(passes=args.passes, iou_threshold=args.iou_threshold, sweeps=0)
         membership = GaussianMembership(len(gaussians), config.build_estimator())
         segmenter = Segmenter(config, membership, predictor, reference, views.names)
         views.order = segmenter.order[: len(views.names)]
         with seconds.of("first look"):
-            psnr = look_first(views, args)
+            psnr = look_first(views, views.order, any_quality=args.any_quality, remedy=REMEDY)
         _visit_all(segmenter, views, seconds)
         with seconds.of("files"):
             shares, seen = membership.membership(gaussians.means)
@@ -156,21 +157,10 @@ def read_capture(args: "Args") -> Capture:
         if args.view in missing or any(Path(name).stem == args.view for name in missing):
             raise Misuse(f"--view {args.view} has a camera but {left_out[missing[0]]}") from error
         raise Misuse(one_line(error)) from error
-    photographs, reference = [], None
-    for place, (camera, path) in enumerate(found):
-        if place != pointed_at and (place - pointed_at) % args.every:
-            continue
-        try:
-            photograph = read_photograph(camera, path, args.images, args.size)
-        except ImageError as error:
-            if place == pointed_at:
-                raise
-            left_out[camera.name] = one_line(error)
-            continue
-        if place == pointed_at:
-            reference = len(photographs)
-        photographs.append(photograph)
-    assert reference is not None
+    wanted = [pair for place, pair in enumerate(found) if place == pointed_at or (place - pointed_at) % args.every == 0]
+    photographs, unusable = read_photographs(wanted, args.images, args.size, needed=[found[pointed_at][1]])
+    left_out |= unusable
+    reference = [photograph.name for photograph in photographs].index(names[pointed_at])
     if left_out:
         name, reason = next(iter(left_out.items()))
         logger.warning("%d of %d cameras are left out: %s: %s", len(left_out), len(cameras), name, reason)
@@ -210,25 +200,6 @@ def read_prompt(args: "Args", capture: Capture) -> ReferencePrompt:
     return ReferencePrompt(view=photograph.name, points=clicks, box=box)
 
 
-def look_first(views: SplatViews, args: "Args") -> dict[str, float]:
-    """Return the PSNR of the first views [dB], by name: whether cameras, scene and photographs belong together.
-
-    Raises:
-        ZimError: they do not.
-    """
-    psnr = {views.names[index]: views.psnr(index) for index in views.order[:LOOKED_AT]}
-    middle = float(np.median(list(psnr.values())))
-    if middle < MIN_PSNR_DB and not args.any_quality:
-        raise ZimError(
-            f"the scene does not look like the photographs from these cameras (PSNR {middle:.1f} dB): they are in "
-            "other coordinates, or of another capture. A scene of `ns-export gaussian-splat` needs --transform "
-            "dataparser_transforms.json; to go on all the same, give --any-quality"
-        )
-    if middle < POOR_PSNR_DB:
-        logger.warning("the scene looks little like the photographs (PSNR %.1f dB): expect a poor object", middle)
-    return psnr
-
-
 def write_scenes(
     file: SplatFile, shares: Float32[np.ndarray, " n"], kept: Bool[np.ndarray, " n"], paths: dict[str, Path]
 ) -> None:
@@ -243,14 +214,6 @@ def write_scenes(
             stream.write(make().encode())
     with atomic_write(paths["object"].parent / "membership.npy") as stream:
         np.save(stream, shares)
-
-
-def _open_views(args: "Args", gaussians: Any, photographs: list[Photograph]) -> SplatViews:
-    from ..field.gaussians.gsplat_rendering import gsplat_weights, gsplat_works
-
-    if args.renderer == "gsplat" or (args.renderer == "auto" and gsplat_works()):
-        return SplatViews(gaussians.to("cuda"), photographs, int(args.memory * 1e9), gsplat_weights)
-    return SplatViews(gaussians, photographs, int(args.memory * 1e9))
 
 
 def _visit_all(segmenter: Segmenter, views: SplatViews, seconds: Seconds) -> None:

@@ -9,8 +9,10 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
+from nerf_seg.field.scene import grid_around
 from nerf_seg.segmentation.estimators import Estimator
 from nerf_seg.segmentation.mask_grid import Domain, MaskGrid
+from nerf_seg.segmentation.object_field import ObjectInScene
 from nerf_seg.segmentation.views import View
 from tests.nerf_seg.analytic import AnalyticScene
 
@@ -41,6 +43,10 @@ class AnalyticOpenScene:
     """Views that the NeRF was not trained on."""
 
     @property
+    def kind(self) -> str:
+        return "NeRF"
+
+    @property
     def source(self) -> Cubed:
         return Cubed(SCENE, self.hidden)
 
@@ -51,8 +57,8 @@ class AnalyticOpenScene:
     def view_of(self, name: str) -> View:
         return Cubed(SCENE).view(self.names.index(name))
 
-    def new_grid(self, estimator: Estimator, *, domain: Domain) -> MaskGrid:
-        return MaskGrid(64, estimator, domain)
+    def new_object(self, estimator: Estimator, view: View, alpha: np.ndarray) -> ObjectInScene:
+        return grid_around(self.source, lambda domain: MaskGrid(64, estimator, domain), view, alpha)
 
 
 def write_labels(labels: Path) -> None:

@@ -14,6 +14,8 @@ from zim_plugins.core import ZimError
 from .camera import Camera
 from .colmap import find_model, read_model
 
+CAMERA_FILES = ("transforms.json", "cameras.json")
+"""Looked for in a folder without a COLMAP model."""
 _GL_TO_CV = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
@@ -75,7 +77,7 @@ def _read_folder(folder: Path) -> list[Camera]:
     model = find_model(folder)
     if model is not None:
         return read_model(model)
-    for name in ("transforms.json", "cameras.json"):
+    for name in CAMERA_FILES:
         if (folder / name).is_file():
             return read_cameras(folder / name)
     raise CameraFileError(f"{folder} holds no COLMAP model (images.bin or images.txt), transforms.json or cameras.json")

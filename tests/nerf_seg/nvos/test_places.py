@@ -78,7 +78,9 @@ class TestNerfs:
     def test_a_run_that_is_not_finished_is_passed_over(self, tmp_path):
         (tmp_path / "fern/nerfacto/1").mkdir(parents=True)
         (tmp_path / "fern/nerfacto/1/config.yml").write_text("")
-        with pytest.raises(MissingNerf, match=r"no config\.yml of a NeRF with a checkpoint; train it: ns-train"):
+        with pytest.raises(
+            MissingNerf, match=r"no config\.yml of a NeRF with a checkpoint, and no splat; train it: ns-train"
+        ):
             find_nerf(tmp_path, FERN, "sa3d", None)
 
     def test_a_missing_one_tells_the_command(self, tmp_path, capture):

@@ -60,7 +60,7 @@ def test_one_seed_has_no_spread(rows):
 
 
 def test_published_rows_are_marked_and_ours_are_not(rows):
-    means, tasks = build_tables(build_report(rows, {}, PROVENANCE))
+    means, splats, others, tasks = build_tables(build_report(rows, {}, PROVENANCE))
     assert means.rows[0][2] == "88.0 +- 2.6"
     assert "2 of NVOS's 8 tasks, no mean to compare" in means.note
     for table in (means, tasks):
@@ -68,6 +68,8 @@ def test_published_rows_are_marked_and_ours_are_not(rows):
             assert mark == any("published, second-hand" in cell for cell in cells)
         assert any(table.published) and not all(table.published)
         assert "not measured here" in table.note
+    assert all(splats.published) and all(others.published)
+    assert not any("3DGS" in cells[0] for cells in means.rows) and all("3DGS" in cells[0] for cells in splats.rows)
     markdown = to_markdown([means])
     assert "| SA3D (NeurIPS 2023) (published, second-hand; NeRF) | its own | 90.3 | 98.2 |" in markdown
 
@@ -100,3 +102,12 @@ def test_page_escapes_and_shows(rows):
     assert "a &lt;b&gt;remark" in page and "&lt;missing&gt;" in page
     assert 'src="pictures/ours/task0.jpg"' in page
     assert "IoU 80.0 %" in page
+
+
+def test_rows_of_splats_and_of_nerfs_are_in_tables_of_their_own(rows):
+    for line in rows[3:]:
+        line["field"] = "3DGS"
+    nerfs, splats, _, tasks = build_tables(build_report(rows, {}, PROVENANCE))
+    assert nerfs.rows[0][2] == "83.0 +- 3.6" and splats.rows[0][2] == "93.0 +- 3.0"
+    assert (nerfs.rows[0][5], splats.rows[0][5]) == ("1 of 2", "1 of 2")
+    assert [cells[2] for cells in tasks.rows[:2]] == ["NeRF", "3DGS"]

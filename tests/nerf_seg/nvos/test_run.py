@@ -146,7 +146,7 @@ def test_changed_labels_are_done_again(root, opened, capsys):
     path = root / "nvos/labels/llff/masks/fern/IMG_4027_mask.png"
     save(path, ~(np.asarray(PIL.Image.open(path)) > 127))
     run(main, args_of(root, seeds=1), package="nerf_seg")
-    assert "a label or the NeRF has changed" in capsys.readouterr().err
+    assert "a label or the field has changed" in capsys.readouterr().err
     assert opened.count == 2
     assert report_of(root)["rows"][0]["iou"] < 0.1
 
