@@ -19,7 +19,14 @@ from .field.scene import CACHE_FOLDER, BoxedViews, Scene, domain_around, photogr
 from .model import Sa3dZimModel, Sa3dZimModelConfig
 from .plugin.viewer import ClickPanel
 from .segmentation.predictors import build_matter, reference_alpha
-from .segmentation.reference_prompt import ReferencePrompt, is_list, reference_prompt, reference_prompts
+from .segmentation.reference_prompt import (
+    ReferencePrompt,
+    as_shares,
+    is_list,
+    reference_prompt,
+    reference_prompts,
+    view_index,
+)
 from .segmentation.segmenter import Segmenter, SegmenterConfig
 from .segmentation.text_prompt import box_of_text
 from .segmentation.views import View, ViewSource
@@ -230,9 +237,10 @@ def read_references(options: Sa3dZimPipelineConfig, pictures: Sequence[Path]) ->
     if options.text is not None:
         if any((options.points, options.box, options.scribbles_pos, options.mask, options.prompt_file)):
             raise ValueError(f"--pipeline.text {options.text!r} is a prompt of its own: leave the others out")
-        place = ReferencePrompt(view=options.reference_view, box=(0, 0, 1, 1)).index([path.name for path in pictures])
+        place = view_index(options.reference_view, [path.name for path in pictures])
         box = box_of_text(options.text, read_image(pictures[place]).rgb, options.text_model)
-        return [ReferencePrompt(view=pictures[place].name, box=box)]
+        x1, y1, x2, y2 = as_shares(box)
+        return [ReferencePrompt(view=pictures[place].name, box=(x1, y1, x2, y2))]
     if options.prompt_file is not None and is_list(options.prompt_file):
         given = (options.points, options.neg_points, options.box, options.scribbles_pos, options.scribbles_neg)
         if any((*given, options.mask, options.reference_view)):

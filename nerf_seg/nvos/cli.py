@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 class Args(EvaluationArgs):
     """Evaluate 3D segmentation on NVOS, or on SPIn-NeRF's or LERF-Mask's labels.
 
-    Each scene needs a trained nerfacto below --nerfs, or a splat with the cameras that it was trained with; where one is
-    missing, its row says the command that trains it.
+    Each scene needs a trained nerfacto below --nerfs, or a splat with the cameras that it was trained with; where
+    neither is there, the scene's row says the command that trains it.
     Run the same command again after a kill, and it does what is left.
 
     Writes report.html, report.json, rows.csv, tables.md, tables.tex and pictures into --out. Exit codes: 0 done, 1

@@ -124,7 +124,7 @@ def _table_of_tasks(report: Mapping[str, Any]) -> Table:
 
 
 def _field(row: Row) -> str:
-    """What a row was scored on; rows of versions without splats do not say it."""
+    """Return what a row was scored on; rows of versions without splats do not say it."""
     return row.get("field", published.FIELDS[0])
 
 

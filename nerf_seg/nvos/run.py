@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 @runtime_checkable
 class OpenScene(Protocol):
-    """What a run needs of a NeRF's `Scene` or a `SplatScene`."""
+    """A trained field with its views, as far as a run needs it: a NeRF's `Scene` or a `SplatScene`."""
 
     @property
     def kind(self) -> str:
@@ -207,7 +207,7 @@ def check_protocol(plan: Plan, task: Task, names: Sequence[str], reference: str,
 
 
 def check_splat(plan: Plan, scene: SplatScene, reference: str, targets: Sequence[str]) -> None:
-    """Raise MissingNerf where a splat's capture lacks what the protocol shows, or tells of training on what it hides."""
+    """Raise MissingNerf where a splat's capture lacks what the protocol shows, or trained on what it hides."""
     shown = set(scene.source.names)
     wanted = {reference} if plan.protocol == STRICT else {reference, *targets}
     if missing := sorted(wanted - shown):

@@ -56,13 +56,7 @@ class ReferencePrompt:
         Raises:
             ValueError: no view has that name; the message lists near ones.
         """
-        if self.view is None:
-            return 0
-        for candidates in (list(names), [Path(n).name for n in names], [Path(n).stem for n in names]):
-            if candidates.count(self.view) == 1:
-                return candidates.index(self.view)
-        near = difflib.get_close_matches(self.view, names, n=5, cutoff=0.3) or list(names[:5])
-        raise ValueError(f"no view is called {self.view!r}; of {len(names)} views, near are: {', '.join(near)}")
+        return view_index(self.view, names)
 
     def check(self, size: tuple[int, int]) -> None:
         """Raise ValueError where the prompt does not fit a view of `size` (H, W) [px]."""
@@ -90,6 +84,38 @@ class ReferencePrompt:
         whole = Prompt.union(*prompts)
         whole.check_inside(size)
         return whole
+
+
+def view_index(view: str | None, names: Sequence[str]) -> int:
+    """Return the place of a view among all views by its name, file name or stem; the first for None.
+
+    Raises:
+        ValueError: no view has that name, or several do.
+
+    Example:
+        >>> view_index("IMG_2", ["a/IMG_1.JPG", "a/IMG_2.JPG"])
+        1
+    """
+    if view is None:
+        return 0
+    for candidates in (list(names), [Path(n).name for n in names], [Path(n).stem for n in names]):
+        if candidates.count(view) == 1:
+            return candidates.index(view)
+        if candidates.count(view) > 1:
+            alike = [name for name, candidate in zip(names, candidates, strict=True) if candidate == view]
+            raise ValueError(f"{view!r} could be any of {', '.join(alike[:5])}: name one of them")
+    near = difflib.get_close_matches(view, names, n=5, cutoff=0.3) or list(names[:5])
+    raise ValueError(f"no view is called {view!r}; of {len(names)} views, near are: {', '.join(near)}")
+
+
+def as_shares(values: Sequence[float]) -> tuple[str, ...]:
+    """Write shares of a view's sides as prompts name them.
+
+    Example:
+        >>> as_shares((0.5, 0.25))
+        ('50.0%', '25.0%')
+    """
+    return tuple(f"{100 * float(value)!r}%" for value in values)
 
 
 def reference_prompt(

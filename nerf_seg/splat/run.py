@@ -26,7 +26,7 @@ from ..field.gaussians.views import Photograph, SplatViews, match_photographs
 from ..segmentation.connected_parts import without_specks
 from ..segmentation.contact_sheet import contact_sheet
 from ..segmentation.predictors import build_matter
-from ..segmentation.reference_prompt import ReferencePrompt
+from ..segmentation.reference_prompt import ReferencePrompt, view_index
 from ..segmentation.segmenter import Segmenter, SegmenterConfig
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def read_capture(args: "Args") -> Capture:
     left_out = dict.fromkeys(missing, f"no photograph of that name below {args.images}")
     names = [path.relative_to(args.images).as_posix() for _, path in found]
     try:
-        pointed_at = ReferencePrompt(view=args.view, box=(0, 0, 1, 1)).index(names)
+        pointed_at = view_index(args.view, names)
     except ValueError as error:
         if args.view in missing or any(Path(name).stem == args.view for name in missing):
             raise Misuse(f"--view {args.view} has a camera but {left_out[missing[0]]}") from error

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -42,7 +43,7 @@ def root(tmp_path: Path) -> Path:
     ys, xs = np.nonzero(SCENE.alpha(REFERENCE) > 0.8)
     y, x = int(np.median(ys)), int(np.median(xs))
     for kind, line in (("pos", [(x - 4, y), (x + 4, y + 2)]), ("neg", [(2, 2), (90, 4)])):
-        canvas = PIL.Image.new("L", SCENE.size[::-1])
+        canvas = PIL.Image.new("L", (SCENE.size[1], SCENE.size[0]))
         PIL.ImageDraw.Draw(canvas).line(line, fill=255, width=2)
         save(labels / "scribbles" / "fern" / f"{kind}_0_fern.png", np.asarray(canvas) > 0)
     (tmp_path / "mattes").mkdir()
@@ -57,9 +58,10 @@ def root(tmp_path: Path) -> Path:
 
 
 def args_of(folder: Path, **changes) -> Args:
-    given: dict = {"root": folder / "nvos", "scenes": "fern", "seeds": 1, "passes": 1}
+    given: dict[str, Any] = {"root": folder / "nvos", "scenes": "fern", "seeds": 1, "passes": 1}
     given |= {"models": f"{folder / 'oracle.py'}:oracle", "device": "cpu"}
-    return Args(**({"nerfs": folder / "nerfs", "out": folder / "out"} | given | changes))
+    given |= {"nerfs": folder / "nerfs", "out": folder / "out"} | changes
+    return Args(**given)
 
 
 def report_of(root: Path) -> dict:
