@@ -173,7 +173,7 @@ def main(args: Args) -> int:
 
 def report(args: Args, config: "RunConfig", tally: "Tally", models: "Sequence[FrameModel]") -> int:
     """Put the parts of a run together; answers with the exit code."""
-    from zim_plugins.evaluation.report.html import build_page
+    from zim_plugins.evaluation.report import build_page
     from zim_plugins.imaging import write_text
 
     from .presets import ZIM5_NOTE

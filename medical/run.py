@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from zim_plugins.core import MissingExtra, write_image
-from zim_plugins.evaluation.results import Record, ResultStore, open_results, plain
+from zim_plugins.evaluation import Record, ResultStore, open_results
 from zim_plugins.imaging import write_text
 
 from .deidentify import inside, make_salt, name_places, public_labels, safe_name, write_id_map
@@ -206,7 +206,7 @@ def describe_run(
 ) -> dict[str, Any]:
     """Return all that the figures depend on apart from the files' contents, which each case's part has a digest of."""
     book = config.prompts_from
-    described = {
+    return {
         "schema": SCHEMA_VERSION, "datasets": [asdict(spec) for spec in config.datasets],
         "protocol": asdict(config.trial), "reading": asdict(config.reading), "labels": config.labels,
         "models": describe_models(models), "order of models": [model.name for model in models],
@@ -214,7 +214,6 @@ def describe_run(
         "save": list(config.save), "dicom_seg": config.dicom_seg, "allow_phi_output": config.keep_patient,
         "keep_names": config.keep_names, "cases": describe_cases(found), "versions": versions(),
     }  # fmt: skip
-    return plain(described)
 
 
 class _Work:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from zim_plugins.core import ZimError
-from zim_plugins.evaluation.metrics import boundary_iou, iou, zim_errors
+from zim_plugins.evaluation import boundary_iou, iou, zim_errors
 
 from .field.rendering import density_and_colour, expected_depth
 from .segmentation.estimators import Estimator, MatteEstimator, Sa3dEstimator

@@ -32,8 +32,7 @@ def evaluate(args: "Args", cases: "Sequence[Listed]", faults: list[dict[str, str
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from zim_plugins.evaluation.models import load_model
-    from zim_plugins.evaluation.results import open_results
+    from zim_plugins.evaluation import load_model, open_results
 
     from .run import TRUTH, evaluate_cases, unit_of
 
@@ -58,7 +57,7 @@ def evaluate(args: "Args", cases: "Sequence[Listed]", faults: list[dict[str, str
 
 def _plan(args: "Args", networks: "Networks") -> "Plan":
     """Return the plan of a run; faulty arguments are reported before anything runs."""
-    from zim_plugins.evaluation.models import describe_model
+    from zim_plugins.evaluation import describe_model
 
     from ..inpainters.registry import choose_backend
     from .methods import METHODS
@@ -133,10 +132,8 @@ def _write(
     missing: dict[str, str],
 ) -> int:
     """The report from all rows on the disk."""
-    from zim_plugins.evaluation.models import describe_model
-    from zim_plugins.evaluation.provenance import describe_run
-    from zim_plugins.evaluation.report.files import write_report
-    from zim_plugins.evaluation.report.sections import comparison_sections
+    from zim_plugins.evaluation import describe_model, describe_run
+    from zim_plugins.evaluation.report import comparison_sections, write_report
 
     from .report import ROW_COLUMNS, arrange, build_report
     from .run import TRUTH, describe_plan, fingerprint, unit_of

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from zim_plugins.evaluation.report.aggregate import Comparison, rows_by_group, short
-from zim_plugins.evaluation.report.aggregate import build_report as build_comparison
-from zim_plugins.evaluation.results import Row
+from zim_plugins.evaluation import Row
+from zim_plugins.evaluation.report import Comparison, rows_by_group, short
+from zim_plugins.evaluation.report import build_report as build_comparison
 from zim_plugins.evaluation.statistics import MIN_PAIRS
 
 from .fid import LEAST_PICTURES, frechet_distance

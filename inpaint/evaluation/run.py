@@ -12,9 +12,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from zim_plugins.core import ImageError, Predictor, Prompt, ZimError, write_image
-from zim_plugins.evaluation.models import ModelOptions, model_slug
-from zim_plugins.evaluation.prompting import object_mask
-from zim_plugins.evaluation.results import Record, ResultStore, Row
+from zim_plugins.evaluation import ModelOptions, Record, ResultStore, Row, model_slug, object_mask
 from zim_plugins.imaging import atomic_write
 from zim_plugins.training.samples.prompts import tight_box
 

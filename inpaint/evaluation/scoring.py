@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from zim_plugins.core import composite, write_image
-from zim_plugins.evaluation.metrics import iou
+from zim_plugins.evaluation import iou
 from zim_plugins.imaging import from_unit
 
 from .cases import Case

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from zim_plugins.evaluation.report.tables import Table, short_name
+from zim_plugins.evaluation.report import Table, short_name
 
 from .methods import METHODS
 from .scoring import CLIP_COLUMNS, LOWER_IS_BETTER, NEITHER_IS_BETTER

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from zim_plugins.core import MissingExtra
-from zim_plugins.evaluation.simulated_user import worst_error
+from zim_plugins.evaluation import worst_error
 from zim_plugins.imaging import window_of
 
 ClickerName = Literal["ritm", "mazurowski", "random"]

@@ -126,7 +126,7 @@ def load_models(names: Sequence[str], *, runtime: str, device: str, zoom: bool, 
 
 def _load_predictor(spec: str, runtime: str, device: str, zoom: bool, refine: str) -> PromptedModel:
     from zim_plugins.core import load_predictor
-    from zim_plugins.evaluation.models import ModelOptions, describe_model, is_outside, load_model
+    from zim_plugins.evaluation import ModelOptions, describe_model, is_outside, load_model
 
     if is_outside(spec):
         predictor = load_model(spec, ModelOptions(device=device))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
 
+from zim_plugins import evaluation
 from zim_plugins.core import Prompt, UnsupportedPrompt
-from zim_plugins.evaluation import baselines as evaluation
 
 from .frame_model import Answer, Effort
 from .prompt_modes import Box, Pointing

@@ -5,8 +5,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from zim_plugins.evaluation.report.html import Section, embedded
-from zim_plugins.evaluation.report.tables import Table
+from zim_plugins.evaluation.report import Section, Table, embedded
 
 from ..labelling import OVERLAP_RULE
 from ..protocol.prompt_modes import CLICKS

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from zim_plugins.evaluation.provenance import source_commit
-from zim_plugins.evaluation.report.csv import csv_text
-from zim_plugins.evaluation.report.files import write_rows
+from zim_plugins.evaluation import source_commit
+from zim_plugins.evaluation.report import csv_text, write_rows
 from zim_plugins.evaluation.statistics import CONFIDENCE, MIN_PAIRS, RESAMPLES
 from zim_plugins.imaging import write_text
 

@@ -263,7 +263,7 @@ def _segment_one(
 
 def _load(args: SegmentArgs) -> "PromptedModel":
     from zim_plugins.core import load_predictor
-    from zim_plugins.evaluation.models import ModelOptions, is_outside, load_model
+    from zim_plugins.evaluation import ModelOptions, is_outside, load_model
 
     from ..protocol.models import PromptedModel
 
@@ -280,7 +280,7 @@ def _provenance(args: SegmentArgs, name: str) -> dict[str, Any]:
     """Return what made the labels: checkpoint, version, and the options that were given."""
     from zim_plugins import __version__
     from zim_plugins.core import CheckpointError
-    from zim_plugins.evaluation.models import describe_model
+    from zim_plugins.evaluation import describe_model
 
     try:
         digest = describe_model(args.model if args.model != "auto" else name)["sha256"]

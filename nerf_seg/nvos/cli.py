@@ -79,8 +79,7 @@ def main(args: Args) -> int:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from zim_plugins.evaluation.models import load_model
-    from zim_plugins.evaluation.results import open_results
+    from zim_plugins.evaluation import load_model, open_results
 
     from .datasets import read_tasks
     from .run import run as evaluate
@@ -128,7 +127,7 @@ def _checked_models(args: Args) -> list[str]:
 
 
 def _plan(args: Args, tasks: "list[Task]", models: list[str]) -> "Plan":
-    from zim_plugins.evaluation.models import describe_model
+    from zim_plugins.evaluation import describe_model
 
     from ..segmentation.segmenter import SegmenterConfig
     from .datasets import Scribbles
@@ -162,9 +161,8 @@ def _plan(args: Args, tasks: "list[Task]", models: list[str]) -> "Plan":
 
 def _write(args: Args, plan: "Plan", rows: list[dict[str, Any]], faults: dict[str, str]) -> int:
     """Write the report, and return the exit code."""
-    from zim_plugins.evaluation.models import describe_model
-    from zim_plugins.evaluation.provenance import describe_run
-    from zim_plugins.evaluation.report.files import write_report
+    from zim_plugins.evaluation import describe_model, describe_run
+    from zim_plugins.evaluation.report import write_report
 
     from .page import page_sections
     from .report import COLUMNS, build_report, build_tables

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from zim_plugins.evaluation.metrics import boundary_iou
+from zim_plugins.evaluation import boundary_iou
 
 SCORES = ("iou", "accuracy", "boundary_iou")
 DEFINITIONS = {

@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zim_plugins.evaluation.report.html import Figure, Section
-from zim_plugins.evaluation.report.sections import failures_section, provenance_section
-from zim_plugins.evaluation.report.tables import Table
+from zim_plugins.evaluation.report import Figure, Section, Table, failures_section, provenance_section
 
 IMAGES_SAID = (
     "First line: the reference view with its prompt. Below, each scored view: image, overlay, 3D matte, truth, and "

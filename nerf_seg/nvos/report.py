@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from zim_plugins.evaluation.report.tables import PUBLISHED_MARK, Table, short_name
-from zim_plugins.evaluation.results import Row
+from zim_plugins.evaluation import Row
+from zim_plugins.evaluation.report import PUBLISHED_MARK, Table, short_name
 
 from . import published
 from .datasets import NVOS_VIEWS

@@ -17,8 +17,7 @@ from jaxtyping import Bool, Float32
 
 from zim_plugins.cli.runtime import EXPECTED_FAULTS, one_line
 from zim_plugins.core import Predictor, write_image
-from zim_plugins.evaluation.models import model_slug
-from zim_plugins.evaluation.results import Record, ResultStore, Row
+from zim_plugins.evaluation import Record, ResultStore, Row, model_slug
 
 from ..field.gaussians.scene import SplatScene
 from ..segmentation.estimators import Estimator

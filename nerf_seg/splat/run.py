@@ -253,7 +253,7 @@ def _conclude(args: "Args", report: dict[str, Any], results: dict[str, Path]) ->
 
 
 def _provenance(args: "Args", model: str) -> dict[str, Any]:
-    from zim_plugins.evaluation.provenance import describe_run
+    from zim_plugins.evaluation import describe_run
 
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(args).items()}
     return describe_run(settings, [{"name": model}], {"name": str(args.images)})

@@ -235,3 +235,37 @@ def test_the_unknown_region_of_trimaps(disks, disk_model, tmp_path) -> None:
     assert mean(report, "dim_unknown_sad", "box") == pytest.approx(4 / 1000)
     assert mean(report, "dim_mae", "box") < 0.1
     assert (out / "tables.md").read_text().count("**plain all: ") == 3
+
+
+def test_a_damaged_file_of_rows_is_one_line_and_is_done_again(disks, disk_model, tmp_path, capsys) -> None:
+    out = tmp_path / "out"
+    assert evaluate(disks, disk_model, out, "--prompts", "box") == 0
+    before = {name: (out / name).read_bytes() for name in REPORT}
+    damaged = sorted((out / "rows").rglob("*.json"))[1]
+    damaged.write_text('{"rows": [')
+    capsys.readouterr()
+    assert evaluate(disks, disk_model, out, "--prompts", "box") == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "is damaged" in line]
+    assert str(damaged) in line and "does this unit again" in line
+    assert {name: (out / name).read_bytes() for name in REPORT} == before
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (("--prompts", "point"), "prompts.kinds: ['point', 'box'] then, ['point'] now"),
+        (("--profiles", "dim"), "profiles: ['zim'] then, ['dim'] now"),
+        (("--no-zoom",), "zoom: nothing then, False now"),
+        (("--refine", "none"), "refine: auto then, none now"),
+        (("--seed", "1"), "prompts.seed: 3407 then, 1 now"),
+        (("--no-pictures",), "pictures: True then, False now"),
+    ],
+)
+def test_another_option_is_refused_by_name(disks, disk_model, tmp_path, capsys, more, named) -> None:
+    out = tmp_path / "out"
+    assert evaluate(disks, disk_model, out) == 0
+    before = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
+    assert evaluate(disks, disk_model, out, *more) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "another run" in line]
+    assert named in line and "give another --out" in line
+    assert {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()} == before

@@ -300,3 +300,26 @@ def test_help_takes_little_and_says_what_this_is_for() -> None:
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.5, "seconds of processor time"
     light = "import sys, medical, medical.cli; assert not {'torch', 'scipy', 'nibabel', 'pydicom'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", light], check=True)
+
+
+def test_a_damaged_case_is_one_line_and_is_done_again(folder_set: Path, tmp_path: Path, call, capsys) -> None:
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    args = Args(data=str(folder_set), models="box", prompts="box", no_surfaces=True, out=str(out), save="none")
+    assert call(args) == 0
+    before = (out / "rows.csv").read_bytes()
+    (out / "rows/folder/case_0002.json").write_text('{"rows": [{}], "inputs": "", "failed": false}')
+    assert call(dataclasses.replace(args, resume=True)) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "is damaged" in line or "--resume" in line]
+    assert len(said) == 2 and "--resume goes with the next version" in said[0] and "case_0002.json" in said[1]
+    assert (out / "rows.csv").read_bytes() == (out / "cases.csv").read_bytes() == before
+    cases = json.loads((out / "report.json").read_text())["cases"]
+    assert (cases["taken_up"], cases["done"]) == (6, 1)
+
+
+def test_results_in_parts_are_refused(folder_set: Path, tmp_path: Path, call, capsys) -> None:
+    args = Args(data=str(folder_set), models="box", prompts="box", no_surfaces=True, out=str(tmp_path / "out"))
+    (tmp_path / "out/parts").mkdir(parents=True)
+    (tmp_path / "out/parts/run.json").write_text("{}")
+    assert call(args) == 1
+    assert "results of an earlier version" in capsys.readouterr().err

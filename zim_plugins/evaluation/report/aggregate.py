@@ -23,7 +23,7 @@ Report = dict[str, Any]
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared; rows have picture, object, subset, model, prompt, failure, and these scores or None."""
+    """Scores of a comparison; rows have picture, object, subset, model, prompt, failure, and each score or None."""
 
     columns: Sequence[str]
     """Names of the scores."""
