@@ -1,10 +1,11 @@
 """Weight files that are none any more, each of which must end in a CheckpointError of one line or load.
 
-Run as a script in an interpreter of its own: `weights.py FOLDER SEED`.
+Run as a script in an interpreter of its own: `weights.py FOLDER SEED`; with ZIM_FUZZ=full 400 and more files.
 """
 
 import io
 import json
+import os
 import pickle
 import sys
 import warnings
@@ -18,6 +19,7 @@ from tests.core.hostile.calls import fault
 from zim_plugins import core
 from zim_plugins.core.checkpoints.records import require
 
+FULL = os.environ.get("ZIM_FUZZ") == "full"
 HTML = b"<!DOCTYPE html>\n<html><head><title>Quota exceeded</title></head><body>Too many users</body></html>"
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 375042383\n"
 SAM_KEYS = {
@@ -84,11 +86,11 @@ def files(rng: np.random.Generator) -> Iterator[tuple[str, bytes]]:
     small = {"image_encoder.pos_embed": torch.zeros(1, 4, 4, 8), "x": [1, "a"]}
     for legacy in (False, True):
         content = saved(small, legacy=legacy)
-        for mutant in mutants(content, rng, 40, len(content)):
+        for mutant in mutants(content, rng, 150 if FULL else 20, len(content)):
             yield ".pth", mutant
     ours = require("zim_tiny").read_bytes()
     header = 8 + int.from_bytes(ours[:8], "little")
-    for mutant in mutants(ours, rng, 12, header):
+    for mutant in mutants(ours, rng, 40 if FULL else 8, header):
         yield ".safetensors", mutant
     for before, after in (
         (b"384", b"999"),

@@ -10,6 +10,8 @@ import torch
 
 from zim_plugins.core import CheckpointError, Prompt, load_predictor
 
+pytest.importorskip("transformers", reason="the extra `models`", minversion="5.0")
+pytest.importorskip("torchvision", reason="transformers' own processors stand on it")
 _spec = importlib.util.spec_from_file_location("tiny_models", Path(__file__).with_name("tiny_models.py"))
 assert _spec is not None and _spec.loader is not None
 tiny_models = importlib.util.module_from_spec(_spec)
