@@ -18,7 +18,6 @@ PACKAGES = (
     *("scikit-image", "opencv-python-headless", "pillow"),
 )
 """What figures may depend on."""
-_CHUNK_BYTES = 1 << 20
 
 
 def describe_models(models: Sequence[FrameModel]) -> dict[str, dict[str, Any]]:
@@ -30,22 +29,6 @@ def describe_cases(found: Sequence[tuple[Place, CaseFiles]]) -> str:
     """Return a digest of which cases a run has, and whose they are; their names cannot be read from it."""
     listed = [[place.dataset, place.patient, place.case, case.key] for place, case in found]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
-
-
-def files_digest(case: CaseFiles) -> str:
-    """Return the SHA-256 of a case's images and masks, in order, so that edited ones are noticed.
-
-    Raises:
-        OSError: a file cannot be read.
-    """
-    whole = hashlib.sha256()
-    for path in (*case.images, *(mask.path for mask in case.masks)):
-        own = hashlib.sha256()
-        with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK_BYTES):
-                own.update(chunk)
-        whole.update(own.digest())
-    return whole.hexdigest()
 
 
 def text_digest(path: Path) -> str:

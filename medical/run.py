@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from zim_plugins.core import MissingExtra, write_image
-from zim_plugins.evaluation import Record, ResultStore, open_results
+from zim_plugins.evaluation import Record, ResultStore, files_digest, open_results
 from zim_plugins.imaging import write_text
 
 from .deidentify import inside, make_salt, name_places, public_labels, safe_name, write_id_map
@@ -32,7 +32,7 @@ from .protocol.prompt_modes import PromptBook, encode_record
 from .protocol.records import COLUMNS, row_fields
 from .protocol.slices import stacked
 from .protocol.text_prompts import TextFinder
-from .provenance import describe_cases, describe_models, files_digest, text_digest, versions
+from .provenance import describe_cases, describe_models, text_digest, versions
 
 logger = logging.getLogger(__name__)
 
@@ -232,10 +232,7 @@ class _Work:
         """One case, all models."""
         store, unit = self.config.store, f"{place.dataset}/{place.case}"
         inside(store.folder, place.dataset, f"{place.case}.json")
-        try:
-            digest = files_digest(case)
-        except OSError:  # is told when the case is read
-            digest = ""
+        digest = files_digest((*case.images, *(mask.path for mask in case.masks)))
         state, _ = store.find(unit, digest)
         if state == "done":
             self.tally.taken_up += 1

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from zim_plugins.core import ImageError, Predictor, Prompt, ZimError, write_image
-from zim_plugins.evaluation import ModelOptions, Record, ResultStore, Row, model_slug, object_mask
+from zim_plugins.evaluation import ModelOptions, Record, ResultStore, Row, files_digest, model_slug, object_mask
 from zim_plugins.imaging import atomic_write
 from zim_plugins.training.samples.prompts import tight_box
 
@@ -67,12 +67,10 @@ class Plan:
         return {"model": matte, "sha256": self.sha256.get(matte), **how, **named}
 
     def inputs(self, case: Listed) -> str:
-        """Return the SHA-256 over what a case is, and over names and sizes of its files [bytes]."""
+        """Return a digest of what a case is, and of its files."""
         files = [Path(file) for file in case.files]
         files += [path for other in self.others for path in sorted(other.folder.iterdir())]
-        sizes = [(path.name, path.stat().st_size if path.is_file() else -1) for path in files]
-        asked = [case.key, case.subset, case.category, sizes]
-        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+        return files_digest(files, case.key, case.subset, case.category)
 
 
 @cache

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from zim_plugins.evaluation.results import Record, ResultsError, ResultStore, differences, open_results, plain
+from zim_plugins.evaluation.results import (
+    Record,
+    ResultsError,
+    ResultStore,
+    differences,
+    files_digest,
+    open_results,
+    plain,
+)
 
 ROW = {"object": "o", "iou": 0.1 + 0.2, "failure": None}
 FAILED = {"object": "o", "failure": {"kind": "model failed", "message": "no luck"}}
@@ -185,3 +193,18 @@ def test_a_file_in_place_of_the_folder_is_an_os_error(tmp_path: Path) -> None:
 def test_paths_and_tuples_are_compared_as_json_has_them() -> None:
     assert differences(plain({"a": (1, Path("x"))}), plain({"a": [1, "x"]})) == []
     assert os.sep not in "".join(differences({"a": "x" * 90}, {"a": 1}))
+
+
+def test_an_edited_file_of_the_same_size_is_noticed(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.png", tmp_path / "other.png"
+    one.write_bytes(b"abc")
+    other.write_bytes(b"abc")
+    before = files_digest([one], "key")
+    assert before == files_digest([other], "key") != files_digest([one], "other key")
+    one.write_bytes(b"abd")
+    os.utime(one, ns=(1, 1))
+    assert files_digest([one], "key") != before
+    one.write_bytes(b"abc")
+    assert files_digest([one], "key") == before
+    one.unlink()
+    assert files_digest([one], "key") != before and files_digest([one, other]) != files_digest([other, one])

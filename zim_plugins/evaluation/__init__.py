@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zim_plugins.evaluation.results import Record as Record
     from zim_plugins.evaluation.results import ResultStore as ResultStore
     from zim_plugins.evaluation.results import Row as Row
+    from zim_plugins.evaluation.results import files_digest as files_digest
     from zim_plugins.evaluation.results import open_results as open_results
     from zim_plugins.evaluation.simulated_user import worst_error as worst_error
 
@@ -32,7 +33,7 @@ _HOME = {
     "models": "ModelOptions describe_model is_outside load_model model_slug",
     "prompting": "object_mask",
     "provenance": "describe_run source_commit",
-    "results": "Record ResultStore Row open_results",
+    "results": "Record ResultStore Row files_digest open_results",
     "simulated_user": "worst_error",
 }
 """Names by the module that holds them."""
@@ -46,6 +47,7 @@ __all__ = [
     "boundary_iou",
     "describe_model",
     "describe_run",
+    "files_digest",
     "iou",
     "is_outside",
     "load_model",

@@ -4,11 +4,13 @@
 killed goes on; units that failed, that are damaged or whose files have changed are done again.
 """
 
+import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +24,7 @@ ROWS, RUN, LOCK = "rows", "run.json", ".lock"
 MAX_NAMED = 4
 """Differences that a refusal names."""
 MAX_VALUE_CHARS = 60
+_CHUNK_BYTES = 1 << 20
 _FORMER = "parts"  # where zim-medseg kept its units before format 2
 
 Row = dict[str, Any]
@@ -197,6 +200,32 @@ def _read_runs(out: Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ResultsError(f"{path} is damaged, so that nobody knows whose results these are: "
                            "give another --out") from error  # fmt: skip
+
+
+def files_digest(files: Iterable[Path], *about: Any) -> str:
+    """Return the SHA-256 over the contents of files, in order, so that edited ones are noticed.
+
+    Args:
+        files: one that cannot be read counts as such.
+        about: JSON values that the digest depends on besides.
+    """
+    whole = hashlib.sha256(json.dumps(about).encode())
+    for path in files:
+        try:
+            stat = path.stat()
+            whole.update(_file_sha256(path, stat.st_size, stat.st_mtime_ns))
+        except OSError:
+            whole.update(b"cannot be read")
+    return whole.hexdigest()
+
+
+@lru_cache(maxsize=4096)  # many images may lie in one file
+def _file_sha256(path: Path, size: int, mtime_ns: int) -> bytes:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.digest()
 
 
 def plain(value: Any) -> Any:

@@ -22,7 +22,7 @@ from zim_plugins.evaluation.matting.datasets import Picture, find_trimap
 from zim_plugins.evaluation.matting.scoring import draw_result, read_unknown, score_answer
 from zim_plugins.evaluation.models import ModelOptions, model_slug
 from zim_plugins.evaluation.prompting import PromptPlan, draw_prompt
-from zim_plugins.evaluation.results import Record, ResultStore, Row
+from zim_plugins.evaluation.results import Record, ResultStore, Row, files_digest
 
 READ_AHEAD = 3
 """Pictures read before the model asks for them."""
@@ -84,12 +84,11 @@ class Job:
         }
 
     def inputs(self, picture: Picture) -> str:
-        """Return the SHA-256 over names and sizes of all files that the rows of an image depend on [bytes]."""
+        """Return a digest of all files that the rows of an image depend on."""
         files = list(picture.files)
         if self.trimaps is not None:
             files += [path for sample in picture.samples if (path := find_trimap(self.trimaps, sample)) is not None]
-        sizes = [(path.name, path.stat().st_size if path.is_file() else -1) for path in files]
-        return hashlib.sha256(json.dumps([picture.key, picture.object_keys, sizes]).encode()).hexdigest()
+        return files_digest(files, picture.key, picture.object_keys)
 
 
 @dataclass
