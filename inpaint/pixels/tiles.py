@@ -1,15 +1,15 @@
-"""Tiles: colours of a matte's edge are estimated piece by piece, so that memory does not grow with the picture."""
+"""Images of 8 and 16 bits: an object's own colours, one image laid over another, and the depths."""
 
 import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
 
-from zim_plugins.core import composite, estimate_foreground
-from zim_plugins.imaging import from_unit, inner, tiles_over, to_unit
+from zim_plugins.core import composite, foreground_colours
+from zim_plugins.imaging import from_unit, to_unit, window_of
 
 TILE_PX = 1024
 """Longest side of a tile [px]; smaller pictures are one tile."""
 OVERLAP_PX = 64
-"""How far a tile looks beyond what it answers for [px]."""
+"""How far round the matte's edge colours are looked at [px]."""
 
 SEEN = 1 / 512
 """Opacity, and transparency, that shows in 8 bits."""
@@ -26,10 +26,9 @@ def clean_colours(image: Picture, alpha: Float32[np.ndarray, "h w"]) -> Picture:
         alpha: opacity in [0, 1].
     """
     result = image.copy()
-    for window, wide in tiles_over((alpha > SEEN) & (alpha < 1 - SEEN), tile_px=TILE_PX, overlap_px=OVERLAP_PX):
-        part = to_unit(image[wide])
-        foreground = estimate_foreground(part, alpha[wide]).foreground[inner(window, wide)]
-        result[window] = from_unit(foreground, image.dtype)
+    window = window_of((alpha > SEEN) & (alpha < 1 - SEEN), margin_px=OVERLAP_PX)
+    if window[0].stop:
+        result[window] = foreground_colours(image[window], alpha[window])
     return result
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from inpaint.pixels.tiles import clean_colours, from_unit, lay_over, tiles_over, to_8_bits, to_depth, to_unit
+from inpaint.pixels.tiles import clean_colours, lay_over, to_8_bits, to_depth
+from zim_plugins.imaging import from_unit, tiles_over, to_unit
 
 
 def test_tiles_cover_what_is_true_once(rng) -> None:
@@ -20,16 +21,6 @@ def test_tiles_cover_what_is_true_once(rng) -> None:
 
 def test_nothing_true_needs_no_tile() -> None:
     assert list(tiles_over(np.zeros((5, 5), bool), tile_px=9, overlap_px=1)) == []
-
-
-def test_tiles_give_the_colours_of_one_piece(scene, monkeypatch) -> None:
-    whole = clean_colours(scene.image, scene.alpha)
-    monkeypatch.setattr(
-        "inpaint.pixels.tiles.tiles_over", lambda where, **_: tiles_over(where, tile_px=50, overlap_px=30)
-    )
-    tiled = clean_colours(scene.image, scene.alpha)
-    seen = scene.alpha > 0.05
-    assert np.abs(whole.astype(int) - tiled)[seen].mean() < 1.5
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
