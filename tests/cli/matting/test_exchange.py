@@ -1,5 +1,6 @@
 """Ways out of `zim matte`: run lengths, polygons, COCO files read by pycocotools, labelme's JSON, all objects."""
 
+import functools
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import PIL.Image
 import pytest
 
 from zim_plugins.cli import main
+from zim_plugins.core import automatic
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +103,30 @@ def test_labelme_itself_reads_them():
     assert file.imageData is not None and len(file.shapes) == 1
 
 
+@pytest.mark.parametrize("more", [[], ["--outputs", "labelme"]])
+def test_one_labelme_document_has_a_file_of_its_own(more):
+    assert main(["matte", "a.png", "--box", "20,20,60,60", "-o", "far/x.json", *more]) == 0
+    assert len(check_labelme("far/x.json", "a.png", (80, 120), "object")) == 1
+
+
+@pytest.mark.parametrize("arguments", [["x.png", "labelme"], ["x.json", "alpha"], ["x.json", "labelme,alpha"]])
+def test_no_image_is_called_json_and_no_json_an_image(arguments, capsys):
+    out, outputs = arguments
+    assert main(["matte", "a.png", "--box", "20,20,60,60", "-o", out, "--outputs", outputs]) == 2
+    assert out in capsys.readouterr().err
+    assert not Path(out).exists()
+
+
+def test_labelme_shows_first_pages_alone(capsys):
+    first, *others = [PIL.Image.new("RGB", (120, 80), (200, number, 20)) for number in range(3)]
+    first.save("pages.tif", save_all=True, append_images=others)
+    assert (
+        main(["matte", "pages.tif", "--frames", "0,2", "--box", "20,20,60,60", "--outputs", "labelme", "--json"]) == 0
+    )
+    notes = [json.loads(line)["notes"] for line in capsys.readouterr().out.splitlines()]
+    assert [any("knows no pages" in note for note in one) for one in notes] == [False, True]
+
+
 def test_labelme_knows_no_standard_input(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(Path("a.png").read_bytes())))
     assert main(["matte", "-", "--box", "20,20,60,60", "--outputs", "alpha,labelme"]) == 1
@@ -108,8 +134,9 @@ def test_labelme_knows_no_standard_input(monkeypatch, capsys):
     assert not Path("outputs").exists()
 
 
-def test_all_objects(capsys):
-    """Names, records and outlines of --all; the fake finds the same disk wherever it is asked."""
+def test_all_objects(monkeypatch, capsys):
+    """Names, records and outlines of --all; the fake finds a disk wherever it is asked."""
+    monkeypatch.setattr(automatic, "EverythingConfig", functools.partial(automatic.EverythingConfig, points_per_side=6))
     arguments = ["matte", "a.png", "--all", "--json", "--outputs", "alpha,rgba,overlay,trimap,labelme"]
     assert main([*arguments, "--polygons", "--coco", "coco.json"]) == 0
     (record,) = map(json.loads, capsys.readouterr().out.splitlines())

@@ -166,8 +166,11 @@ def output_of(args: MatteArgs) -> "Output":
     if names_a_file(args.out) or args.out == STDOUT:
         if not is_default and len(kinds) != 1:
             raise ValueError(f"--out {args.out} is one file: give --outputs one kind, or name a folder")
-        kinds = ("rgba",) if is_default else kinds
-    if names_a_file(args.out):
+        is_json = _is_json(args.out)
+        kinds = kinds if not is_default else ("labelme",) if is_json else ("rgba",)
+        if names_a_file(args.out) and is_json != (kinds == ("labelme",)):
+            raise ValueError(f"cannot write {kinds[0]} as --out {args.out}: labelme is .json, others are images")
+    if names_a_file(args.out) and not _is_json(args.out):
         named = FORMATS.get(Path(args.out).suffix.lower())
         if named is None:
             raise ValueError(f"cannot write --out {args.out}: results are {', '.join(FORMATS)}")
@@ -181,10 +184,14 @@ def output_of(args: MatteArgs) -> "Output":
 
 
 def names_a_file(out: str) -> bool:
-    """Return whether `--out` names an image's file, not a folder: by its suffix, unless a folder is called so."""
+    """Return whether `--out` names a result's file, not a folder: by its suffix, unless a folder is called so."""
     from zim_plugins.imaging.formats import is_image
 
-    return out != STDOUT and is_image(out) and not Path(out).is_dir()
+    return out != STDOUT and (is_image(out) or _is_json(out)) and not Path(out).is_dir()
+
+
+def _is_json(out: str) -> bool:
+    return Path(out).suffix.lower() == ".json"
 
 
 def _check_single(args: MatteArgs, sources: Sequence[str]) -> None:

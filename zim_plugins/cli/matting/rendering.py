@@ -11,6 +11,7 @@ from jaxtyping import Float32, Shaped, UInt8
 
 from zim_plugins.cli.matting.exchange import labelme_file
 from zim_plugins.cli.matting.writing import Rendered, encode_rendered, write_rendered
+from zim_plugins.imaging.sources import split_page
 
 if TYPE_CHECKING:
     from zim_plugins.core.prompt import Prompt
@@ -126,6 +127,8 @@ def write_results(
     for kind, path in files.items():
         if kind == "labelme":
             made[path] = labelme_file(image, answer.alphas, output.label, path)
+            if split_page(image.name)[1]:
+                notes.append("labelme knows no pages: it will show the first one under these outlines")
             continue
         chosen = FORMATS.get(path.suffix.lower(), "png")
         made[path] = _render(kind, chosen, image, answer, output, notes)
