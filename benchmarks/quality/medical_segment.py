@@ -2,10 +2,10 @@
 
     python benchmarks/quality/medical_segment.py --data DATA/medical --out FILE.json [--only t2,t2s,slices] [--keep DIR]
 
-Volumes (Spinal Cord Toolbox): a box round the mask on its middle slice, which is followed; that slice's answer copied to
-all slices that show the structure; a box two pixels wider; boxes on three slices; one click in the middle of the middle
-slice's mask. Slices (MedScribble): a tight box; one, two and three clicks, each on the worst error of the last answer.
-Prompts are made of the reference. Finished entries of FILE.json are kept, so that it goes on where it was stopped.
+Volumes (Spinal Cord Toolbox): a box round the mask on its middle slice, which is followed; that slice's answer copied
+to all slices that show the structure; a box two pixels wider; boxes on three slices; one click in the middle of the
+middle slice's mask. Slices (MedScribble): a tight box; one, two and three clicks, each on the worst error of the last
+answer. Prompts are made of the reference. Finished entries of FILE.json are kept.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def one_volume(scan_path: Path, mask_path: Path, prompt: str, out: Path) -> dict
     start = time.perf_counter()
     found, record = segmented(scan_path, out, **volume_prompts(opened.scan, truth)[prompt])
     entry = {"dice": round(overlap(found, truth).dice, 4), "seconds": round(time.perf_counter() - start, 1),
-             "slices": len(truth), "ends": record["structures"][0]["ends"]}  # fmt: skip
+             "slices": len(truth), "ends": record["structures"][0]["ends"], "sha256": record["sha256"]}  # fmt: skip
     if prompt == "box":
         frames = np.flatnonzero(truth.any(axis=(1, 2)))
         copied = np.zeros_like(truth)
@@ -116,8 +116,8 @@ def one_slice(image: Path, mask: Path, out: Path) -> dict[str, float]:
 def measure(data: Path, target: Path, only: set[str], prompts: list[str], keep: Path) -> None:
     """Measure what FILE.json lacks, and write it after each entry."""
     record = json.loads(target.read_text()) if target.exists() else {}
-    record = {"what": "zim-medseg segment: 3D Dice of volumes, IoU of slices", **describe_process(), "model": "zim_tiny",
-              "volumes": record.get("volumes", {}), "slices": record.get("slices", {})}  # fmt: skip
+    made = {"what": "zim-medseg segment: 3D Dice of volumes, IoU of slices", "model": "zim_tiny", **describe_process()}
+    record = made | {"volumes": record.get("volumes", {}), "slices": record.get("slices", {})}
 
     def save() -> None:
         target.write_text(json.dumps(record, indent=1) + "\n")

@@ -90,11 +90,17 @@ class Grouped:
     """Series of each image's instance."""
     references: dict[str, set[str]] = field(default_factory=dict)
     """Series by frame of reference."""
+    patients: dict[str, set[str]] = field(default_factory=dict)
+    """What the files of each series say of their patient, where they say anything."""
+
+    def patient(self, series: str) -> str | None:
+        """Return the one patient that files of a series name; None where none or several are named."""
+        found = self.patients.get(series, set())
+        return next(iter(found)) if len(found) == 1 else None
 
 
-def patient_of(path: Path) -> str | None:
+def patient_of(header: "pydicom.Dataset") -> str | None:
     """Return what tells a file's patient from others (PatientID and its issuer); None where it is empty."""
-    header = read_header(path)
     number = str(header.get("PatientID") or "").strip()
     return f"{str(header.get('IssuerOfPatientID') or '').strip()}\x1f{number}" if number else None
 
@@ -186,6 +192,8 @@ def group_series(paths: Sequence[Path]) -> Grouped:
         else:
             series = str(header.get("SeriesInstanceUID", ""))
             grouped.series.setdefault(series, []).append(path)
+            if (patient := patient_of(header)) is not None:
+                grouped.patients.setdefault(series, set()).add(patient)
             grouped.instances[str(header.get("SOPInstanceUID", ""))] = series
             grouped.references.setdefault(str(header.get("FrameOfReferenceUID", "")), set()).add(series)
     return grouped
@@ -211,6 +219,9 @@ def _check_one_series(headers: "list[pydicom.Dataset]") -> None:
         found = {str(header.get(tag, "")) for header in headers}
         if len(found) > 1:
             raise ScanFault("series", f"the files are of {len(found)} {what}: keep one series to a folder")
+    patients = {patient_of(header) for header in headers} - {None}
+    if len(patients) > 1:
+        raise ScanFault("patient", f"the files of one series name {len(patients)} patients: repair PatientID first")
 
 
 def _frames(path: Path, header: "pydicom.Dataset") -> Iterator[Frame]:
@@ -241,7 +252,10 @@ def _in_order(frames: list[Frame], notes: list[str]) -> tuple[list[Frame], Plane
         if len(frames) > 1:
             placed = sum(f.origin is not None and f.turn is not None for f in frames)
             lack = f"{len(frames) - placed} of {len(frames)} slices" if placed else "the slices"
-            notes.append(f"{lack} do not say where they lie: ordered by their instance number")
+            said = f"{lack} do not say where they lie"
+            if placed == len(frames):
+                said = f"{sum(f.pixel_mm is None for f in frames)} of {len(frames)} slices lack their pixel spacing"
+            notes.append(f"{said}: ordered by their instance number")
         return sorted(frames, key=lambda f: (int(f.header.get("InstanceNumber") or 0), f.index)), None
     turns = np.array([frame.turn for frame in frames], dtype=np.float64)
     off = np.abs(turns - turns[0]).max(axis=1)

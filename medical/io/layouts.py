@@ -11,8 +11,8 @@ Encoding = Literal["auto", "binary", "inverted", "map", "instances"]
 """binary: true above 127 (above 0 in volumes); inverted: its complement; map: a class per value; instances: an object
 per value; auto: binary or map, an error where it may be either."""
 
-PICTURE = r"\.(?:png|jpe?g|tiff?|bmp|gif)"
-VOLUME = r"\.(?:nii|nii\.gz|mha|mhd|nrrd)"
+PICTURE = r"\.(?i:png|jpe?g|tiff?|bmp|gif)"
+VOLUME = r"\.(?i:nii|nii\.gz|mha|mhd|nrrd)"
 
 
 @dataclass(frozen=True)

@@ -127,22 +127,24 @@ def read_volume(
     if path.name.lower().endswith(ITK_SUFFIXES):
         return _read_itk(path, volume, max_values)
     nib = import_nibabel()
+    _check_packing(path)
     try:
         file = nib.load(path)
         shape = tuple(int(side) for side in file.shape)
+        shape = (*shape, 1) if len(shape) == 2 else shape  # one slice
         while len(shape) > 3 and shape[-1] == 1:  # axes of one element say nothing
             shape = shape[:-1]
         _check_shape(shape, volume, max_values)
         # By the proxy: get_fdata would make float64 of everything and keep it.
         lazily = file.dataobj
         array = (
-            np.asanyarray(lazily)[(...,) + (0,) * (len(file.shape) - len(shape))]
+            np.asanyarray(lazily).reshape(shape)
             if len(shape) == 3
             else (np.asanyarray(lazily[(slice(None),) * 3 + (volume,) + (0,) * (len(file.shape) - 4)]))
         )
         affine = np.asarray(file.affine, dtype=np.float64)
         header = file.header
-        zooms = np.asarray(header.get_zooms()[:3], dtype=np.float64)
+        zooms = _stored_zooms(file, path)
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, *_DAMAGED) as error:
         if isinstance(error, ScanFault):
             raise
@@ -203,7 +205,10 @@ def whole_numbers(array: Shaped[np.ndarray, "i j k"]) -> Shaped[np.ndarray, "i j
             raise ScanFault("label", "the labels hold fractions: threshold the soft mask first")
         array = whole
     if array.size and (array.min() < 0 or array.max() > np.iinfo(np.uint16).max):
-        raise ScanFault("label", f"labels lie in 0..65535, these in {array.min():g}..{array.max():g}")
+        raise ScanFault(
+            "label", f"labels lie in 0..65535, these in {array.min():g}..{array.max():g}: give background 0, and every "
+            "structure a number of its own",
+        )  # fmt: skip
     return array.astype(np.uint16)
 
 
@@ -244,6 +249,36 @@ def has_shear(affine: Float64[np.ndarray, "4 4"]) -> bool:
     """Return whether an affine's axes are not at right angles, so that no rotation and voxel size can stand for it."""
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return bool(np.abs(axes.T @ axes - np.eye(3)).max() > SHEAR_TOLERANCE)
+
+
+def _check_packing(path: Path) -> None:
+    """Raise ScanFault for an empty file, or one that is compressed or not, against its name."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+    except FileNotFoundError:
+        raise ScanFault("missing", "there is no such file") from None
+    except OSError as error:
+        raise ScanFault("damaged", f"the file cannot be opened ({type(error).__name__})") from None
+    if not start:
+        raise ScanFault("empty", "the file is empty (0 bytes)")
+    is_packed, says_packed = start == b"\x1f\x8b", path.name.lower().endswith(".gz")
+    if is_packed and not says_packed:
+        raise ScanFault("damaged", "the file is compressed by gzip, its name says it is not: call it .nii.gz")
+    if says_packed and not is_packed:
+        raise ScanFault("damaged", "the file is not compressed by gzip, its name says it is: call it .nii")
+
+
+def _stored_zooms(file: Any, path: Path) -> Float64[np.ndarray, " n"]:
+    """Voxel sizes as stored: where they are 0, nibabel puts 1 in their place; with an sform they are not needed."""
+    header = file.header
+    zooms = np.asarray(header.get_zooms()[:3], dtype=np.float64)
+    if "sform_code" not in header or int(header["sform_code"]) > 0:
+        return zooms
+    with import_nibabel().openers.ImageOpener(path) as stream:
+        raw = type(header).from_fileobj(stream, check=False)
+    stored = np.asarray(raw["pixdim"][1 : 1 + min(3, len(file.shape))], dtype=np.float64)
+    return np.where(stored == 0, 0.0, zooms[: len(stored)])
 
 
 def _check_shape(shape: tuple[int, ...], volume: int | None, max_values: int) -> None:

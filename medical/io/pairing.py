@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .association import source_instances, source_series
-from .dicom import Grouped, find_dicom, group_series, patient_of
+from .dicom import Grouped, find_dicom, group_series
 from .errors import ScanFault
 from .layouts import Encoding, Layout, MaskRule
 from .nifti import is_volume_file
@@ -93,12 +93,17 @@ def _pair(root: Path, layout: Layout, files: list[str]) -> tuple[list[CaseFiles]
     problems: list[Problem] = []
     masks: dict[str, list[MaskFile]] = {}
     taken = set()
+    firsts: dict[tuple[str, str], str] = {}
     for rule in layout.masks:
         pattern = re.compile(f"(?:^|.*/){rule.pattern}$")
         for name in files:
             found = pattern.match(name)
             if found:
                 taken.add(name)
+                first = firsts.setdefault((rule.pattern, _twin_key(name)), name)
+                if first != name:
+                    problems.append(Problem(name, f"a second mask of the case that {first} is of: left out"))
+                    continue
                 masks.setdefault(_pairing_key(found["key"]), []).append(_mask_file(root, name, rule, found))
     images: dict[str, str] = {}
     pattern = re.compile(f"(?:^|.*/){layout.image}$")
@@ -137,6 +142,12 @@ def _mask_file(root: Path, name: str, rule: MaskRule, found: "re.Match[str]") ->
     if task and -1 in names:  # COSMOS: one table for each task
         names = _cosmos_names(root, task[1])
     return MaskFile(root / name, rule.encoding, label, tuple(sorted(names.items())))
+
+
+def _twin_key(name: str) -> str:
+    """Path of a mask without its format, and whether its folder is called masks or labels: twins say the same twice."""
+    stem = re.sub(r"\.(?:nii\.gz|[^./]+)$", "", name, flags=re.IGNORECASE)
+    return re.sub(r"(^|/)(?:masks|labels)/", r"\1*/", stem)
 
 
 def _pairing_key(key: str) -> str:
@@ -246,7 +257,7 @@ def _find_dicom(root: Path, files: list[str]) -> tuple[list[CaseFiles], list[Pro
     cases = []
     for number, (uid, members) in enumerate(sorted(grouped.series.items()), start=1):
         if uid in masks:
-            patient = patient_of(members[0])
+            patient = grouped.patient(uid)
             cases.append(CaseFiles(f"series_{number:04d}", patient, tuple(members), tuple(masks[uid]), series_uid=uid))
         else:
             more = f" of {len(members)} files" if len(members) > 1 else ""

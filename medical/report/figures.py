@@ -21,6 +21,8 @@ COLOURS = ("#1f6fd6", "#e07b2a", "#6f6f6f", "#3a9a5b", "#a04fb0", "#b8a000")
 """Of models, in the order of the run."""
 MARKS = ("o", "s", "D", "^", "v", "P")
 DPI = 130
+MIN_LABELLED = 0.08
+"""Height of a bar from which its figure stands in it, not above it."""
 Line = Mapping[str, Any]
 
 
@@ -70,9 +72,13 @@ def _together(lines: Sequence[Line], models: Sequence[str]) -> "Figure":
         axis.bar(at, [line["mean"] for line in found], width, label=model, color=COLOURS[i % len(COLOURS)])
         for x, line in zip(at, found, strict=True):
             axis.plot([x, x], [line["ci_low"], line["ci_high"]], color="black", linewidth=1)
-            axis.text(x, 0.02, f"{line['mean']:.2f}", ha="center", fontsize=7, color="white")
+            top = np.nanmax([line["mean"], line["ci_high"]])
+            inside = line["mean"] >= MIN_LABELLED
+            axis.text(x, 0.02 if inside else top + 0.01, f"{line['mean']:.2f}", ha="center", fontsize=7,
+                      color="white" if inside else "black")  # fmt: skip
+    has_intervals = any(np.isfinite(line["ci_low"]) for line in whole)
     axis.set_ylim(0, 1)
-    axis.set_ylabel("IoU, with 95 % interval", fontsize=8)
+    axis.set_ylabel("IoU, with 95 % interval" if has_intervals else "IoU", fontsize=8)
     names = [f"{prompt}\n{MEANINGS.get(prompt, '').replace(' of ', chr(10) + 'of ', 1)}" for prompt in prompts]
     axis.set_xticks(range(len(prompts)), names, fontsize=7)
     axis.tick_params(axis="y", labelsize=8)
@@ -128,7 +134,7 @@ def _dots(axis: "Axes", y: float, line: Line, colour: str) -> None:
 def _by_clicks(curves: Sequence[Line], models: Sequence[str]) -> "Figure":
     """A panel for each data set, that of all together first."""
     datasets = sorted(dict.fromkeys(line["dataset"] for line in curves), key=lambda name: name not in POOLED)
-    columns = min(5, len(datasets))
+    columns = min(3, len(datasets))
     rows = -(-len(datasets) // columns)
     figure = _new_figure(2.3 * columns + 0.6, 1.9 * rows + 0.6)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
@@ -148,6 +154,7 @@ def _by_clicks(curves: Sequence[Line], models: Sequence[str]) -> "Figure":
         unit = next(line["unit"] for line in curves if line["dataset"] == dataset)
         axis.set_title(f"{dataset} (n = {n} {unit}s)", fontsize=8)
         axis.set_ylim(0, 1)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(linewidth=0.3)
         axis.tick_params(labelsize=7)
     for axis in axes[len(datasets) :]:

@@ -14,6 +14,12 @@ from ..run import INTENDED_USE
 from .aggregate import ALL_LABELS, POOLED, beside_the_copy, describe_prompt, no_claims
 from .results import Tables
 
+CAPTIONS = {
+    "modes": "Mean IoU of each prompt",
+    "datasets": "Mean IoU of each data set",
+    "clicks": "Mean IoU after each click",
+}
+"""What a figure shows, by its file's stem."""
 RESULTS_NOTE = (
     "Lines are 95 % intervals, drawn from six patients on; pale dots are patients. Where nobody says which cases are "
     "of one patient, dots are cases, and there is no line and no test."
@@ -53,7 +59,7 @@ def page_sections(
     said = [*beside_the_copy(tables.summary), *no_claims(tables.contrasts)]
     sections = [
         Section(notice=f"{INTENDED_USE.capitalize()}.", text=[record["note"]] if record["note"] else []),
-        Section("Results", figures=[embedded(path, path.stem) for path in figures], notes=[RESULTS_NOTE]),
+        Section("Results", figures=[embedded(path, CAPTIONS[path.stem]) for path in figures], notes=[RESULTS_NOTE]),
         _split("", slices, _summary),
         _split("Volumes, in three dimensions", volumes, _summary),
         _split("Each structure", structures, _summary, fold="tables"),

@@ -1,8 +1,10 @@
 """`zim-medseg segment`: one's own scans, from prompts to labels in the scan's own space."""
 
 import csv
+import io
 import json
 import logging
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -147,7 +149,7 @@ def read_work(args: SegmentArgs) -> "list[tuple[Path, str, list[Marks]]]":
         return [(Path(args.scan, n), s, m) for (n, m), s in zip(by_scan.items(), stems, strict=True)]
     marks = gather_marks(args.point, args.box, args.mask, args.units)
     if args.prompts is not None:
-        text = sys.stdin.read() if args.prompts == "-" else Path(args.prompts).read_text(encoding="utf-8-sig")
+        text = sys.stdin.read() if args.prompts == "-" else _read_text(Path(args.prompts))
         try:
             table = json.loads(text)
         except ValueError as error:
@@ -178,14 +180,22 @@ def read_table(path: Path, units: Literal["voxel", "ras", "lps"]) -> "dict[str, 
     """
     from .marks import gather_marks
 
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        columns = set(rows.fieldnames or ())
+    text = _read_text(path)
+    head = text.splitlines()[0] if text else ""
+    with io.StringIO(text, newline="") as file:  # some spreadsheets part cells by semicolons or tabs
+        rows = csv.DictReader(file, delimiter=next((mark for mark in ",;\t" if mark in head), ","))
+        rows.fieldnames = [name.strip().lower() for name in rows.fieldnames or ()]
+        columns = set(rows.fieldnames)
         if not {"scan"} <= columns <= {"scan", "structure", "point", "box"} or not columns & {"point", "box"}:
             raise ValueError(f"{path} has the columns scan, structure, point and box; got {', '.join(sorted(columns))}")
         texts: dict[str, tuple[list[str], list[str]]] = {}
         for number, row in enumerate(rows, start=2):
+            if None in row:
+                raise ValueError(
+                    f"{path}, line {number}: more cells than columns: put cells that hold commas in quotes"
+                )
             scan, name = (row.get("scan") or "").strip(), (row.get("structure") or "").strip()
+            scan = os.path.normpath(scan) if scan else ""
             points, boxes = texts.setdefault(scan, ([], []))
             given = 0
             for kind, into in (("point", points), ("box", boxes)):
@@ -204,6 +214,20 @@ def read_table(path: Path, units: Literal["voxel", "ras", "lps"]) -> "dict[str, 
         except ValueError as error:
             raise ValueError(f"{path}, {scan}: {error}") from None
     return found
+
+
+def _read_text(path: Path) -> str:
+    """Return a text file of the user's.
+
+    Raises:
+        ValueError: it cannot be read; the message says why.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is no text in UTF-8: save it as UTF-8") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _segment_one(

@@ -90,6 +90,8 @@ class StructurePrompts:
     slices: dict[int, SlicePrompts]
     limits: tuple[int, int] | None = None
     """First and last frame that it may reach: those of its box, where that goes through several slices."""
+    notes: tuple[str, ...] = ()
+    """What was done to its prompts."""
 
 
 def parse_mark(text: str, kind: Literal["point", "box"]) -> tuple[str, Click | Box]:
@@ -166,13 +168,15 @@ def marks_from_json(table: Any, folder: Path = Path()) -> list[Marks]:
         try:
             clicks = tuple(_click(tuple(map(float, row)), None) for row in entry.get("points", ()))
             boxes = tuple(_box(tuple(map(float, row)), None) for row in entry.get("boxes", ()))
-            value = None if entry.get("value") is None else int(entry["value"])
+            value = None if entry.get("value") is None else _whole_number(entry["value"])
         except (TypeError, ValueError):
             raise ValueError(
                 f"structure {number}: points are [i, j, k, label], boxes [i1, j1, k1, i2, j2, k2], the value a number"
             ) from None
+        if not all(isinstance(entry.get(key, ""), str | None) for key in ("name", "mask")):
+            raise ValueError(f"structure {number}: name and mask are texts")
         mask = folder / entry["mask"] if entry.get("mask") else None
-        found.append(Marks(str(entry.get("name", DEFAULT_NAME)), value, clicks, boxes, mask, units))
+        found.append(Marks(entry.get("name") or DEFAULT_NAME, value, clicks, boxes, mask, units))
     if len({marks.name for marks in found}) < len(found):
         raise ValueError("two structures of the prompts file have one name: join them")
     return found
@@ -226,7 +230,7 @@ def place_marks(marks: Sequence[Marks], scan: Scan) -> list[StructurePrompts]:
         if not slices and one.mask is None and not one.is_sought:
             raise ValueError(f"nothing points at {one.name}: give it a click, a box or a mask")
         value = one.value if one.value is not None else next(free)
-        placed.append(StructurePrompts(one.name, value, slices, limits))
+        placed.append(StructurePrompts(one.name, value, slices, limits, tuple(place.notes)))
     return placed
 
 
@@ -254,6 +258,7 @@ class _Placer:
     def __init__(self, scan: Scan, units: Units) -> None:
         self.space = scan.space if isinstance(scan.space, FileSpace | SeriesSpace) else None
         self.units = units
+        self.notes: list[str] = []
         self.size = tuple(int(side) for side in scan.frames.shape[:3])
         if units != "voxel" and self.space is None:
             raise ValueError("the scan does not say where it lies: give marks in voxels")
@@ -299,6 +304,8 @@ class _Placer:
         limits = np.array(self.size, dtype=float)
         if (near >= limits).any() or (far <= 0).any() or (far[1:] - near[1:] <= 0).any():
             raise ValueError(f"the box {_said((*box.low, *box.high))} covers no voxel of the scan: {self._extent()}")
+        if (near < -1e-6).any() or (far > limits + 1e-6).any():
+            self.notes.append(f"the box {_said((*box.low, *box.high))} reaches beyond the scan: cut off at its border")
         near, far = np.clip(near, 0, limits), np.clip(far, 0, limits)
         first, last = max(first, 0), min(last, self.size[0] - 1)
         return first, last, (float(near[2]), float(near[1]), float(far[2]), float(far[1]))
@@ -369,6 +376,12 @@ def _box(numbers: tuple[float, ...], on: int | None) -> Box:
         raise ValueError
     half = len(numbers) // 2
     return Box(numbers[:half], numbers[half:], on)
+
+
+def _whole_number(value: Any) -> int:
+    if isinstance(value, bool) or int(value) != float(value):
+        raise ValueError
+    return int(value)
 
 
 def _said(numbers: tuple[float, ...]) -> str:

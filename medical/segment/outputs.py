@@ -43,7 +43,10 @@ def choose_formats(asked: Sequence[str], opened: OpenedScan) -> tuple[str, ...]:
     elif isinstance(space, SeriesSpace) and space.is_resampled:
         possible = ("nifti", "rtstruct")  # a segmentation object lies on the files' own slices
     if not possible:
-        raise ValueError("the slices do not say where they lie: no format can hold their labels in place")
+        raise ValueError(
+            "the slices lack their position, orientation or pixel spacing: no format can hold their labels in place, "
+            "repair the files first"
+        )
     if impossible := [name for name in asked if name not in possible]:
         needed = {"png": "an image", "nifti": "a volume"}.get(impossible[0], "a DICOM series")
         raise ValueError(f"{impossible[0]} needs {needed}: this scan can be written as {', '.join(possible)}")

@@ -83,7 +83,8 @@ def segment(
             stack[frame] = mask
         masks.append((one.name, stack))
     labels, claimed_twice = label_map(masks, table)
-    notes = [*scan.notes, *mask_notes, *(note for _, found in structures for note in found.notes)]
+    of_prompts = (f"{one.name}: {note}" for one in placed for note in one.notes)
+    notes = [*scan.notes, *mask_notes, *of_prompts, *(note for _, found in structures for note in found.notes)]
     return Segmented(labels, table, tuple(structures), claimed_twice, tuple(numbers), tuple(notes))
 
 
