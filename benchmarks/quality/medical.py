@@ -115,7 +115,28 @@ def record_of_run(folder: Path) -> dict[str, object]:
         },
         "iou": means,
         "claims": claims,
+        **spread_of_run(folder),
     }
+
+
+def spread_of_run(folder: Path) -> dict[str, object]:
+    """IoU over prompt seeds as [mean, SD, least, largest], and HD95 with its n, where several seeds were run."""
+    if not (folder / "seeds.csv").exists():
+        return {}
+    spread: dict[str, dict[str, object]] = {}
+    hd95: dict[str, dict[str, object]] = {}
+    with (folder / "seeds.csv").open(newline="") as stream:
+        for line in csv.DictReader(stream):
+            prompt = line["prompt"] if line["prompt"] != "clicks" else f"{line['n_clicks']} clicks"
+            figures = [round(float(line[name]), 4) for name in ("mean", "sd", "min", "max")]
+            spread.setdefault(line["dataset"], {})[f"{line['model']}, {prompt}"] = figures
+    with (folder / "summary.csv").open(newline="") as stream:
+        for line in csv.DictReader(stream):
+            if line["metric"].startswith("hd95") and line["label"] == "all" and line["mean"]:
+                prompt = line["prompt"] if line["prompt"] != "clicks" else f"{line['n_clicks']} clicks"
+                named = f"{line['model']}, {prompt}, {line['metric']}"
+                hd95.setdefault(line["dataset"], {})[named] = [round(float(line["mean"]), 2), int(line["n"])]
+    return {"seeds": spread, "hd95 [mean, n]": hd95}
 
 
 def encode_for_each(predictor: ImagePredictor, scan: Scan) -> int:
