@@ -156,7 +156,7 @@ def _by_clicks(curves: Sequence[Line], models: Sequence[str]) -> "Figure":
         axis.set_ylim(0, 1)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(linewidth=0.3)
-        axis.tick_params(labelsize=7)
+        axis.tick_params(labelsize=7, labelbottom=True)
     for axis in axes[len(datasets) :]:
         axis.set_visible(False)
     axes[0].legend(fontsize=7)
