@@ -1,5 +1,6 @@
 """Every command by its own front door, with a predictor that needs no weights."""
 
+import importlib
 import io
 import json
 import os
@@ -351,6 +352,29 @@ class TestDoctor:
             described = doctor._extra(extra, doctor.needs(extra))
             assert described["missing"] == ["no-such-package>=2"]
             assert described["command"] == f"pip install 'zim-plugins[{extra}]'"
+
+    def test_what_does_not_load_is_not_complete(self, monkeypatch, tmp_path):
+        from zim_plugins.cli.commands import doctor
+
+        said = "libusb-1.0.so.0: cannot open shared object file: No such file or directory"
+        (tmp_path / "open3d").mkdir()
+        (tmp_path / "open3d" / "__init__.py").write_text(f"raise OSError({said!r})")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "open3d", raising=False)
+        met = [doctor.Need("nerfstudio", "==1.1.5", "1.1.5", True)]
+        extra = doctor._extra("nerf", met)
+        assert not extra["complete"] and extra["missing"] == []
+        assert extra["command"] == "apt-get install libusb-1.0-0"
+        assert extra["broken"] == [f"open3d does not load: {said}"]
+        monkeypatch.setattr(doctor, "extra_names", lambda: ["nerf", "all"])
+        monkeypatch.setattr(doctor, "needs", lambda extra="": met)
+        shown = list(doctor._lines(doctor.examine()))
+        assert sum("apt-get install libusb-1.0-0  (open3d does not load" in line for line in shown) == 2
+        assert not any(line.strip() in ("nerf               complete", "all                complete") for line in shown)
+        (tmp_path / "open3d" / "__init__.py").write_text("")
+        monkeypatch.delitem(sys.modules, "open3d", raising=False)
+        importlib.invalidate_caches()
+        assert doctor._extra("nerf", met)["complete"]
 
     def test_too_old_counts_as_missing(self, monkeypatch):
         from zim_plugins.cli.commands import doctor

@@ -28,6 +28,7 @@ from ..segmentation.contact_sheet import contact_sheet
 from ..segmentation.predictors import build_matter
 from ..segmentation.reference_prompt import ReferencePrompt, view_index
 from ..segmentation.segmenter import Segmenter, SegmenterConfig
+from .results import result_paths, unfinished, write_scenes
 
 if TYPE_CHECKING:
     from .cli import Args
@@ -107,35 +108,17 @@ def cut_out(args: "Args") -> int:
                 "psnr_db": {name: round(value, 2) for name, value in psnr.items()},
                 **segmenter.report(),
             }
-            _write_views(args.out, segmenter, views)
-            if kept.any():
-                write_scenes(file, shares, kept, results)
-        report["seconds"] |= dict(seconds.by_stage)
         report["provenance"] = _provenance(args, str(getattr(predictor, "name", args.model)))
-        _write_json(args.out / "report.json", report)
+        with unfinished(args.out):
+            with seconds.of("files"):
+                _write_views(args.out, segmenter, views)
+                if kept.any():
+                    write_scenes(file, shares, kept, results)
+            report["seconds"] |= dict(seconds.by_stage)
+            _write_json(args.out / "report.json", report)
     finally:
         views.close()
     return _conclude(args, report, results)
-
-
-def result_paths(args: "Args") -> dict[str, Path]:
-    """Return where the three scenes are written, after checking that nothing else is lost by it.
-
-    Raises:
-        Misuse: an input or an earlier run's result would be replaced.
-    """
-    name = args.scene.name.lower()
-    suffix = ".compressed.ply" if name.endswith(".compressed.ply") else args.scene.suffix.lower()
-    paths = {kind: args.out / f"{kind}{suffix}" for kind in ("object", "rest", "membership")}
-    inputs = {path.resolve() for path in (args.scene, args.cameras, args.transform, args.mask) if path is not None}
-    if inputs & {path.resolve() for path in (*paths.values(), args.out / "report.json", args.out / "membership.npy")}:
-        raise Misuse(f"--out {args.out} would overwrite the scene that is read: name another folder")
-    if (args.out / "alpha").resolve() == args.images.resolve():
-        raise Misuse(f"--out {args.out} would write mattes into the folder of the photographs: name another folder")
-    there = [path for path in (*paths.values(), args.out / "report.json") if path.exists()]
-    if there and not args.overwrite:
-        raise Misuse(f"{there[0]} is there already: name another folder with --out, or give --overwrite")
-    return paths
 
 
 def read_capture(args: "Args") -> Capture:
@@ -198,22 +181,6 @@ def read_prompt(args: "Args", capture: Capture) -> ReferencePrompt:
     clicks = tuple((*at(x, y), int(label)) for x, y, label in row.get("points", ()))
     box = (*at(*row["box"][:2]), *at(*row["box"][2:])) if "box" in row else None
     return ReferencePrompt(view=photograph.name, points=clicks, box=box)
-
-
-def write_scenes(
-    file: SplatFile, shares: Float32[np.ndarray, " n"], kept: Bool[np.ndarray, " n"], paths: dict[str, Path]
-) -> None:
-    """Write the object, the scene without it, and the scene with its membership, each whole."""
-    contents: dict[str, Callable[[], SplatFile]] = {
-        "object": lambda: file.select(kept),
-        "rest": lambda: file.select(~kept),
-        "membership": lambda: file.with_membership(shares),
-    }
-    for kind, make in contents.items():
-        with atomic_write(paths[kind]) as stream:
-            stream.write(make().encode())
-    with atomic_write(paths["object"].parent / "membership.npy") as stream:
-        np.save(stream, shares)
 
 
 def _visit_all(segmenter: Segmenter, views: SplatViews, seconds: Seconds) -> None:

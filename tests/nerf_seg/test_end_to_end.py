@@ -85,9 +85,33 @@ def options(folder: Path, nerf: Path) -> Any:
     return config
 
 
+class WithoutLibusb:
+    """An import system as on a machine without libusb: open3d is installed, but does not load."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name.partition(".")[0] == "open3d":
+            raise OSError("libusb-1.0.so.0: cannot open shared object file: No such file or directory")
+
+
 @pytest.fixture(scope="module")
-def run(folder: Path, options: Any) -> Path:
-    return train(options, folder, "whole")
+def run(folder: Path, options: Any) -> Iterator[Path]:
+    """A whole run where open3d does not load: all its outputs appear all the same."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "open3d"]:
+            patched.delitem(sys.modules, name)
+        patched.setattr(sys, "meta_path", [WithoutLibusb(), *sys.meta_path])
+        with pytest.raises(OSError, match="libusb"):
+            __import__("open3d")
+        done = train(options, folder, "whole")
+    yield done
+
+
+def test_a_run_without_libusb_has_all_its_outputs(run: Path) -> None:
+    assert json.loads((run / "report.json").read_text())["outputs_left_out"] == {}
+    for name in ("alpha", "matte", "rgba", "overlay", "contact_sheet.png", "mask_grid.npz", "object_only.png"):
+        assert (run / name).exists(), name
+    for name in ("removed.png", "object_pointcloud.ply", "object_mesh.ply"):
+        assert (run / name).stat().st_size > 200, name
 
 
 def test_the_run_is_as_long_as_its_views(run: Path) -> None:

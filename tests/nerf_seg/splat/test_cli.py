@@ -18,17 +18,21 @@ from zim_plugins.cli.runtime import run
 SCENE = SplatScene(views=8, count=1000)
 
 
-@pytest.fixture(scope="module")
-def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("capture")
+def write_capture(folder: Path, scene: SplatScene = SCENE) -> Path:
+    """scene.ply, transforms.json, images/ and mattes/ (the true ones)."""
     (folder / "images").mkdir()
     (folder / "mattes").mkdir()
-    for i, camera in enumerate(SCENE.cameras):
-        PIL.Image.fromarray(SCENE.image(i)).save(folder / "images" / camera.name)
-        PIL.Image.fromarray(np.uint8(SCENE.alpha(i) * 255 + 0.5)).save(folder / "mattes" / camera.name)
-    transforms(folder, SCENE.cameras)
-    (folder / "scene.ply").write_bytes(PlyFile({"vertex": inria_rows(SCENE.gaussians)}).encode())
+    for i, camera in enumerate(scene.cameras):
+        PIL.Image.fromarray(scene.image(i)).save(folder / "images" / camera.name)
+        PIL.Image.fromarray(np.uint8(scene.alpha(i) * 255 + 0.5)).save(folder / "mattes" / camera.name)
+    transforms(folder, scene.cameras)
+    (folder / "scene.ply").write_bytes(PlyFile({"vertex": inria_rows(scene.gaussians)}).encode())
     return folder
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_capture(tmp_path_factory.mktemp("capture"))
 
 
 def command(capture: Path, out: Path, *extra: str, **instead: str) -> list[str]:

@@ -1,11 +1,11 @@
 """`zim doctor`: what is installed, what is missing, and the command that mends it."""
 
-import ctypes.util
+import importlib
 import importlib.metadata
 import importlib.util
 import json
 import platform
-import sys
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +14,16 @@ from packaging.requirements import Requirement
 from zim_plugins.cli.runtime import DONE, FAILED, CommandArgs, one_line
 
 DISTRIBUTION = "zim-plugins"
+NEEDS_SYSTEM = {"nerfstudio": "open3d"}
+"""Modules that come with a requirement and need libraries of the system, by the requirement's name."""
+SYSTEM_PACKAGES = {
+    "libusb-1.0": "libusb-1.0-0",
+    "libGL": "libgl1",
+    "libEGL": "libegl1",
+    "libX11": "libx11-6",
+    "libgomp": "libgomp1",
+}
+"""Packages of Debian and Ubuntu by the beginning of the library's name."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,7 @@ def examine() -> dict:
     from zim_plugins.core.checkpoints import records as checkpoints
 
     core = needs()
+    extras = {name: _extra(name, needs(name)) for name in extra_names()}
     devices = _devices()
     records = [describe_checkpoint(record) for record in checkpoints.CHECKPOINTS.values()]
     return {
@@ -63,7 +74,7 @@ def examine() -> dict:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "core": [vars(need) for need in core],
-        "extras": {name: _extra(name, needs(name)) for name in extra_names()},
+        "extras": extras,
         "devices": devices,
         "checkpoints": records,
         "checkpoint_folder": str(checkpoints.cache_folder()),
@@ -118,12 +129,41 @@ def _need(requirement: Requirement) -> Need:
 
 def _extra(name: str, found: list[Need]) -> dict[str, object]:
     missing = [need.name + need.wanted for need in found if not need.is_met]
+    broken = {} if missing else _broken([need.name for need in found])
+    command = f"pip install '{DISTRIBUTION}[{name}]'" if missing else "; ".join(dict.fromkeys(broken.values()))
     return {
-        "complete": not missing,
+        "complete": not missing and not broken,
         "installed": {need.name: need.installed for need in found if need.installed is not None},
         "missing": missing,
-        "command": None if not missing else f"pip install '{DISTRIBUTION}[{name}]'",
+        "broken": list(broken),
+        "command": command or None,
     }
+
+
+def _broken(names: list[str]) -> dict[str, str]:
+    """Return the modules that are installed but do not load, each with what mends it."""
+    broken = {}
+    for module in (NEEDS_SYSTEM[name] for name in names if name in NEEDS_SYSTEM):
+        if importlib.util.find_spec(module) is None:
+            continue
+        try:
+            importlib.import_module(module)
+        except (ImportError, OSError) as error:
+            broken[f"{module} does not load: {one_line(error)}"] = _system_remedy(module, str(error))
+    return broken
+
+
+def _system_remedy(module: str, error: str) -> str:
+    """Return what gives a module the library of the system that its error names.
+
+    >>> _system_remedy("open3d", "libusb-1.0.so.0: cannot open shared object file: No such file or directory")
+    'apt-get install libusb-1.0-0'
+    """
+    found = re.search(r"(lib[\w.+-]+?)\.so[\d.]*: cannot open shared object", error)
+    if found is None:
+        return f"pip install --force-reinstall {module}"
+    package = SYSTEM_PACKAGES.get(found[1])
+    return f"apt-get install {package}" if package else f"install the system's {found[1]}"
 
 
 def _devices() -> dict[str, object]:
@@ -157,9 +197,6 @@ def _remedies(core: list[Need]) -> list[str]:
         remedies.append("opencv-python and opencv-python-headless overwrite one another: pip uninstall opencv-python")
     if _has_both("onnxruntime", "onnxruntime-gpu"):
         remedies.append("onnxruntime and onnxruntime-gpu overwrite one another: pip uninstall onnxruntime")
-    has_open3d = importlib.util.find_spec("open3d") is not None
-    if sys.platform == "linux" and has_open3d and ctypes.util.find_library("usb-1.0") is None:
-        remedies.append("open3d needs a system library: apt-get install libusb-1.0-0")
     return remedies
 
 
@@ -181,7 +218,8 @@ def _lines(report: dict) -> Iterator[str]:
     yield "extras"
     for name, extra in report["extras"].items():
         missing = ", ".join(extra["missing"]) if name != "all" else f"{len(extra['missing'])} of the above"
-        state = "complete" if extra["complete"] else f"{extra['command']}  (missing: {missing})"
+        fault = f"missing: {missing}" if extra["missing"] else "; ".join(extra["broken"])
+        state = "complete" if extra["complete"] else f"{extra['command']}  ({fault})"
         yield f"  {name:<18} {state}"
     yield ""
     yield "devices"
