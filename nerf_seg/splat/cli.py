@@ -71,8 +71,8 @@ def main(args: Args) -> int:
     """Check what was asked for, then do it."""
     from .run import cut_out
 
-    if min(args.size, args.passes, args.every) < 1 or args.memory < 0:
-        raise Misuse("--size, --passes and --every are at least 1, --memory at least 0")
+    if min(args.size, args.passes, args.every) < 1 or not 0 <= args.memory < 1e6:
+        raise Misuse("--size, --passes and --every are at least 1, --memory lies in [0, 1e6)")
     if not 0 < args.threshold < 1 or not 0 <= args.iou_threshold <= 1:
         raise Misuse("--threshold lies between 0 and 1, --iou-threshold in [0, 1]")
     if args.mask is not None and (args.point or args.box):

@@ -5,21 +5,21 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 
 from zim_plugins.cli.runtime import DONE, Misuse, one_line
 from zim_plugins.core import ZimError, parse_objects, read_alpha, write_image
 from zim_plugins.imaging import atomic_write
 
 from ..field.gaussians.camera_files import read_cameras, read_transform
-from ..field.gaussians.files import SplatFile, read_scene
+from ..field.gaussians.files import drawable, read_scene
 from ..field.gaussians.membership import GaussianMembership
 from ..field.gaussians.opening import look_first, open_views, read_photographs
 from ..field.gaussians.views import Photograph, SplatViews, match_photographs
@@ -76,7 +76,7 @@ def cut_out(args: "Args") -> int:
     seconds = Seconds()
     with seconds.of("reading"):
         file = read_scene(args.scene)
-        gaussians = file.gaussians()
+        gaussians, sound = drawable(file.gaussians(), args.scene)
         results = result_paths(args)
         capture = read_capture(args)
         reference = read_prompt(args, capture)
@@ -92,6 +92,7 @@ def cut_out(args: "Args") -> int:
         _visit_all(segmenter, views, seconds)
         with seconds.of("files"):
             shares, seen = membership.membership(gaussians.means)
+            shares[~sound] = 0
             chosen = shares > args.threshold
             kept = chosen.copy()
             if not args.keep_specks:
@@ -103,6 +104,7 @@ def cut_out(args: "Args") -> int:
                     "object": int(kept.sum()),
                     "specks left out": int(chosen.sum() - kept.sum()),
                     "seen by no view": int((~seen).sum()),
+                    "with impossible numbers": int((~sound).sum()),
                 },
                 "left out": capture.left_out,
                 "psnr_db": {name: round(value, 2) for name, value in psnr.items()},
@@ -132,13 +134,14 @@ def read_capture(args: "Args") -> Capture:
         transform = read_transform(args.transform)
         cameras = [camera.moved(*transform) for camera in cameras]
     found, missing = match_photographs(cameras, args.images)
-    left_out = dict.fromkeys(missing, f"no photograph of that name below {args.images}")
+    left_out = dict(missing)
     names = [path.relative_to(args.images).as_posix() for _, path in found]
     try:
         pointed_at = view_index(args.view, names)
     except ValueError as error:
-        if args.view in missing or any(Path(name).stem == args.view for name in missing):
-            raise Misuse(f"--view {args.view} has a camera but {left_out[missing[0]]}") from error
+        for name, reason in missing.items():
+            if args.view in (name, Path(name).name, Path(name).stem):
+                raise Misuse(f"--view {args.view} has a camera, but {reason}") from error
         raise Misuse(one_line(error)) from error
     wanted = [pair for place, pair in enumerate(found) if place == pointed_at or (place - pointed_at) % args.every == 0]
     photographs, unusable = read_photographs(wanted, args.images, args.size, needed=[found[pointed_at][1]])

@@ -94,7 +94,7 @@ class WithoutLibusb:
 
 
 @pytest.fixture(scope="module")
-def run(folder: Path, options: Any) -> Iterator[Path]:
+def run(folder: Path, options: Any) -> Path:
     """A whole run where open3d does not load: all its outputs appear all the same."""
     with pytest.MonkeyPatch.context() as patched:
         for name in [name for name in sys.modules if name.partition(".")[0] == "open3d"]:
@@ -102,8 +102,7 @@ def run(folder: Path, options: Any) -> Iterator[Path]:
         patched.setattr(sys, "meta_path", [WithoutLibusb(), *sys.meta_path])
         with pytest.raises(OSError, match="libusb"):
             __import__("open3d")
-        done = train(options, folder, "whole")
-    yield done
+        return train(options, folder, "whole")
 
 
 def test_a_run_without_libusb_has_all_its_outputs(run: Path) -> None:

@@ -27,6 +27,14 @@ class Camera:
     distortion: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     """k1, k2 (radial), p1, p2 (tangential) as OpenCV has them."""
 
+    def __post_init__(self) -> None:
+        numbers = (*self.focal, *self.centre, *self.distortion)
+        if min(self.size) < 1 or not np.isfinite(numbers).all() or min(self.focal) <= 0:
+            raise ValueError(
+                f"the camera of {self.name} is none: {self.size[1]}x{self.size[0]} px, focal length "
+                f"{self.focal[0]:g}, {self.focal[1]:g} px"
+            )
+
     @property
     def place(self) -> Float64[np.ndarray, " 3"]:
         """Return the camera's place in the world."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,16 +42,24 @@ def read_cameras(path: Path) -> list[Camera]:
             raise CameraFileError(
                 f"there is no {path}: --cameras names transforms.json, cameras.json or the folder of a COLMAP model"
             )
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         cameras = _of_transforms(content, path.parent) if isinstance(content, dict) else _of_inria(content)
     except CameraFileError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        said = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise CameraFileError(f"the cameras in {path} cannot be read: {said}") from error
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error) as error:
+        raise CameraFileError(f"the cameras in {path} cannot be read: {_said(error)}") from error
     if not cameras:
         raise CameraFileError(f"{path} holds no camera")
     return cameras
+
+
+def _said(error: Exception) -> str:
+    """What is wrong with a file, in words that are not Python's."""
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    if isinstance(error, (TypeError, IndexError, AttributeError)):
+        return "it is laid out like no camera file that is known here"
+    return f"it is cut short: {error}" if isinstance(error, struct.error) else str(error)
 
 
 def read_transform(path: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, " 3"], float]:
@@ -86,12 +95,14 @@ def _read_folder(folder: Path) -> list[Camera]:
 def _of_transforms(content: Mapping[str, Any], folder: Path) -> list[Camera]:
     cameras = []
     if "frames" not in content:
-        raise CameraFileError("it is no transforms.json: it has no frames")
+        raise ValueError("it is no transforms.json: it has no frames")
     for frame in content["frames"]:
         values = {**content, **frame}
+        if not isinstance(frame.get("file_path"), str) or not frame["file_path"]:
+            raise ValueError(f"frame {len(cameras)} names no photograph: its file_path is {frame.get('file_path')!r}")
         model = str(values.get("camera_model", "OPENCV"))
         if model not in ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL") or values.get("is_fisheye"):
-            raise CameraFileError(f"its camera model is {model}: undistort the photographs first")
+            raise ValueError(f"its camera model is {model}: undistort the photographs first")
         size = _size(values, frame["file_path"], folder)
         if "fl_x" in values:
             focal = (float(values["fl_x"]), float(values.get("fl_y", values["fl_x"])))
@@ -99,11 +110,10 @@ def _of_transforms(content: Mapping[str, Any], folder: Path) -> list[Camera]:
             along_x = size[1] / 2 / math.tan(float(values["camera_angle_x"]) / 2)
             angle_y = values.get("camera_angle_y")
             focal = (along_x, along_x if angle_y is None else size[0] / 2 / math.tan(float(angle_y) / 2))
-        to_world = np.array(frame["transform_matrix"], dtype=np.float64)
-        to_world = np.vstack([to_world[:3], [0, 0, 0, 1]])
+        to_world = _matrix(frame["transform_matrix"], frame["file_path"])
         k3 = float(values.get("k3", 0)), float(values.get("k4", 0))
         if any(k3):
-            raise CameraFileError(
+            raise ValueError(
                 "it has distortion k3 or k4, which are not known here: undistort the photographs first"
             )
         cameras.append(
@@ -134,7 +144,7 @@ def _size(values: Mapping[str, Any], name: str, folder: Path) -> tuple[int, int]
         if path.is_file():
             with PIL.Image.open(path) as image:
                 return image.height, image.width
-    raise CameraFileError(f"the size of {name} is not given (w, h), and the photograph is not beside the file")
+    raise ValueError(f"the size of {name} is not given (w, h), and the photograph is not beside the file")
 
 
 def _of_inria(content: list[Mapping[str, Any]]) -> list[Camera]:
@@ -153,6 +163,16 @@ def _of_inria(content: list[Mapping[str, Any]]) -> list[Camera]:
             )
         )
     return cameras
+
+
+def _matrix(rows: Any, name: str) -> Float64[np.ndarray, "4 4"]:
+    try:
+        matrix = np.array(rows, dtype=np.float64)
+    except (ValueError, TypeError):
+        matrix = np.zeros(0)
+    if matrix.shape not in ((3, 4), (4, 4)):
+        raise ValueError(f"the matrix of {name} is not of 3x4 or 4x4 numbers")
+    return np.vstack([matrix[:3], [0, 0, 0, 1]])
 
 
 def _inverse(to_world: Float64[np.ndarray, "4 4"]) -> Float64[np.ndarray, "4 4"]:

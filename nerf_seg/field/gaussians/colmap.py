@@ -33,7 +33,10 @@ def read_model(folder: Path) -> list[Camera]:
     binary = (folder / "images.bin").is_file()
     lenses = dict(_binary_lenses(folder / "cameras.bin") if binary else _text_lenses(folder / "cameras.txt"))
     images = _binary_images(folder / "images.bin") if binary else _text_images(folder / "images.txt")
-    cameras = [_camera(name, pose, lenses[lens]) for name, pose, lens in images]
+    found = list(images)
+    if unknown := {lens for _, _, lens in found} - set(lenses):
+        raise ValueError(f"its cameras file has no camera {', '.join(map(str, sorted(unknown)))}, which images name")
+    cameras = [_camera(name, pose, lenses[lens]) for name, pose, lens in found]
     return sorted(cameras, key=lambda camera: camera.name)
 
 
@@ -78,6 +81,7 @@ def _binary_images(path: Path) -> Iterator[tuple[str, np.ndarray, int]]:
         name = content[at:end].decode("utf-8", "replace")
         points = struct.unpack_from("<Q", _enough(content, end + 9, path), end + 1)[0]
         at = end + 9 + 24 * points
+        _enough(content, at, path)
         yield name, np.array(pose), lens
 
 

@@ -4,16 +4,20 @@ What is kept of a file is kept bit by bit, unknown properties too; compressed .p
 Gaussians share bounds by 256.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float32
 
 from zim_plugins.core import ZimError
 
 from .model import Gaussians
+
+logger = logging.getLogger(__name__)
 
 
 class SplatError(ZimError, ValueError):
@@ -64,6 +68,8 @@ def read_scene(path: Path) -> SplatFile:
         readers = [spz.parse]
     elif path.suffix.lower() == ".splat":
         readers = [dot_splat.parse]
+    if content[:4] == spz.MAGIC:
+        raise SplatError(f"{path} is a .spz of version 4 or later; 2 and 3 are read: write it again as one of these")
     if not readers:
         raise SplatError(f"{path} is no scene of Gaussians that is known here: .ply, compressed .ply, .splat or .spz")
     try:
@@ -73,8 +79,41 @@ def read_scene(path: Path) -> SplatFile:
         raise SplatError(f"{path} cannot be read: {error}") from error
     if len(gaussians) == 0:
         raise SplatError(f"{path} holds no Gaussians")
-    if not bool(gaussians.means.isfinite().all()):
-        raise SplatError(
-            f"{path} is damaged: {int((~gaussians.means.isfinite()).any(1).sum())} positions are not finite"
-        )
+    if not bool(sound_ones(gaussians).any()):
+        raise SplatError(f"{path} is damaged: none of its {len(gaussians)} Gaussians has possible numbers")
     return scene
+
+
+def sound_ones(gaussians: Gaussians) -> Bool[np.ndarray, " n"]:
+    """Return which Gaussians can be drawn: all numbers finite, and no scale below 0."""
+    parts = (gaussians.means, gaussians.scales, gaussians.rotations, gaussians.opacities, gaussians.harmonics)
+    finite = [part.isfinite().reshape(len(gaussians), -1).all(1) for part in parts]
+    return (torch.stack(finite).all(0) & (gaussians.scales >= 0).all(1)).cpu().numpy()
+
+
+def drawable(gaussians: Gaussians, path: Path) -> tuple[Gaussians, Bool[np.ndarray, " n"]]:
+    """Return Gaussians of which those with impossible numbers are invisible, and which ones are not.
+
+    Training leaves a few such Gaussians now and then; they cost no more than themselves.
+
+    Args:
+        gaussians: of a file.
+        path: of the file, for the warning.
+    """
+    sound = sound_ones(gaussians)
+    if sound.all():
+        return gaussians, sound
+    logger.warning("%s: %d Gaussians have impossible numbers and are not drawn", path, int((~sound).sum()))
+    kept = torch.from_numpy(sound)
+
+    def mended(part: torch.Tensor, value: float) -> torch.Tensor:
+        return torch.where(kept.reshape(-1, *[1] * (part.ndim - 1)), part, value)
+
+    middle = gaussians.means[kept].median(dim=0).values
+    return Gaussians(
+        means=torch.where(kept[:, None], gaussians.means, middle),
+        scales=mended(gaussians.scales, 1e-6),
+        rotations=mended(gaussians.rotations, 0.5),
+        opacities=mended(gaussians.opacities, 0.0),
+        harmonics=mended(gaussians.harmonics, 0.0),
+    ), sound

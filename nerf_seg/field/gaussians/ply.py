@@ -64,6 +64,8 @@ def parse_ply(content: bytes) -> PlyFile:
     fields: list[tuple[str, str]] = []
     for words in lines:
         if words[:1] == ["element"]:
+            if len(words) != 3 or not words[2].isdigit():
+                raise ValueError(f"its header is damaged: {' '.join(words)!r}")
             fields = []
             layout[words[1]] = (int(words[2]), fields)
         elif words[:1] == ["property"]:

@@ -17,7 +17,7 @@ from ...segmentation.views import View, ViewSource
 from .camera import Camera
 from .camera_files import CAMERA_FILES, read_cameras, read_transform
 from .colmap import find_model
-from .files import read_scene
+from .files import drawable, read_scene
 from .membership import GaussianMembership
 from .opening import Renderer, look_first, open_views, read_photographs
 from .views import SUFFIXES, SplatViews, match_photographs
@@ -179,7 +179,7 @@ def open_splat(place: SplatPlace, side_px: int = 480, renderer: Renderer = "auto
     Raises:
         ZimError, ValueError: a file cannot be read, or scene and photographs do not belong together.
     """
-    gaussians = read_scene(place.scene).gaussians()
+    gaussians, _ = drawable(read_scene(place.scene).gaussians(), place.scene)
     cameras = read_cameras(place.cameras)
     if place.transform is not None:
         moved = read_transform(place.transform)

@@ -40,7 +40,7 @@ class Spz:
         fixed = parts[..., 0] | (parts[..., 1] << 8) | (parts[..., 2] << 16)
         fixed = np.where(fixed >= 1 << 23, fixed - (1 << 24), fixed)
         harmonics = ((colour.astype(np.float32) / 255 - 0.5) / _COLOUR_SCALE)[:, None]
-        further = (rest.astype(np.float32).reshape(count, -1, 3) - 128) / 128
+        further = (rest.astype(np.float32).reshape(count, rest.shape[1] // 3, 3) - 128) / 128
         unpack = _first_three if self.version == 2 else _smallest_three
         return Gaussians(
             means=torch.from_numpy((fixed / (1 << self.fraction_bits)).astype(np.float32)),

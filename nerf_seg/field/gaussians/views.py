@@ -41,11 +41,11 @@ class Photograph:
     """(H, W) of the file [px]."""
 
 
-def match_photographs(cameras: Sequence[Camera], folder: Path) -> tuple[list[tuple[Camera, Path]], list[str]]:
+def match_photographs(cameras: Sequence[Camera], folder: Path) -> tuple[list[tuple[Camera, Path]], dict[str, str]]:
     """Find each camera's photograph: by its path below the folder, else by its file name, else by its stem.
 
     Returns:
-        Cameras with their files, in the cameras' order, and the names of cameras without a photograph.
+        Cameras with their files, in the cameras' order, and by name why other cameras have no photograph.
 
     Raises:
         CameraFileError: the folder is missing, or no camera has a photograph in it.
@@ -57,7 +57,8 @@ def match_photographs(cameras: Sequence[Camera], folder: Path) -> tuple[list[tup
     for path in files:
         for key in {path.name, path.stem}:
             by_name.setdefault(key, []).append(path)
-    found, missing = [], []
+    found: list[tuple[Camera, Path]] = []
+    missing: dict[str, str] = {}
     for camera in cameras:
         direct = [folder / camera.name, *(folder / f"{camera.name}{suffix}" for suffix in SUFFIXES)]
         exact = [path for path in direct if path.is_file()]
@@ -67,10 +68,16 @@ def match_photographs(cameras: Sequence[Camera], folder: Path) -> tuple[list[tup
         if exact or len(candidates) == 1:
             found.append((camera, candidates[0]))
         else:
-            missing.append(camera.name)
+            several = ", ".join(str(path.relative_to(folder)) for path in candidates[:3])
+            missing[camera.name] = (
+                f"its photograph below {folder} could be any of {several}"
+                if candidates
+                else f"no photograph of that name below {folder}"
+            )
     if not found:
         raise CameraFileError(
-            f"{folder} holds none of the photographs of the {len(cameras)} cameras: {cameras[0].name} for example"
+            f"{folder} holds none of the photographs of the {len(cameras)} cameras, for example {cameras[0].name}: "
+            f"{missing[cameras[0].name]}"
         )
     taken = [path for _, path in found]
     if len(set(taken)) < len(taken):

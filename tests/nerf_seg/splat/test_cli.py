@@ -35,7 +35,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_capture(tmp_path_factory.mktemp("capture"))
 
 
-def command(capture: Path, out: Path, *extra: str, **instead: str) -> list[str]:
+def command(capture: Path, out: Path | str, *extra: str, **instead: str) -> list[str]:
     options = {
         "cameras": str(capture / "transforms.json"),
         "images": str(capture / "images"),
@@ -166,3 +166,67 @@ def test_a_mask_is_taken_as_it_is_and_a_smaller_size_is_worked_at(capture: Path,
     assert report["views"] == 4 and report["visits"][0]["prompt"] == {}
     with PIL.Image.open(tmp_path / "alpha" / "view_00.png") as image:
         assert image.size == (64, 48)
+
+
+def test_gaussians_of_impossible_numbers_cost_no_more_than_themselves(
+    capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rows = inria_rows(SCENE.gaussians)
+    for place, (name, value) in enumerate(
+        [("x", np.nan), ("opacity", np.nan), ("scale_1", np.inf), ("rot_2", np.nan), ("f_dc_0", np.inf)]
+    ):
+        rows[name][place] = value
+    (tmp_path / "scene.ply").write_bytes(PlyFile({"vertex": rows}).encode())
+    words = command(capture, tmp_path / "out", "--passes", "1")
+    assert call([str(tmp_path / "scene.ply"), *words[1:]]) == 0
+    assert "5 Gaussians have impossible numbers and are not drawn" in capsys.readouterr().err
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["gaussians"]["with impossible numbers"] == 5 and min(report["psnr_db"].values()) > 20
+    shares = np.load(tmp_path / "out" / "membership.npy")
+    assert np.isfinite(shares).all() and (shares[:5] == 0).all()
+    assert membership_iou(shares[5:] > 0.5, SCENE.truth[5:]) >= 0.97
+    rest = read_scene(tmp_path / "out" / "rest.ply")
+    assert isinstance(rest, InriaPly) and set(range(5)) <= set(rest.rows["of_nobody"].astype(int))  # none is lost
+
+
+@pytest.mark.parametrize("where", ["images", "images/results", "."])
+def test_mattes_do_not_get_among_the_photographs(
+    capture: Path, tmp_path: Path, where: str, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "alpha").mkdir()  # photographs in a folder of the results' name
+    images = tmp_path / "alpha" if where == "." else tmp_path / "images"
+    if where != ".":
+        images.mkdir()
+    for path in (capture / "images").iterdir():
+        (images / path.name).write_bytes(path.read_bytes())
+    assert call(command(capture, tmp_path / where, images=str(images))) == 2
+    assert "into the folder of the photographs" in capsys.readouterr().err
+    assert len(list(images.rglob("*"))) == SCENE.views
+
+
+def test_a_folder_of_other_mattes_is_not_written_into(
+    capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "alpha").mkdir()
+    (tmp_path / "alpha" / "view_00.png").write_bytes(b"somebody's own")
+    assert call(command(capture, tmp_path)) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "alpha" / "view_00.png").read_bytes() == b"somebody's own"
+
+
+def test_a_view_of_several_photographs_is_told_so(
+    capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    images = tmp_path / "images"
+    (images / "again").mkdir(parents=True)
+    for path in (capture / "images").iterdir():
+        (images / path.name).write_bytes(path.read_bytes())
+    (images / "again" / "view_00.png").write_bytes((images / "view_00.png").read_bytes())
+    assert call(command(capture, tmp_path / "out", images=str(images))) == 2
+    assert "could be any of again/view_00.png, view_00.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("memory", ["nan", "inf", "-1"])
+def test_memory_is_a_number(capture: Path, tmp_path: Path, memory: str, capsys: pytest.CaptureFixture) -> None:
+    assert call(command(capture, tmp_path / "out", memory=memory)) == 2
+    assert "--memory" in capsys.readouterr().err

@@ -147,3 +147,49 @@ def test_a_folder_without_cameras_and_a_model_cut_short(tmp_path: Path) -> None:
     images.write_bytes(images.read_bytes()[:-200])
     with pytest.raises(CameraFileError, match="cut short"):
         read_cameras(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"w": 0}, "the camera of images/view_00.png is none: 0x72 px"),
+        ({"fl_x": 0}, "focal length 0"),
+        ({"fl_x": float("nan")}, "focal length nan"),
+        ({"fl_x": -9}, "focal length -9"),
+        ({"camera_model": "OPENCV_FISHEYE"}, "undistort"),
+        ({"frames": "text"}, "laid out like no camera file"),
+        ({"frames": [{"transform_matrix": []}]}, "frame 0 names no photograph"),
+        ({"frames": [{"file_path": None, "transform_matrix": []}]}, "frame 0 names no photograph"),
+        ({"frames": [{"file_path": "a.png", "transform_matrix": [[1, 2], [3]]}]}, "matrix of a.png is not of"),
+    ],
+)
+def test_impossible_cameras_are_named_with_their_file(tmp_path: Path, change: dict, message: str) -> None:
+    path = transforms(tmp_path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(CameraFileError, match=message) as raised:
+        read_cameras(path)
+    assert str(path) in str(raised.value)
+
+
+def test_a_mark_of_the_byte_order_is_read_over(tmp_path: Path) -> None:
+    path = transforms(tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(read_cameras(path)) == len(CAMERAS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("images.bin", b"", "cut short"),
+        ("images.bin", struct.pack("<Q", 1 << 62), "cut short"),
+        ("images.bin", None, "cut short"),
+        ("cameras.bin", struct.pack("<Q", 0), "has no camera 1"),
+        ("cameras.bin", struct.pack("<QiiQQ8d", 1, 1, 5, 9, 9, *[1.0] * 8), "camera model 5"),
+    ],
+)
+def test_damaged_models_of_colmap(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    folder = colmap(tmp_path, binary=True)
+    path = folder / "sparse" / "0" / name
+    path.write_bytes(path.read_bytes()[:-5] if content is None else content)
+    with pytest.raises(CameraFileError, match=message):
+        read_cameras(folder)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from nerf_seg.field.gaussians.files import SplatError, SplatFile, read_scene
+from nerf_seg.field.gaussians.files import SplatError, SplatFile, drawable, read_scene
 from nerf_seg.field.gaussians.model import SH_C0, Gaussians
 from nerf_seg.field.gaussians.ply import InriaPly, PlyFile
 from nerf_seg.field.gaussians.rendering import view_weights
@@ -222,6 +222,10 @@ def test_unknown_properties_comments_and_whole_selections_stay_bit_by_bit(tmp_pa
         ("a.spz", gzip.compress(b"NGSP"), "cut short"),
         ("a.spz", gzip.compress(b"NGSP" + bytes(20)), "version"),
         ("a.spz", b"\x1f\x8b\x08broken", "cannot be read"),
+        ("a.spz", gzip.compress(struct.pack("<4sIIBBBB", b"NGSP", 2, 0, 0, 12, 0, 0)), "holds no Gaussians"),
+        ("a.spz", b"NGSP" + bytes(100), "version 4 or later"),
+        ("a.ply", b"ply\nformat binary_little_endian 1.0\nelement vertex\nend_header\n", "header is damaged"),
+        ("a.ply", b"ply\nformat binary_little_endian 1.0\nelement vertex -4\nend_header\n", "header is damaged"),
         ("a.png", b"\x89PNG", "no scene of Gaussians"),
     ],
 )
@@ -242,9 +246,15 @@ def test_files_cut_anywhere_are_refused(path: Path, tmp_path: Path) -> None:
             read_scene(cut)
 
 
-def test_positions_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+def test_gaussians_of_impossible_numbers_are_not_drawn(tmp_path: Path) -> None:
     rows = inria_rows(SCENE.gaussians)
     rows["x"][3] = np.nan
-    (tmp_path / "a.ply").write_bytes(PlyFile({"vertex": rows}).encode())
-    with pytest.raises(SplatError, match="1 positions are not finite"):
-        read_scene(tmp_path / "a.ply")
+    path = tmp_path / "a.ply"
+    path.write_bytes(PlyFile({"vertex": rows}).encode())
+    gaussians, sound = drawable(read_scene(path).gaussians(), path)
+    assert np.flatnonzero(~sound).tolist() == [3] and gaussians.opacities[3] == 0
+    assert bool(gaussians.means.isfinite().all()) and len(gaussians) == len(rows)
+    rows["x"] = np.nan
+    path.write_bytes(PlyFile({"vertex": rows}).encode())
+    with pytest.raises(SplatError, match="none of its"):
+        read_scene(path)
