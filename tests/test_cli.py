@@ -1,6 +1,5 @@
 """Every command by its own front door, with a predictor that needs no weights."""
 
-import importlib
 import io
 import json
 import os
@@ -333,55 +332,6 @@ class TestModels:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         assert main(["models", "--download", "sam_vit_b"]) == 1
         assert "HF_HUB_OFFLINE" in capsys.readouterr().err
-
-
-class TestDoctor:
-    def test_report(self, capsys):
-        main(["doctor"])
-        shown = capsys.readouterr().out
-        for expected in ("Python", "extras", "devices", "cpu", "checkpoints", "zim models --download"):
-            assert expected in shown
-
-    def test_missing_extra_names_its_command(self, monkeypatch):
-        from zim_plugins.cli.commands import doctor
-
-        texts = ["numpy>=1.26", "no-such-package>=2; extra == 'nerf'", "zim-plugins[nerf]; extra == 'all'"]
-        monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: texts)
-        assert [(need.name, need.is_met) for need in doctor.needs()] == [("numpy", True)]
-        for extra in ("nerf", "all"):
-            described = doctor._extra(extra, doctor.needs(extra))
-            assert described["missing"] == ["no-such-package>=2"]
-            assert described["command"] == f"pip install 'zim-plugins[{extra}]'"
-
-    def test_what_does_not_load_is_not_complete(self, monkeypatch, tmp_path):
-        from zim_plugins.cli.commands import doctor
-
-        said = "libusb-1.0.so.0: cannot open shared object file: No such file or directory"
-        (tmp_path / "open3d").mkdir()
-        (tmp_path / "open3d" / "__init__.py").write_text(f"raise OSError({said!r})")
-        monkeypatch.syspath_prepend(str(tmp_path))
-        monkeypatch.delitem(sys.modules, "open3d", raising=False)
-        met = [doctor.Need("nerfstudio", "==1.1.5", "1.1.5", True)]
-        extra = doctor._extra("nerf", met)
-        assert not extra["complete"] and extra["missing"] == []
-        assert extra["command"] == "apt-get install libusb-1.0-0"
-        assert extra["broken"] == [f"open3d does not load: {said}"]
-        monkeypatch.setattr(doctor, "extra_names", lambda: ["nerf", "all"])
-        monkeypatch.setattr(doctor, "needs", lambda extra="": met)
-        shown = list(doctor._lines(doctor.examine()))
-        assert sum("apt-get install libusb-1.0-0  (open3d does not load" in line for line in shown) == 2
-        assert not any(line.strip() in ("nerf               complete", "all                complete") for line in shown)
-        (tmp_path / "open3d" / "__init__.py").write_text("")
-        monkeypatch.delitem(sys.modules, "open3d", raising=False)
-        importlib.invalidate_caches()
-        assert doctor._extra("nerf", met)["complete"]
-
-    def test_too_old_counts_as_missing(self, monkeypatch):
-        from zim_plugins.cli.commands import doctor
-
-        monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: ["numpy>=999"])
-        assert [need.is_met for need in doctor.needs()] == [False]
-        assert "pip install --upgrade zim-plugins" in doctor._remedies(doctor.needs())[0]
 
 
 @pytest.mark.parametrize(

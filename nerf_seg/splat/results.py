@@ -1,4 +1,4 @@
-"""What a run of `zim-splat` leaves in its folder: each file whole, and a mark while the run is not at its end."""
+"""Results of `zim-splat` in their folder: each file whole, and a mark while the run is not at its end."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

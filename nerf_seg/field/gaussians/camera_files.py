@@ -54,7 +54,7 @@ def read_cameras(path: Path) -> list[Camera]:
 
 
 def _said(error: Exception) -> str:
-    """What is wrong with a file, in words that are not Python's."""
+    """Return what is wrong with a file, in words that are not Python's."""
     if isinstance(error, KeyError):
         return f"it has no {error}"
     if isinstance(error, (TypeError, IndexError, AttributeError)):
@@ -113,9 +113,7 @@ def _of_transforms(content: Mapping[str, Any], folder: Path) -> list[Camera]:
         to_world = _matrix(frame["transform_matrix"], frame["file_path"])
         k3 = float(values.get("k3", 0)), float(values.get("k4", 0))
         if any(k3):
-            raise ValueError(
-                "it has distortion k3 or k4, which are not known here: undistort the photographs first"
-            )
+            raise ValueError("it has distortion k3 or k4, which are not known here: undistort the photographs first")
         cameras.append(
             Camera(
                 name=str(frame["file_path"]),

@@ -214,9 +214,7 @@ def test_a_folder_of_other_mattes_is_not_written_into(
     assert (tmp_path / "alpha" / "view_00.png").read_bytes() == b"somebody's own"
 
 
-def test_a_view_of_several_photographs_is_told_so(
-    capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_view_of_several_photographs_is_told_so(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     images = tmp_path / "images"
     (images / "again").mkdir(parents=True)
     for path in (capture / "images").iterdir():
