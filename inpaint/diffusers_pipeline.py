@@ -30,7 +30,11 @@ TASKS: tuple[Task, ...] = ("remove", "fill", "replace", "cutout")
 
 @dataclass(frozen=True, eq=False)
 class ZimInpaintOutput:
-    """Output of `ZimInpaintPipeline`; a list holds one entry per image."""
+    """Output of `ZimInpaintPipeline`; a list holds one entry per image.
+
+    >>> ZimInpaintOutput([], []).mattes
+    []
+    """
 
     images: list[PIL.Image.Image] | list[np.ndarray]
     """RGB (RGBA of `cutout`); arrays are float32 (h, w, c) in [0, 1]."""
@@ -50,6 +54,12 @@ class ZimInpaintPipeline:
     Args:
         filler: a pipeline that diffusers has loaded, or any filler.
         predictor: turns clicks and boxes into mattes; the best one on this machine by default.
+
+    >>> class White:
+    ...     name, work_side_px = "white", None
+    ...     def fill(self, image, hole): return np.where(hole[..., None], np.uint8(255), image)
+    >>> ZimInpaintPipeline(White()).inpainter.name
+    'white'
     """
 
     def __init__(self, filler: Any, *, predictor: Predictor | None = None) -> None:

@@ -15,6 +15,12 @@ class Inpainter(Protocol):
 
     A filler paints the picture it is given, at the size it is given: crops and scaling are the caller's
     (`crops.fill_by_crops`). It pads where its model needs it, and never squeezes.
+
+    >>> class White:
+    ...     name, work_side_px = "white", None
+    ...     def fill(self, image, hole): return np.where(hole[..., None], np.uint8(255), image)
+    >>> isinstance(White(), Inpainter)
+    True
     """
 
     name: str
@@ -37,7 +43,15 @@ class Inpainter(Protocol):
 
 @runtime_checkable
 class GuidedInpainter(Inpainter, Protocol):
-    """A filler that can be told what to paint."""
+    """A filler that can be told what to paint.
+
+    >>> class Painter(Inpainter):
+    ...     name, work_side_px = "painter", None
+    ...     def fill(self, image, hole): return np.where(hole[..., None], np.uint8(255), image)
+    ...     def fill_guided(self, image, hole, *, prompt="", change=None): return self.fill(image, hole)
+    >>> isinstance(Painter(), GuidedInpainter)
+    True
+    """
 
     def fill_guided(
         self,
@@ -64,7 +78,11 @@ class GuidedInpainter(Inpainter, Protocol):
 
 @dataclass(frozen=True)
 class FillSettings:
-    """Settings of fillers that take any. None leaves a number to the filler."""
+    """Settings of fillers that take any. None leaves a number to the filler.
+
+    >>> FillSettings(seed=7).seed
+    7
+    """
 
     seed: int = 0
     """Of all that is random: the same input and seed give the same fill on the same machine."""

@@ -22,7 +22,11 @@ DEFAULT_BACKEND = "sd15"
 
 @dataclass(frozen=True, eq=False)
 class Filling(Removal):
-    """A picture with something else in its object's place."""
+    """A picture with something else in its object's place.
+
+    >>> Filling(np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.float32), np.zeros((2, 3), bool)).warnings
+    ()
+    """
 
 
 def fill(
@@ -53,6 +57,16 @@ def fill(
         EmptyMatte: the matte holds no object.
         ValueError: the matte or the prompt does not fit the picture.
         UnsupportedPrompt: the filler takes no text, or no soft map.
+
+    >>> class Painter(Inpainter):
+    ...     name, work_side_px = "painter", None
+    ...     def fill(self, image, hole): return np.where(hole[..., None], np.uint8(255), image)
+    ...     def fill_guided(self, image, hole, *, prompt="", change=None): return self.fill(image, hole)
+    >>> mask = np.zeros((40, 40), np.float32)
+    >>> mask[16:24, 16:24] = 1
+    >>> filling = fill(np.full((40, 40, 3), 128, np.uint8), mask, "a wooden bench", inpainter=Painter())
+    >>> filling.image[20, 20].tolist(), filling.image[2, 2].tolist()
+    ([255, 255, 255], [128, 128, 128])
     """
     painter = as_guided(inpainter or load_inpainter(DEFAULT_BACKEND))
     alpha = matte_of(image, target, predictor)

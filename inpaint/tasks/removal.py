@@ -35,7 +35,11 @@ LARGE_HOLE = 0.35
 
 @dataclass(frozen=True, eq=False)
 class Removal:
-    """A picture without its object, and how that came about."""
+    """A picture without its object, and how that came about.
+
+    >>> Removal(np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.float32), np.zeros((2, 3), bool)).warnings
+    ()
+    """
 
     image: Picture
     """RGB of the picture's depth; equal to the picture outside the hole, byte by byte."""
@@ -82,6 +86,16 @@ def remove(
         EmptyMatte: the matte holds no object.
         ValueError: the matte or the prompt does not fit the picture, or the hole covers all of it.
         MissingExtra: no filler is installed.
+
+    >>> import numpy as np
+    >>> class White:
+    ...     name, work_side_px = "white", None
+    ...     def fill(self, image, hole): return np.where(hole[..., None], np.uint8(255), image)
+    >>> mask = np.zeros((40, 40), np.float32)
+    >>> mask[16:24, 16:24] = 1
+    >>> removal = remove(np.full((40, 40, 3), 128, np.uint8), mask, inpainter=White())
+    >>> removal.image[20, 20].tolist(), removal.image[2, 2].tolist()
+    ([215, 215, 215], [128, 128, 128])
     """
     alpha = matte_of(image, target, predictor)
     unmix, grow_px = deserved(alpha, predicted=is_predicted(target), unmix=unmix, grow_px=grow_px)

@@ -24,7 +24,11 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Replacement:
-    """An object on a new background."""
+    """An object on a new background.
+
+    >>> Replacement(np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.float32)).warnings
+    ()
+    """
 
     image: Picture
     """RGB of the picture's depth."""
@@ -36,7 +40,11 @@ class Replacement:
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
-    """An object without its background."""
+    """An object without its background.
+
+    >>> Cutout(np.zeros((2, 3, 4), np.uint8), np.zeros((2, 3), np.float32)).warnings
+    ()
+    """
 
     rgba: UInt8[np.ndarray, "h w 4"] | UInt16[np.ndarray, "h w 4"]
     """Straight alpha, colours free of the background's, of the picture's depth; black where nothing is."""
@@ -69,6 +77,11 @@ def replace(
         EmptyMatte: the matte holds no object.
         ValueError: the matte or the prompt does not fit the picture, or not one of `background` and `prompt` is given.
         UnsupportedPrompt: the filler takes no text.
+
+    >>> mask = np.zeros((40, 40), np.float32)
+    >>> mask[16:24, 16:24] = 1
+    >>> replace(np.full((40, 40, 3), 128, np.uint8), mask, (0, 0, 255)).image[2, 2].tolist()
+    [0, 0, 255]
     """
     if (background is None) == (prompt is None):
         raise ValueError("give a background or a prompt that describes one, not both")
@@ -95,6 +108,11 @@ def cutout(image: Picture, target: Target, *, predictor: Predictor | None = None
     Raises:
         EmptyMatte: the matte holds no object.
         ValueError: the matte or the prompt does not fit the picture.
+
+    >>> mask = np.zeros((40, 40), np.float32)
+    >>> mask[16:24, 16:24] = 1
+    >>> cutout(np.full((40, 40, 3), 128, np.uint8), mask).rgba[20, 20].tolist()
+    [128, 128, 128, 255]
     """
     alpha = _object_of(image, target, predictor)
     top = np.iinfo(image.dtype).max

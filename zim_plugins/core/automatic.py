@@ -40,7 +40,11 @@ FAINT = 1 / 255
 
 @dataclass(frozen=True)
 class EverythingConfig:
-    """Density of the prompts and severity of the choice."""
+    """Density of the prompts and severity of the choice.
+
+    >>> EverythingConfig(points_per_side=16).points_per_side
+    16
+    """
 
     points_per_side: int = 32
     """The grid holds its square of clicks."""
@@ -82,7 +86,11 @@ class EverythingConfig:
 
 @dataclass(frozen=True, eq=False)
 class ObjectMatte:
-    """One object of a picture."""
+    """One object of a picture.
+
+    >>> ObjectMatte(np.ones((1, 2), np.float32), (1, 0, 3, 1), (2, 4), 0.9, 1.0, (1.5, 0.5)).full().tolist()
+    [[0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    """
 
     alpha: Float32[np.ndarray, "h w"]
     """Opacity in [0, 1] within `box`; 0 outside of it."""
@@ -146,6 +154,12 @@ def matte_everything(
 
     Returns:
         Objects in the order of falling score.
+
+    >>> from zim_plugins.core import load_predictor, read_image
+    >>> few = EverythingConfig(points_per_side=4)
+    >>> found = matte_everything(load_predictor("zim_tiny", device="cpu"), read_image("sample:coins").rgb, few)
+    >>> all(one.score >= 0.5 for one in found)
+    True
     """
     image = to_uint8(image)
     config = config or EverythingConfig()

@@ -21,7 +21,12 @@ from zim_plugins.imaging.ranges import ImageArray, to_uint8
 
 @runtime_checkable
 class Predictor(Protocol):
-    """Anything that mattes one image, prompt after prompt."""
+    """Anything that mattes one image, prompt after prompt.
+
+    >>> from zim_plugins.core import load_predictor
+    >>> isinstance(load_predictor("zim_tiny", device="cpu"), Predictor)
+    True
+    """
 
     def set_image(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
         """Encode an RGB image once, for all prompts that follow."""
@@ -38,7 +43,11 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class EncodedImage:
-    """An image with its encoding, as `encode` returns it: never changed, so threads may share it."""
+    """An image with its encoding, as `encode` returns it: never changed, so threads may share it.
+
+    >>> EncodedImage(np.zeros((4, 6, 3), np.uint8), None, None).size
+    (4, 6)
+    """
 
     rgb: UInt8[np.ndarray, "h w 3"]
     """A copy of the image, read-only."""
@@ -72,6 +81,10 @@ class EncodingPredictor(Protocol):
     """A `Predictor` that also answers about images that are not set; `encoding_predictor` makes one of any predictor.
 
     Wherever `encoded` is None, the image that is set is meant.
+
+    >>> from zim_plugins.core import load_predictor
+    >>> isinstance(load_predictor("zim_tiny", device="cpu"), EncodingPredictor)
+    True
     """
 
     @property

@@ -27,7 +27,11 @@ OUTLINE_TOLERANCE_PX = 0.75
 
 @dataclass(frozen=True)
 class CocoImage:
-    """One image of a COCO data set, with what was found in it."""
+    """One image of a COCO data set, with what was found in it.
+
+    >>> CocoImage("a.jpg", (2, 3)).file_name
+    'a.jpg'
+    """
 
     file_name: str
     """Path of the image, as it shall stand in the file."""
@@ -161,6 +165,9 @@ def labelme_document(
 
     Raises:
         ValueError: a matte is not of the image's size, or the labels are not as many as the mattes.
+
+    >>> labelme_document("a.jpg", (2, 3), [np.ones((2, 3), np.float32)])["shapes"][0]["label"]
+    'object'
     """
     shapes = []
     count = 0

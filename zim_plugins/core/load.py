@@ -69,6 +69,9 @@ def load_predictor(
         CheckpointError: nothing usable is on this machine; the message holds the command that brings it.
         ValueError: the name, the device or the combination of options makes no sense.
         MissingExtra: the runtime is not installed.
+
+    >>> load_predictor("zim_tiny", device="cpu").name
+    'zim_tiny'
     """
     check_refinement(refine)
     if not isinstance(name, str | Path):
@@ -94,6 +97,9 @@ def resolve_device(device: "str | torch.device") -> str:
     Raises:
         TypeError: neither a name nor a `torch.device`.
         ValueError: a device that torch does not see here.
+
+    >>> resolve_device("cpu")
+    'cpu'
     """
     import torch
 

@@ -25,7 +25,11 @@ from zim_plugins.imaging.ranges import ImageArray, to_uint8
 
 @dataclass(frozen=True)
 class Zoom:
-    """The second pass on the object's own crop, for pictures larger than the model's frame."""
+    """The second pass on the object's own crop, for pictures larger than the model's frame.
+
+    >>> Zoom(margin=0.1).min_gain
+    1.25
+    """
 
     margin: float = 0.2
     """Room round the object on each side, as a share of its longer side."""
@@ -52,6 +56,12 @@ class ImagePredictor:
         backend: the model.
         zoom: how objects are looked at a second time in pictures larger than the model's frame; None never does.
         refinement: what improves mattes at the end; None leaves them as they are.
+
+    >>> from zim_plugins.core import load_predictor
+    >>> predictor = load_predictor("zim_tiny", device="cpu")
+    >>> encoded = predictor.encode(np.zeros((60, 80, 3), np.uint8))
+    >>> predictor.predict(Prompt.from_point(40, 30), encoded=encoded).alpha.shape
+    (60, 80)
     """
 
     def __init__(self, backend: Backend, *, zoom: Zoom | None = None, refinement: Refiner | None = None) -> None:

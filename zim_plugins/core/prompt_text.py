@@ -119,6 +119,9 @@ def parse_objects(points: Sequence[str], boxes: Sequence[str], also: Sequence[st
 
     Raises:
         ValueError: a text is malformed, or clicks stand beside several boxes.
+
+    >>> [str(one) for one in parse_objects(["9,9"], ["1,2,30,40"])]
+    ['9,9;1,2,30,40']
     """
     if points and len(boxes) > 1:
         raise ValueError(
@@ -150,6 +153,9 @@ def parse_prompt(points: Sequence[str] = (), box: str | None = None, *, size: tu
 
     Raises:
         ValueError: nothing was given, a text is malformed, or the size is not known.
+
+    >>> parse_prompt(["40%,50%"], size=(10, 20)).points.tolist()
+    [[8.0, 5.0]]
     """
     text = prompt_text(points, box)
     return text._prompt(None) if size is None else text.on(size)

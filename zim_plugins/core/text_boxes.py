@@ -24,7 +24,11 @@ Which = Literal["all", "best"]
 
 @dataclass(frozen=True)
 class TextBox:
-    """One instance that a text names."""
+    """One instance that a text names.
+
+    >>> TextBox((1.0, 2.0, 30.0, 40.0), 0.5).prompt().box.tolist()
+    [1.0, 2.0, 30.0, 40.0]
+    """
 
     box: tuple[float, float, float, float]
     """X1 Y1 X2 Y2 [px], inside the image."""

@@ -41,6 +41,13 @@ def write_raster(
 
     Raises:
         ImageError: the format cannot hold these pixels, or the disk refuses.
+
+    >>> import io
+    >>> from zim_plugins.imaging import read_original
+    >>> stream = io.BytesIO()
+    >>> notes = write_raster(stream, read_original("sample:coins").raster, suffix=".png")
+    >>> stream.getvalue()[1:4]
+    b'PNG'
     """
     if not isinstance(path, str | Path):
         return _write(path, picture, suffix or picture.suffix, quality)

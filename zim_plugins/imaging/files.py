@@ -67,6 +67,13 @@ def atomic_path(path: Path, *, folder: Path | None = None) -> Iterator[Path]:
 
     Raises:
         OSError: the file system refuses, or nothing was written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     with atomic_path(Path(folder) / "a.txt") as name:
+    ...         _ = name.write_text("whole")
+    ...     (Path(folder) / "a.txt").read_text()
+    'whole'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name((folder or path.parent) / path.name)
@@ -79,7 +86,13 @@ def atomic_path(path: Path, *, folder: Path | None = None) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a text file in UTF-8, whole or not at all, and return its path."""
+    """Write a text file in UTF-8, whole or not at all, and return its path.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_text(Path(folder) / "a.txt", "whole").read_text()
+    'whole'
+    """
     with atomic_write(path) as stream:
         stream.write(text.encode())
     return path

@@ -38,7 +38,11 @@ from zim_plugins.imaging.value_range import ValueRange, to_unit_range
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """A picture as the models want it, and where it came from."""
+    """A picture as the models want it, and where it came from.
+
+    >>> read_image("sample:coins").size
+    (303, 384)
+    """
 
     rgb: UInt8[np.ndarray, "h w 3"]
     """sRGB in [0, 255], upright."""
@@ -72,6 +76,9 @@ def read_image(
 
     Raises:
         ImageError: the file is missing, not a picture, damaged, too large, or of a kind without a defined range.
+
+    >>> read_image("sample:coins").rgb.dtype
+    dtype('uint8')
     """
     decoded = decode(source, max_pixels=max_pixels, deep=value_range is not None)
     name, notes = name_of(source), list(decoded.notes)
@@ -165,6 +172,11 @@ def read_alpha(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS)
 
     Raises:
         ImageError: as `read_image`, and where the file holds a coloured, opaque picture.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     read_alpha(write_image(Path(folder) / "a.png", np.eye(2, dtype=np.float32))).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
     """
     decoded, name = decode(source, max_pixels=max_pixels), name_of(source)
     if isinstance(decoded.pixels, np.ndarray):
@@ -194,6 +206,11 @@ def write_image(
 
     Raises:
         ImageError: the suffix is unknown, the format cannot hold the array, or the disk refuses.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_image(Path(folder) / "a.png", np.zeros((2, 3, 4), np.uint8)).name
+    'a.png'
     """
     path, array = Path(path), as_array(array, "image")
     file_format = WRITERS.get(path.suffix.lower())

@@ -35,7 +35,11 @@ GREY_TOLERANCE = 24 / 255
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """An object's opacity, and what was done to read it so."""
+    """An object's opacity, and what was done to read it so.
+
+    >>> Mask(np.ones((2, 3), np.float32)).alpha.shape
+    (2, 3)
+    """
 
     alpha: Float32[np.ndarray, "h w"]
     """In [0, 1], upright."""
@@ -86,7 +90,11 @@ def read_mask(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS) 
 
 
 def mask_path(source: str) -> str:
-    """The file of a source that may name an object in it, as `FILE#2`."""
+    """The file of a source that may name an object in it, as `FILE#2`.
+
+    >>> mask_path("labels.png#2")
+    'labels.png'
+    """
     return str(_split(source)[0])
 
 

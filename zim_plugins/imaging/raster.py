@@ -23,7 +23,11 @@ _CHANNELS: dict[int, Mode] = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """Channels as a file holds them, with what travels along."""
+    """Channels as a file holds them, with what travels along.
+
+    >>> read_original("sample:coins").raster.mode
+    'L'
+    """
 
     pixels: Shaped[np.ndarray, "h w c"]
     """Upright; uint8, uint16 or float32. Colours, where there are three, are the file's own RGB, not sRGB."""
@@ -44,7 +48,11 @@ class Raster:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Original(Image):
-    """A picture as the models want it (`rgb`), and as the file holds it."""
+    """A picture as the models want it (`rgb`), and as the file holds it.
+
+    >>> read_original("sample:coins").colours().shape
+    (303, 384, 3)
+    """
 
     raster: Raster
 
@@ -135,6 +143,9 @@ def read_original(
 
     Raises:
         ImageError: as `read_image`.
+
+    >>> read_original("sample:coins").raster.pixels.dtype
+    dtype('uint8')
     """
     decoded, name = decode(source, max_pixels=max_pixels, deep=True), name_of(source)
     notes = list(decoded.notes)

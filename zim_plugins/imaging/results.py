@@ -249,6 +249,8 @@ def check_inputs_are_spared(inputs: Sequence[str | Path], results: Sequence[Path
 
     Raises:
         Overwrites: naming both.
+
+    >>> check_inputs_are_spared(["a.png"], [Path("b.png")])
     """
     read = {}
     for given in inputs:

@@ -315,6 +315,9 @@ def output_stems(sources: Sequence[str | Path]) -> list[str]:
 
     Raises:
         ImageError: two sources would be written under one name (also on file systems that ignore case).
+
+    >>> output_stems(["a/x.jpg", "b/y.png"])
+    ['x', 'y']
     """
     taken: dict[str, str] = {}
     for source in sources:

@@ -143,7 +143,7 @@ def scaled_logits(logits: np.ndarray, factor: Float32[np.ndarray, " n"]) -> Floa
 
     Example:
         >>> scaled_logits(np.zeros(2), np.array([1.0, 0.5], dtype=np.float32)).round(3).tolist()
-        [0.0, -1.099]
+        [0.0, -1.0989999771118164]
     """
     opacity = factor / (1 + np.exp(-logits.astype(np.float64)))
     return np.log(np.clip(opacity, 1e-9, 1 - 1e-9) / (1 - np.clip(opacity, 1e-9, 1 - 1e-9))).astype(np.float32)

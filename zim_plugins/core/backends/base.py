@@ -15,6 +15,10 @@ class Backend(Protocol):
     """Model as `ImagePredictor` needs it. It knows no image but the one resized into its frame.
 
     One that finds the salient object without being pointed at says so by an attribute `supports_salient`, True.
+
+    >>> from zim_plugins.core import load_predictor
+    >>> isinstance(load_predictor("zim_tiny", device="cpu").backend, Backend)
+    True
     """
 
     name: str

@@ -21,6 +21,9 @@ class SamModel:
 
     Args:
         predictor: any `ImagePredictor`; `sam_model_registry` and `SamPredictor` make this of it.
+
+    >>> SamModel(load_predictor("zim_tiny", device="cpu")).image_encoder.img_size
+    384
     """
 
     mask_threshold = 0.0
