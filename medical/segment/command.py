@@ -152,7 +152,7 @@ def read_work(args: SegmentArgs) -> "list[tuple[Path, str, list[Marks]]]":
         text = sys.stdin.read() if args.prompts == "-" else _read_text(Path(args.prompts))
         try:
             table = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"--prompts {args.prompts} is no JSON: {error}") from None
         source = Path(args.prompts)
         if is_markups(table):

@@ -178,6 +178,8 @@ def test_tables_as_spreadsheets_write_them(call, tmp_path: Path, capsys) -> None
         assert call(tmp_path, table=str(table)) == 2
         assert said in capsys.readouterr().err
     assert call(prompts=str(tmp_path / "gone.json")) == 2 and "Errno" not in capsys.readouterr().err
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    assert call(prompts=str(tmp_path / "deep.json")) == 2 and "is no JSON" in capsys.readouterr().err
 
 
 def test_boxes_that_reach_out_are_cut_off_and_told(call, tmp_path: Path, capsys) -> None:
