@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from zim_plugins.core import CheckpointError, Prompt, load_predictor
+from zim_plugins.core.backends.base import is_stretched
+from zim_plugins.core.transforms import prompt_to_frame
 
 pytest.importorskip("transformers", reason="the extra `models`", minversion="5.0")
 pytest.importorskip("torchvision", reason="transformers' own processors stand on it")
@@ -126,8 +128,8 @@ def test_an_earlier_mask_reaches_the_model(saved, theirs, ours):
     click = Prompt(points=np.array([[50.0, 40.0]]), labels=np.array([1]), alpha=alpha)
     ours.set_image(image)
     found, quality = ours.predict_logits([click, click])
-    framed = ours._framed([click], size)[0].alpha
     side = ours.backend.frame_px
+    framed = prompt_to_frame(click, size, side, stretched=is_stretched(ours.backend)).alpha
     low = 4 * side // (14 if saved[0] == "sam3_tracker" else 16)
     assert ours.backend.model.prompt_encoder.mask_embed(torch.zeros(1, 1, low, low)).shape[-1] == low // 4
     pooled = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(framed)[None, None], low)
