@@ -20,11 +20,11 @@ class Sa3dZimDataManagerConfig(VanillaDataManagerConfig):
     dataparser: AnnotatedDataParserUnion = field(default_factory=NerfstudioDataParserConfig)
     """By default as in the NeRF's run."""
     truth_alphas: Path | None = None
-    """Folder of true mattes, named as the pictures with .png: `ns-eval` then scores the held-out views."""
+    """Folder of true mattes, named as the images with .png: `ns-eval` then scores the held-out views."""
 
 
 class HeldOutDataset(InputDataset):
-    """Pictures with their true mattes, under a key that does not restrict any sampling of rays."""
+    """Images with their true mattes, under a key that does not restrict any sampling of rays."""
 
     truth_alphas: Path | None = None
 
@@ -47,7 +47,7 @@ class Sa3dZimDataManager(VanillaDataManager[InputDataset]):
     config: Sa3dZimDataManagerConfig
 
     def create_eval_dataset(self) -> HeldOutDataset:
-        """The held-out pictures with their true mattes.
+        """The held-out images with their true mattes.
 
         Raises:
             ValueError: one of them has none.

@@ -20,9 +20,9 @@ class LLFFDataParserConfig(DataParserConfig):
     data: Path = Path()
     """Folder that holds poses_bounds.npy."""
     downscale_factor: int | None = None
-    """Take the pictures of images_N (1: images); by itself the largest of at most 1600 px a side."""
+    """Take the images of images_N (1: images); by itself the largest of at most 1600 px a side."""
     images_folder: str | None = None
-    """Take the pictures of this folder below the capture, at whatever size they are."""
+    """Take the images of this folder below the capture, at whatever size they are."""
     eval_mode: Literal["interval", "names", "all"] = "interval"
     """Which views are held out: every N-th (interval), those of eval_names, or none, so that all serve both (all)."""
     eval_interval: int = 8
@@ -64,7 +64,7 @@ class LLFF(DataParser):
         from .field.poses_bounds import read_capture
 
         config = self.config
-        if self._capture is None:  # each picture is decoded once, not once for each split
+        if self._capture is None:  # each image is decoded once, not once for each split
             self._capture = read_capture(
                 Path(config.data), downscale_factor=config.downscale_factor, folder=config.images_folder
             )

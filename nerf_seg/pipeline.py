@@ -49,7 +49,7 @@ class Sa3dZimPipelineConfig(VanillaPipelineConfig):
     light: bool = False
     """For machines without a GPU: the NeRF that is trained first is nerfacto-light instead of nerfacto."""
     reference_view: str | None = None
-    """File name of the training picture that the prompt is given in, such as IMG_4038.JPG; the first by default."""
+    """File name of the training image that the prompt is given in, such as IMG_4038.JPG; the first by default."""
     points: str | None = None
     """Clicks on the object, "x,y;x,y", in pixels of the image as trained (x right, y down), or as 40%,50% of it."""
     neg_points: str | None = None
@@ -57,9 +57,9 @@ class Sa3dZimPipelineConfig(VanillaPipelineConfig):
     box: str | None = None
     """A box round the object, "x1,y1,x2,y2"."""
     scribbles_pos: Path | None = None
-    """Picture of strokes on the object, non-zero where drawn."""
+    """Image of strokes on the object, non-zero where drawn."""
     scribbles_neg: Path | None = None
-    """Picture of strokes on what is not the object."""
+    """Image of strokes on what is not the object."""
     mask: Path | None = None
     """Mask or alpha of the object in the reference view: taken as it is."""
     prompt_file: Path | None = None
@@ -229,7 +229,7 @@ def read_references(options: Sa3dZimPipelineConfig, pictures: Sequence[Path]) ->
 
     Args:
         options: of the pipeline.
-        pictures: the training pictures, in capture order.
+        pictures: the training images, in capture order.
 
     Raises:
         ZimError, ValueError: nothing, or something malformed, was given; or a text finds nothing.

@@ -72,7 +72,7 @@ class RunOutputs:
         write_image(self.folder / "contact_sheet.png", sheet)
 
     def write_mattes(self) -> None:
-        """alpha/ and overlay/ of every picture, the held-out ones included; matte/ and rgba/ of the training views."""
+        """alpha/ and overlay/ of every image, the held-out ones included; matte/ and rgba/ of the training views."""
         scene, segmenter = self.pipeline.scene, self.pipeline.segmenter
         trained = set(scene.source.names)
         for name in tqdm(scene.names, desc="mattes", unit="view", disable=None):
@@ -87,7 +87,7 @@ class RunOutputs:
                 write_image(self.folder / "rgba" / picture, cut_out(view.image, matte))
 
     def view_of(self, name: str) -> "View":
-        """A picture of the capture, with its samples in the grid's cube."""
+        """An image of the capture, with its samples in the grid's cube."""
         view = self.pipeline.scene.view_of(name)
         return replace(view, samples=boxed(view.samples, self.pipeline.sa3d.grid.domain))
 
@@ -206,13 +206,13 @@ def flight(cameras: "Cameras", frames: int) -> "Cameras":
 
 
 def on_white(colours: UInt8[np.ndarray, "h w 3"], opacity: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture that was rendered without its surroundings, on white."""
+    """An image that was rendered without its surroundings, on white."""
     share = opacity[..., None]
     return np.round(colours * share + 255 * (1 - share)).astype(np.uint8)
 
 
 def overlay(image: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture with the object tinted by half."""
+    """The image with the object tinted by half."""
     share = 0.5 * alpha[..., None]
     return np.round(image * (1 - share) + np.array(OVERLAY_COLOUR) * share).astype(np.uint8)
 

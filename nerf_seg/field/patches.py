@@ -74,7 +74,7 @@ def _let_lpips_be_absent() -> Any:
     original = lpip.LearnedPerceptualImagePatchSimilarity
 
     class AbsentLpips(torch.nn.Module):
-        """Stands where LPIPS would, without weights: NaN for every pair of pictures."""
+        """Stands where LPIPS would, without weights: NaN for every pair of images."""
 
         def forward(self, *_: torch.Tensor) -> torch.Tensor:
             return torch.tensor(math.nan)

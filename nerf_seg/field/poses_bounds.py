@@ -1,8 +1,8 @@
-"""LLFF captures: `poses_bounds.npy` beside folders of pictures (Mildenhall et al. 2019, Local Light Field Fusion).
+"""LLFF captures: `poses_bounds.npy` beside folders of images (Mildenhall et al. 2019, Local Light Field Fusion).
 
 A row holds seventeen numbers: a 3x5 matrix, row by row, whose columns are the camera's down, right and backward axes,
-its centre, and (height, width, focal length) of the original picture in px; then the nearest and farthest depth that
-the camera sees. Row i belongs to the i-th picture by file name.
+its centre, and (height, width, focal length) of the original image in px; then the nearest and farthest depth that
+the camera sees. Row i belongs to the i-th image by file name.
 """
 
 import re
@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 POSES_FILE = "poses_bounds.npy"
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 AUTO_MAX_SIDE_PX = 1600
-"""Larger pictures are left for a smaller folder where there is one, as nerfstudio's own parsers do."""
+"""Larger images are left for a smaller folder where there is one, as nerfstudio's own parsers do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,19 +26,19 @@ class PosesBounds:
     c2w: Float[np.ndarray, "n 3 4"]
     """Camera to world; the columns are right, up, backwards (OpenGL) and the centre."""
     hwf: Float[np.ndarray, "n 3"]
-    """Height, width and focal length of the original pictures [px]."""
+    """Height, width and focal length of the original images [px]."""
     bounds: Float[np.ndarray, "n 2"]
     """Nearest and farthest depth."""
 
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """Pictures and their cameras."""
+    """Images and their cameras."""
 
     files: tuple[Path, ...]
     """In the order of the rows."""
     size: tuple[int, int]
-    """(H, W) of each picture [px]."""
+    """(H, W) of each image [px]."""
     poses: PosesBounds
     focal: Float[np.ndarray, "n 2"]
     """Focal lengths along x and y at `size` [px]."""
@@ -79,15 +79,15 @@ def read_poses_bounds(path: Path) -> PosesBounds:
 
 
 def read_capture(root: Path, *, downscale_factor: int | None = None, folder: str | None = None) -> Capture:
-    """Read the poses of a capture and pair them with its pictures.
+    """Read the poses of a capture and pair them with its images.
 
     Args:
         root: folder that holds `poses_bounds.npy`.
-        downscale_factor: take images_N (1: images); None takes the largest pictures of at most 1600 px.
+        downscale_factor: take images_N (1: images); None takes the largest images of at most 1600 px.
         folder: take this folder below `root` instead, whatever its name says.
 
     Raises:
-        ValueError: pictures or poses are missing, broken, or do not fit one another.
+        ValueError: images or poses are missing, broken, or do not fit one another.
     """
     poses = read_poses_bounds(root / POSES_FILE)
     place = root / folder if folder is not None else find_folder(root, downscale_factor, poses.hwf[0])
@@ -112,7 +112,7 @@ def read_capture(root: Path, *, downscale_factor: int | None = None, folder: str
 
 
 def find_folder(root: Path, downscale_factor: int | None, hwf: Float[np.ndarray, " 3"]) -> Path:
-    """The folder of the pictures at a factor, or the best one that is there.
+    """The folder of the images at a factor, or the best one that is there.
 
     Args:
         root: the capture.
@@ -136,7 +136,7 @@ def find_folder(root: Path, downscale_factor: int | None, hwf: Float[np.ndarray,
 
 
 def list_pictures(place: Path) -> list[Path]:
-    """The pictures of a folder by file name, as LLFF orders them.
+    """The images of a folder by file name, as LLFF orders them.
 
     Raises:
         ValueError: there are none.
@@ -164,7 +164,7 @@ def _say_folders(root: Path) -> str:
 
 
 def _common_size(files: list[Path]) -> tuple[int, int]:
-    """Decode every picture, so that a broken one is named now and not in the midst of a training."""
+    """Decode every image, so that a broken one is named now and not in the midst of a training."""
     sizes: dict[tuple[int, int], Path] = {}
     for path in files:
         try:

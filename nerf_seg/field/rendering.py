@@ -1,4 +1,4 @@
-"""Rays of a frozen nerfacto: the samples that matter, and pictures of the object with and without the rest."""
+"""Rays of a frozen nerfacto: the samples that matter, and images of the object with and without the rest."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal

@@ -42,7 +42,7 @@ CACHE_FOLDER = "sa3d_zim_views"
 
 
 class FieldViews:
-    """The pictures of a data set with their samples, rendered when asked for."""
+    """The images of a data set with their samples, rendered when asked for."""
 
     def __init__(self, nerf: "NerfactoModel", dataset: "InputDataset", k: int) -> None:
         self.nerf, self.dataset, self.k = nerf, dataset, k
@@ -53,7 +53,7 @@ class FieldViews:
         return [path.name for path in self.dataset.image_filenames]
 
     def view(self, index: int) -> View:
-        """The picture of that place, and the field as its camera sees it."""
+        """The image of that place, and the field as its camera sees it."""
         samples = view_samples(self.nerf, self.camera(index), self.k)
         return View(self.names[index], photograph(self.dataset, index), samples)
 
@@ -84,8 +84,8 @@ class Scene:
 
     Args:
         nerf: the field, loaded and frozen.
-        train: pictures that it was trained on.
-        held_out: pictures that it was not, or the same ones.
+        train: images that it was trained on.
+        held_out: images that it was not, or the same ones.
         cache: folder of the rendered views.
         key: names the field's weights.
         samples_per_ray: kept of each ray.
@@ -145,15 +145,15 @@ class Scene:
 
     @property
     def names(self) -> list[str]:
-        """File names of all pictures, training views first."""
+        """File names of all images, training views first."""
         train = list(self.source.names)
         return train + [name for name in self._sources["test"].names if name not in train]
 
     def view_of(self, name: str) -> View:
-        """Any picture of the capture, training view or held out.
+        """Any image of the capture, training view or held out.
 
         Raises:
-            ValueError: there is no picture of that name.
+            ValueError: there is no image of that name.
         """
         for source in self._sources.values():
             if name in source.names:
@@ -196,7 +196,7 @@ def open_scene(config: Path, device: str = "auto", samples_per_ray: int = SAMPLE
 
 
 def photograph(dataset: "InputDataset", index: int) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture of the data set as the 2D model sees it: sRGB, on white where it is transparent."""
+    """An image of the data set as the 2D model sees it: sRGB, on white where it is transparent."""
     picture = dataset.get_numpy_image(index)
     if picture.shape[-1] == 3:
         return picture

@@ -28,7 +28,7 @@ class Args(EvaluationArgs):
     neither is there, the scene's row says the command that trains it.
     Run the same command again after a kill, and it does what is left.
 
-    Writes report.html, report.json, rows.csv, tables.md, tables.tex and pictures into --out. Exit codes: 0 done, 1
+    Writes report.html, report.json, rows.csv, tables.md, tables.tex and images into --out. Exit codes: 0 done, 1
     labels, views or fields are missing or do not fit (each is told in the report), 2 misused.
     """
 
@@ -53,7 +53,7 @@ class Args(EvaluationArgs):
     splat_size: Annotated[int, arg(metavar="PX")] = 480
     """Longer side that photographs of splats are worked at; larger ones are reduced to it."""
     captures: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Folder of the captures, SCENE/images; else scenes or nerf_llff_data below --root. Tells the pictures' names."""
+    """Folder of the captures, SCENE/images; else scenes or nerf_llff_data below --root. Tells the images' names."""
     out: Annotated[Path, arg(metavar="DIR", aliases=["-o"])] = Path("outputs/nvos")
     """Folder for the results."""
     estimator: Literal["matte", "sa3d"] = "matte"
@@ -71,7 +71,7 @@ class Args(EvaluationArgs):
     remark: str = ""
     """A sentence for the top of the report, such as where the labels come from."""
     no_pictures: bool = False
-    """Draw no pictures."""
+    """Draw no images."""
 
 
 def main(args: Args) -> int:

@@ -29,7 +29,7 @@ DATASETS = ("nvos", "spin", "lerf-mask")
 
 
 class LabelError(ZimError):
-    """Labels are missing, damaged or do not fit their picture."""
+    """Labels are missing, damaged or do not fit their image."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Target:
     """A view whose mask is known."""
 
     view: str
-    """The picture's file name without suffix, as the labels have it."""
+    """The image's file name without suffix, as the labels have it."""
     mask: Path
 
 
 @dataclass(frozen=True)
 class Scribbles:
-    """Strokes on the reference view, as pictures that are not black where something is drawn."""
+    """Strokes on the reference view, as images that are not black where something is drawn."""
 
     positive: tuple[Path, ...]
     negative: tuple[Path, ...]
@@ -55,7 +55,7 @@ class Task:
 
     name: str
     capture: str
-    """The scene's pictures; two tasks may share them."""
+    """The scene's images; two tasks may share them."""
     reference: str
     """The view of the prompt, as `Target.view`."""
     prompt: Scribbles | Path
@@ -105,7 +105,7 @@ def read_mask(path: Path) -> Bool[np.ndarray, "h w"]:
 
 
 def read_drawn(path: Path) -> Bool[np.ndarray, "h w"]:
-    """Pixels of a scribble picture that are not black (SA3D's load_nvos sums the channels), transparency aside.
+    """Pixels of a scribble image that are not black (SA3D's load_nvos sums the channels), transparency aside.
 
     Raises:
         LabelError: it cannot be read.

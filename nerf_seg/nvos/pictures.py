@@ -35,7 +35,7 @@ class Panel:
 
 
 def draw_row(path: Path, panels: Sequence[Panel]) -> None:
-    """Write a line of tiles for each view: picture, overlay with the prompt, matte; of scored views truth and errors.
+    """Write a line of tiles for each view: image, overlay with the prompt, matte; of scored views truth and errors.
 
     Errors are white where truth and answer agree on the object, blue where the object was missed, red where the answer
     is wrong.
@@ -62,7 +62,7 @@ def _line(panel: Panel) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _overlay(panel: Panel) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture with the object tinted, the rest dimmed, and the clicks."""
+    """The image with the object tinted, the rest dimmed, and the clicks."""
     opacity = panel.alpha[..., None]
     mixed = opacity * (0.5 * panel.image + 0.5 * np.array(TINT)) + (1 - opacity) * 0.75 * panel.image
     drawn = PIL.Image.fromarray(mixed.clip(0, 255).astype(np.uint8))

@@ -51,11 +51,11 @@ class OpenScene(Protocol):
 
     @property
     def names(self) -> list[str]:
-        """File names of all pictures, held-out ones too."""
+        """File names of all images, held-out ones too."""
         ...
 
     def view_of(self, name: str) -> View:
-        """Any picture's view."""
+        """Any image's view."""
         ...
 
     def new_object(self, estimator: Estimator, view: View, alpha: Float32[np.ndarray, "h w"]) -> ObjectInScene:
@@ -137,7 +137,7 @@ def run(
 
 
 def segment(plan: Plan, task: Task, scene: OpenScene, predictor: Predictor, model: str, seed: int) -> Row:
-    """One object with one model and seed: from the prompt to scores, masks and a picture.
+    """One object with one model and seed: from the prompt to scores, masks and an image.
 
     Raises:
         ZimError: a label or view is missing or does not fit, or the field is the other protocol's.

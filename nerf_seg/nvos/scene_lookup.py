@@ -131,7 +131,7 @@ def train_command(nerfs: Path, task: Task, protocol: str, capture: Path | None) 
 
 
 def find_capture(places: Sequence[Path], name: str) -> Path | None:
-    """The folder of a capture's pictures, where there is one."""
+    """The folder of a capture's images, where there is one."""
     candidates = (place / folder for place in places for folder in (f"{name}_undistort", name))
     return next((path for path in candidates if any(path.glob("images*"))), None)
 
@@ -139,17 +139,17 @@ def find_capture(places: Sequence[Path], name: str) -> Path | None:
 def match_view(label: str, names: Sequence[str], capture: Path | None, kind: str = "NeRF") -> str:
     """Return the field's image that a label means.
 
-    The same name; or one that is part of the other, as SA3D matches; or the picture of the same place in the order of
-    file names, where a capture's down-scaled pictures are called image000, image001 and so on.
+    The same name; or one that is part of the other, as SA3D matches; or the image of the same place in the order of
+    file names, where a capture's down-scaled images are called image000, image001 and so on.
 
     Args:
         label: the view's name in the labels.
-        names: file names of all pictures of the field.
+        names: file names of all images of the field.
         capture: folder whose `images` or transforms.json tell the original names.
         kind: of the field, for the message.
 
     Raises:
-        ZimError: no picture or several fit.
+        ZimError: no image or several fit.
     """
     stems = {Path(name).stem: name for name in names}
     if label in stems:
@@ -170,7 +170,7 @@ def match_view(label: str, names: Sequence[str], capture: Path | None, kind: str
 
 
 def original_names(capture: Path) -> list[str]:
-    """Stems of a capture's original pictures by file name; empty where they are not told."""
+    """Stems of a capture's original images by file name; empty where they are not told."""
     try:
         if (capture / "images").is_dir():
             return [path.stem for path in list_pictures(capture / "images")]
@@ -182,7 +182,7 @@ def original_names(capture: Path) -> list[str]:
 
 
 def _file_of(label: str, capture: Path) -> str:
-    """The file name, without suffix, of a label's picture in the folder that `llff-data` takes by itself."""
+    """The file name, without suffix, of a label's image in the folder that `llff-data` takes by itself."""
     try:
         folder = find_folder(capture, None, read_poses_bounds(capture / POSES_FILE).hwf[0])
         return Path(match_view(label, [path.name for path in list_pictures(folder)], capture)).stem

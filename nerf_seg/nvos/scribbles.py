@@ -20,7 +20,7 @@ def scribble_prompt(scribbles: Scribbles, size: tuple[int, int], seed: int) -> P
     """Clicks of a view.
 
     Args:
-        scribbles: pictures of strokes, of any resolution.
+        scribbles: images of strokes, of any resolution.
         size: (H, W) of the view [px], to which clicks are scaled.
         seed: of the thinning; the same seed gives the same clicks.
 

@@ -1,4 +1,4 @@
-"""The viewer's panel: clicks in 3D become clicks in a training picture, and the object is segmented on the spot."""
+"""The viewer's panel: clicks in 3D become clicks in a training image, and the object is segmented on the spot."""
 
 import threading
 from typing import TYPE_CHECKING, Any

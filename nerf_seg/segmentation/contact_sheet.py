@@ -12,7 +12,7 @@ from jaxtyping import Float32, UInt8
 from zim_plugins.imaging import from_unit
 
 TILE_PX = 220
-"""Width of one picture on the sheet."""
+"""Width of one image on the sheet."""
 CAPTION_PX = 26
 GAP_PX = 6
 POSITIVE, NEGATIVE, BOX = (40, 200, 60), (230, 40, 40), (255, 210, 0)
@@ -33,11 +33,11 @@ class SheetRow:
     """The grid's matte in [0, 1] as the view sees it."""
     accepted: bool
     caption: str
-    """Written below the pictures: soft IoU, or why the view was rejected."""
+    """Written below the images: soft IoU, or why the view was rejected."""
 
 
 def contact_sheet(rows: Sequence[SheetRow], *, columns: int = 2) -> UInt8[np.ndarray, "h w 3"]:
-    """The views as triples of picture with prompt, 2D matte and 3D matte, with a caption each, in reading order.
+    """The views as triples of image with prompt, 2D matte and 3D matte, with a caption each, in reading order.
 
     Raises:
         ValueError: there is no view.

@@ -73,7 +73,7 @@ class MaskGrid(nn.Module):
         self.register_buffer("sums", torch.zeros(resolution, resolution, resolution, 2))
 
     def flat(self, picture: Float32[np.ndarray, "h w"]) -> Float[Tensor, " r"]:
-        """A picture's values in the order of its rays, on the grid's device."""
+        """An image's values in the order of its rays, on the grid's device."""
         return torch.from_numpy(np.ascontiguousarray(picture)).to(self.sums).flatten()
 
     def scattered(self, samples: ViewSamples, values: Float[Tensor, "r 2"]) -> Float[Tensor, "x y z 2"]:

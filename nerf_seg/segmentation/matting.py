@@ -18,7 +18,7 @@ RESIDUE = 0.01
 GATE_ALPHA = 0.1
 """A re-matted view keeps what lies near pixels where the 3D matte exceeds this opacity."""
 GATE_REACH = 0.03
-"""How near, as a share of the picture's longer side."""
+"""How near, as a share of the image's longer side."""
 
 Corruption = Literal["inverse", "everything", "nothing"]
 
@@ -40,10 +40,10 @@ def matte_through_gate(
 ) -> Float32[np.ndarray, "h w"]:
     """Matte an output view anew, guided by the 3D matte and kept to its neighbourhood.
 
-    The 3D matte is coarse at the grid's scale; the predictor sees the picture's own detail.
+    The 3D matte is coarse at the grid's scale; the predictor sees the image's own detail.
 
     Args:
-        predictor: mattes the view's picture; one that takes a coarse matte is given the 3D matte too.
+        predictor: mattes the view's image; one that takes a coarse matte is given the 3D matte too.
         view: of the output.
         alpha_3d: the 3D matte as the view sees it, in [0, 1].
         prompt: where the object is, see `self_prompt`.
@@ -60,7 +60,7 @@ def matte_through_gate(
 
 
 def show(predictor: Predictor, name: str, image: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Set a view's picture; an oracle is told the view's name."""
+    """Set a view's image; an oracle is told the view's name."""
     if isinstance(predictor, OraclePredictor):
         predictor.name_view(name)
     predictor.set_image(image)
@@ -73,7 +73,7 @@ class OraclePredictor:
     but the object, as a model would that was pointed at the background.
 
     Args:
-        truth: alpha in [0, 1] of a view, by the view's name; reduced to the picture's size where it is larger.
+        truth: alpha in [0, 1] of a view, by the view's name; reduced to the image's size where it is larger.
         corrupted: views for which it answers wrongly, and how.
     """
 
@@ -91,7 +91,7 @@ class OraclePredictor:
 
     @classmethod
     def from_folder(cls, folder: Path) -> "OraclePredictor":
-        """Truth from pictures in a folder, of any format, whose stems are those of the views.
+        """Truth from images in a folder, of any format, whose stems are those of the views.
 
         Raises:
             ValueError: the folder holds no file. Later: a view has no file there.
@@ -109,11 +109,11 @@ class OraclePredictor:
         return cls(read)
 
     def name_view(self, name: str) -> None:
-        """Say which view the next picture is."""
+        """Say which view the next image is."""
         self._view = name
 
     def set_image(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Take the picture's size; the truth comes from its name.
+        """Take the image's size; the truth comes from its name.
 
         Raises:
             ValueError: the view was not named first.

@@ -34,16 +34,16 @@ def build_matter(name: str, device: str = "auto") -> Predictor:
 def reference_alpha(
     predictor: Predictor, reference: ReferencePrompt, name: str, image: UInt8[np.ndarray, "h w 3"]
 ) -> Float32[np.ndarray, "h w"]:
-    """The matte of the reference view, from its picture alone.
+    """The matte of the reference view, from its image alone.
 
     Args:
-        predictor: mattes the picture.
+        predictor: mattes the image.
         reference: what the user points at.
-        name: file name of the picture.
-        image: the picture.
+        name: file name of the image.
+        image: the image.
 
     Raises:
-        ValueError: the prompt does not fit the picture, or nothing is matted.
+        ValueError: the prompt does not fit the image, or nothing is matted.
     """
     size = (image.shape[0], image.shape[1])
     reference.check(size)

@@ -16,24 +16,24 @@ from zim_plugins.core import Prompt, PromptText, read_alpha
 logger = logging.getLogger(__name__)
 
 SCRIBBLE_DRAWN = 0.5
-"""Value of a scribble picture above which a pixel was painted."""
+"""Value of a scribble image above which a pixel was painted."""
 _OLD_NAME = "prompt_points"
 """SA3D's name of `points` in a prompt file."""
 
 
 @dataclass(frozen=True, eq=False)
 class ReferencePrompt:
-    """One object in one view, as the user gave it; `prompt` or `alpha` checks it against the picture."""
+    """One object in one view, as the user gave it; `prompt` or `alpha` checks it against the image."""
 
     view: str | None = None
-    """File name of the picture, or its stem; None is the first view."""
+    """File name of the image, or its stem; None is the first view."""
     points: tuple[tuple[float | str, float | str, int], ...] = ()
     """Clicks x, y, label (1 object, 0 background), in pixels of the view or in shares of it, "40%"; where no number
     exceeds 1, all are read as shares for one more version, with a warning."""
     box: tuple[float | str, float | str, float | str, float | str] | None = None
     """Corners x1, y1, x2, y2, in the same units, exclusive at the far edge."""
     scribbles: tuple[tuple[Float32[np.ndarray, "h w"], int], ...] = ()
-    """Pictures of the view's size with strokes above `SCRIBBLE_DRAWN`, and the label of each."""
+    """Images of the view's size with strokes above `SCRIBBLE_DRAWN`, and the label of each."""
     matte: Float32[np.ndarray, "h w"] | None = None
     """The object's matte in [0, 1], taken as it is; at the view's size."""
 
@@ -132,18 +132,18 @@ def reference_prompt(
     """The reference of a command's options.
 
     Args:
-        view: file name of the picture, or its stem; the first view by default, or the one that the prompt file names.
+        view: file name of the image, or its stem; the first view by default, or the one that the prompt file names.
         points: clicks on the object, "x,y;x,y", in pixels or as "40%,50%".
         negative_points: clicks on the background, "x,y;x,y".
         box: "x1,y1,x2,y2", likewise.
-        positive_scribble: a picture of the view's size with strokes on the object, white on black.
+        positive_scribble: an image of the view's size with strokes on the object, white on black.
         negative_scribble: the same with strokes on the background.
-        mask: the object's mask or matte: a grey picture, or one with an alpha channel.
+        mask: the object's mask or matte: a grey image, or one with an alpha channel.
         prompt_file: JSON as `Prompt.from_json` reads it, and `view`; SA3D's `prompt_points` is `points`.
 
     Raises:
         ValueError: nothing or something malformed was given, or two sources contradict each other.
-        ImageError: a picture cannot be read.
+        ImageError: an image cannot be read.
     """
     stored = _read_json(prompt_file) if prompt_file is not None else {}
     if view is not None and stored.get("view") not in (None, view):

@@ -60,7 +60,7 @@ def refine(
 def _active(
     grid: MaskGrid, samples: ViewSamples, alpha: Float32[np.ndarray, "h w"], weight: float
 ) -> tuple[ViewSamples, Float32[np.ndarray, "1 n"], float]:
-    """The rays of a view that see the object, as a picture of one row."""
+    """The rays of a view that see the object, as an image of one row."""
     chosen = np.flatnonzero(np.maximum(alpha, grid.render(samples)) > IDLE_BELOW)
     rays = torch.from_numpy(chosen).to(samples.weights.device)
     kept = (tensor[rays] for tensor in (samples.positions, samples.weights, samples.accumulation, samples.depth))

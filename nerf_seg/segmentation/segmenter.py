@@ -91,7 +91,7 @@ class Segmenter:
     Args:
         config: options.
         grid: field of the object, filled in place; made with `config.build_estimator()`.
-        predictor: mattes the pictures.
+        predictor: mattes the images.
         reference: what the user points at: in one view, or in several, each named.
         names: the views' names in capture order.
 

@@ -62,7 +62,7 @@ def self_prompt(
 def decayed_clicks(
     score: Float32[np.ndarray, "h w"], depth: Float32[np.ndarray, "h w"], count: int, area: float
 ) -> Int[np.ndarray, "n 2"]:
-    """At most `count` pixels (row, column) of high score, near one another in 3D but not in the picture.
+    """At most `count` pixels (row, column) of high score, near one another in 3D but not in the image.
 
     Args:
         score: positive inside the object, somewhere.

@@ -53,10 +53,10 @@ class ViewSamples:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One picture of the capture."""
+    """One image of the capture."""
 
     name: str
-    """File name of the picture."""
+    """File name of the image."""
     image: UInt8[np.ndarray, "h w 3"]
     """What the 2D model sees, sRGB: the photograph, or the field's own rendering."""
     samples: Any
@@ -87,7 +87,7 @@ class ViewCache:
     Args:
         source: renders the views.
         folder: holds one sub-folder per key.
-        key: names all that the samples depend on: the field's checkpoint, k, size of the pictures.
+        key: names all that the samples depend on: the field's checkpoint, k, size of the images.
         keep: views that are kept; those after them are rendered at each visit. All by default.
     """
 

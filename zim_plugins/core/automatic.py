@@ -1,7 +1,7 @@
-"""Mattes of everything in a picture: a grid of clicks, the good answers kept, one per object.
+"""Mattes of everything in an image: a grid of clicks, the good answers kept, one per object.
 
 After SAM's automatic mask generator (Kirillov et al. 2023), without its crops. Candidates are ranked as the decoder
-gives them, at its own stride: SAM's generator enlarges every one to the picture first, which costs more than the rest.
+gives them, at its own stride: SAM's generator enlarges every one to the image first, which costs more than the rest.
 Memory stays bounded: of a candidate only the box is remembered; opacities at full size exist for the survivors of one
 batch at a time, and are kept cropped.
 """
@@ -61,9 +61,9 @@ class EverythingConfig:
     max_box_iou: float = 0.7
     """Of two objects whose boxes overlap more than this, the better scored stays."""
     min_area: float = 0.0
-    """Least area of the matte, as a share of the picture."""
+    """Least area of the matte, as a share of the image."""
     ranking_px: int = 1024
-    """Longest side of the reduced picture on which candidates are ranked [px], where the predictor has no logits."""
+    """Longest side of the reduced image on which candidates are ranked [px], where the predictor has no logits."""
     max_similarity: float | None = None
     """A click of the grid is not asked where a neighbour that is asked looks alike: their features' cosine exceeds
     this. None: `SMALL_SIMILARITY` for models that have such features, as zim_tiny; 1.0 asks every click."""
@@ -86,7 +86,7 @@ class EverythingConfig:
 
 @dataclass(frozen=True, eq=False)
 class ObjectMatte:
-    """One object of a picture.
+    """One object of an image.
 
     >>> ObjectMatte(np.ones((1, 2), np.float32), (1, 0, 3, 1), (2, 4), 0.9, 1.0, (1.5, 0.5)).full().tolist()
     [[0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
@@ -97,7 +97,7 @@ class ObjectMatte:
     box: tuple[int, int, int, int]
     """X1 Y1 X2 Y2 [px] of the crop, the far edges excluded."""
     size: tuple[int, int]
-    """(H, W) of the picture [px]."""
+    """(H, W) of the image [px]."""
     score: float
     """The model's own estimate of its quality; higher is better."""
     stability: float
@@ -111,7 +111,7 @@ class ObjectMatte:
         return float(self.alpha.sum())
 
     def full(self) -> Float32[np.ndarray, "H W"]:
-        """The matte at the size of the picture."""
+        """The matte at the size of the image."""
         return paste(self.alpha, self.box, self.size)
 
     def to_coco(
@@ -145,7 +145,7 @@ class _Candidate:
 def matte_everything(
     predictor: Predictor, image: ImageArray, config: EverythingConfig | None = None
 ) -> list[ObjectMatte]:
-    """Find the objects of a picture.
+    """Find the objects of an image.
 
     Args:
         predictor: afterwards, `image` is set in it.

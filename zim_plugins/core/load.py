@@ -1,4 +1,4 @@
-"""load_predictor: a name, or a file, to a predictor that is ready for pictures."""
+"""load_predictor: a name, or a file, to a predictor that is ready for images."""
 
 import importlib.util
 import logging
@@ -56,7 +56,7 @@ def load_predictor(
             weights and SAM's are torch.
         device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the best that is present.
         dtype: what the network computes in.
-        zoom: look again at the crop of an object in pictures larger than the model's frame; None: yes for matting
+        zoom: look again at the crop of an object in images larger than the model's frame; None: yes for matting
             models, no for SAM, which is a baseline.
         refine: improve mattes by the image's colours ("colour"), by ViTMatte on a trimap made of them
             ("vitmatte[:NAME_OR_FOLDER]", extra `models`), by the label converter ("converter[:FILE]"), or not ("none");

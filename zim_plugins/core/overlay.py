@@ -1,4 +1,4 @@
-"""The picture of an answer: what was pointed at, and what the matte took."""
+"""The image of an answer: what was pointed at, and what the matte took."""
 
 import colorsys
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ FOREGROUND_CLICK = (40, 200, 60)
 BACKGROUND_CLICK = (230, 40, 40)
 BOX_COLOUR = (255, 210, 0)
 RELATIVE_CLICK_RADIUS = 0.012
-"""Radius of a drawn click as a share of the picture's long side."""
+"""Radius of a drawn click as a share of the image's long side."""
 
 BAND_ROWS = 256
 """Rows that are blended at once."""
@@ -35,12 +35,12 @@ def draw_overlay(
     """Tint the object, dim the rest, and draw the prompts' clicks (green or red) and box (yellow).
 
     Args:
-        rgb: the picture in [0, 255].
-        alpha: opacity in [0, 1], at the picture's size.
-        prompts: in pixels of the picture.
+        rgb: the image in [0, 255].
+        alpha: opacity in [0, 1], at the image's size.
+        prompts: in pixels of the image.
 
     Raises:
-        ValueError: picture and matte differ in size.
+        ValueError: image and matte differ in size.
     """
     if rgb.shape[:2] != alpha.shape:
         raise ValueError(f"the matte is {alpha.shape}, the picture {rgb.shape[:2]} (height, width)")

@@ -25,7 +25,7 @@ from zim_plugins.imaging.ranges import ImageArray, to_uint8
 
 @dataclass(frozen=True)
 class Zoom:
-    """The second pass on the object's own crop, for pictures larger than the model's frame.
+    """The second pass on the object's own crop, for images larger than the model's frame.
 
     >>> Zoom(margin=0.1).min_gain
     1.25
@@ -46,7 +46,7 @@ class Zoom:
 
 
 class ImagePredictor:
-    """A `Predictor` over one backend: resizing, padding, coordinates, zoom; all in pixels of the original picture.
+    """A `Predictor` over one backend: resizing, padding, coordinates, zoom; all in pixels of the original image.
 
     It has two faces. `set_image(image)` and `predict(prompt)` remember the image between calls and are for one thread:
     two threads that use them at once get `SharedAcrossThreads`. `encoded = encode(image)` and
@@ -54,7 +54,7 @@ class ImagePredictor:
 
     Args:
         backend: the model.
-        zoom: how objects are looked at a second time in pictures larger than the model's frame; None never does.
+        zoom: how objects are looked at a second time in images larger than the model's frame; None never does.
         refinement: what improves mattes at the end; None leaves them as they are.
 
     >>> from zim_plugins.core import load_predictor
@@ -132,7 +132,7 @@ class ImagePredictor:
         """Matte what one prompt points at.
 
         Args:
-            prompt: in pixels of the original picture.
+            prompt: in pixels of the original image.
             multimask: answer with all candidates of the model instead of one; they are neither zoomed nor refined.
             encoded: the image, where it is not the one that is set.
 
@@ -174,7 +174,7 @@ class ImagePredictor:
     def predict_logits(
         self, prompts: Sequence[Prompt], *, multimask: bool = False, encoded: EncodedImage | None = None
     ) -> tuple[Float32[np.ndarray, "b c s s"], Float32[np.ndarray, "b c"]]:
-        """Answers as the decoder gives them: for choosing among many before any is enlarged to the picture.
+        """Answers as the decoder gives them: for choosing among many before any is enlarged to the image.
 
         Returns:
             Logits over the padded frame at the decoder's own stride, without zoom and refinement, and scores.
@@ -304,7 +304,7 @@ class ImagePredictor:
         zoom: Zoom,
         soft: bool,
     ) -> tuple[Float32[np.ndarray, "h w"], np.float32]:
-        """Look again at the object's crop, at the model's full resolution; the rest of the picture becomes 0."""
+        """Look again at the object's crop, at the model's full resolution; the rest of the image becomes 0."""
         height, width = rgb.shape[:2]
         crop, backend = zoom_crop(first, prompt, zoom), self.backend
         if crop is None:

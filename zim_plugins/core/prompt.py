@@ -213,7 +213,7 @@ class Prompt:
         return {"salient": True} if self.is_salient else row
 
     def check_inside(self, size: tuple[int, int]) -> None:
-        """Raise ValueError where the prompt names nothing on a picture of `size` (H, W) [px]."""
+        """Raise ValueError where the prompt names nothing on an image of `size` (H, W) [px]."""
         height, width = size
         if self.box is None and self.alpha is None and self.labels is not None and not (self.labels == 1).any():
             raise ValueError("background clicks alone do not name an object: add a foreground click or a box")

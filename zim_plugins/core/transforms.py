@@ -3,7 +3,7 @@
 SAM, ZIM and their like resize the longest side to the frame's and pad the rest; SAM 2 and its kin stretch the image to
 the square (`stretched`).
 
-All geometry of the project that concerns frames is here: nothing else resizes pictures, prompts or mattes for a model.
+All geometry of the project that concerns frames is here: nothing else resizes images, prompts or mattes for a model.
 """
 
 from typing import Literal
@@ -16,7 +16,7 @@ from zim_plugins.core.prompt import Prompt
 from zim_plugins.imaging.geometry import tight_box
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
-"""Mean of the training pictures, RGB in [0, 255]; SAM, ZIM and zim_tiny share it."""
+"""Mean of the training images, RGB in [0, 255]; SAM, ZIM and zim_tiny share it."""
 PIXEL_STD = (58.395, 57.12, 57.375)
 """Standard deviation, RGB in [0, 255]."""
 
@@ -30,7 +30,7 @@ def frame_size(size: tuple[int, int], frame_px: int, *, stretched: bool = False)
 
 
 def image_to_frame(image: UInt8[np.ndarray, "h w 3"], frame_px: int) -> UInt8[np.ndarray, "s t 3"]:
-    """Resize a picture so that its longest side is `frame_px` (antialiased bilinear, as SAM and ZIM do)."""
+    """Resize an image so that its longest side is `frame_px` (antialiased bilinear, as SAM and ZIM do)."""
     height, width = image.shape[:2]
     size = frame_size((height, width), frame_px)
     if size == (height, width):
@@ -41,7 +41,7 @@ def image_to_frame(image: UInt8[np.ndarray, "h w 3"], frame_px: int) -> UInt8[np
 def points_to_frame(
     points: Float[np.ndarray, "n 2"], size: tuple[int, int], frame_px: int, *, stretched: bool = False
 ) -> Float[np.ndarray, "n 2"]:
-    """XY in a picture of `size` (H, W) to XY in the frame [px]."""
+    """XY in an image of `size` (H, W) to XY in the frame [px]."""
     height, width = frame_size(size, frame_px, stretched=stretched)
     return points * np.array([width / size[1], height / size[0]])
 
@@ -55,7 +55,7 @@ def points_from_frame(
 
 
 def prompt_to_frame(prompt: Prompt, size: tuple[int, int], frame_px: int, *, stretched: bool = False) -> Prompt:
-    """A prompt on a picture of `size` (H, W) as a prompt in the frame; boxes are clipped to the picture.
+    """A prompt on an image of `size` (H, W) as a prompt in the frame; boxes are clipped to the image.
 
     A coarse matte becomes (frame_px, frame_px), zero in the padding.
     """
@@ -105,7 +105,7 @@ def logits_to_alphas(
 def within_picture(
     maps: Float32[np.ndarray, "*b s s"], size: tuple[int, int], frame_px: int, *, stretched: bool = False
 ) -> Float32[np.ndarray, "*b t u"]:
-    """Maps over the padded frame without the cells that lie wholly in its padding; `size` (H, W) is the picture's."""
+    """Maps over the padded frame without the cells that lie wholly in its padding; `size` (H, W) is the image's."""
     height, width = (-(-side * maps.shape[-1] // frame_px) for side in frame_size(size, frame_px, stretched=stretched))
     return maps[..., :height, :width]
 

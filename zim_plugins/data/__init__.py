@@ -1,1 +1,1 @@
-"""Data on disk: an index of pictures and mattes, readers of published layouts, checks, shards of mattes."""
+"""Data on disk: an index of images and mattes, readers of published layouts, checks, shards of mattes."""

@@ -49,7 +49,7 @@ def check_dataset(
 
     Noted are, beside what the reader itself passes over: `unreadable picture`, `unreadable matte`,
     `alpha stored as colour`, `size mismatch`, `empty matte`, `full matte` (opaque throughout), `binary matte`
-    (nothing between 0 and 1), `broken RLE`, `duplicate` (one picture under two names, one matte twice).
+    (nothing between 0 and 1), `broken RLE`, `duplicate` (one image under two names, one matte twice).
 
     Args:
         name: of the data set.
@@ -85,7 +85,7 @@ def check_dataset(
 
 
 class _Checker:
-    """Remembers, from sample to sample, which pictures were seen."""
+    """Remembers, from sample to sample, which images were seen."""
 
     def __init__(self, findings: Findings, allow: frozenset[str]) -> None:
         self.findings = findings
@@ -114,7 +114,7 @@ class _Checker:
             self._matte(sample, sample.alpha, size)
 
     def _image(self, sample: Sample) -> tuple[int, int] | None:
-        """The picture's size [px]; read once, and compared with all others by its bytes."""
+        """The image's size [px]; read once, and compared with all others by its bytes."""
         at = (sample.image, sample.image_bytes)
         if at not in self.sizes:
             self.counts["images"] += 1

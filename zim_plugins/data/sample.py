@@ -1,4 +1,4 @@
-"""Sample: one picture and what is known of one object in it; and the index file that holds many of them.
+"""Sample: one image and what is known of one object in it; and the index file that holds many of them.
 
 An index is a JSONL file, one sample a line. Paths in it are relative to its own folder where they lie below it.
 """
@@ -25,16 +25,16 @@ _PATHS = ("image", "alpha", "foreground", "background")
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture with one object's matte or mask, or a picture alone; pixels are read when asked for."""
+    """An image with one object's matte or mask, or an image alone; pixels are read when asked for."""
 
     image: Path
-    """The picture, or the tar that holds it. Where a set has foregrounds only, the foreground."""
+    """The image, or the tar that holds it. Where a set has foregrounds only, the foreground."""
     dataset: str
     """Name in the registry."""
     split: str
     """`train`, `val` or `test`, in the data set's own division."""
     alpha: Path | None = None
-    """The matte; the picture itself where the matte is its alpha channel."""
+    """The matte; the image itself where the matte is its alpha channel."""
     mask: Rle | None = None
     """The segmentation mask, where there is no matte."""
     foreground: Path | None = None
@@ -46,7 +46,7 @@ class Sample:
     licence: str = ""
     """Under which the data set was published, in short."""
     image_bytes: tuple[int, int] | None = None
-    """Offset and length of the picture in `image` [bytes], where that is a tar."""
+    """Offset and length of the image in `image` [bytes], where that is a tar."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """What else the data set says, as JSON holds it."""
 
@@ -58,7 +58,7 @@ class Sample:
         return "background" if self.mask is None else "mask"
 
     def read_image(self) -> UInt8[np.ndarray, "h w 3"]:
-        """The picture, sRGB.
+        """The image, sRGB.
 
         Raises:
             ImageError: it cannot be read.
@@ -120,7 +120,7 @@ class Sample:
 
 
 def decode_image(content: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    """Decode a picture's file that is in memory, sRGB.
+    """Decode an image's file that is in memory, sRGB.
 
     Raises:
         ImageError: it cannot be decoded; the message calls it `name`.

@@ -26,7 +26,7 @@ from zim_plugins.imaging.ranges import one_line
 from zim_plugins.imaging.sources import SAMPLE_PREFIX, check_is_file, sample_path, split_page
 
 MAX_PIXELS = 200_000_000
-"""Pictures above this many pixels are refused from their header, before anything of that size is allocated."""
+"""Images above this many pixels are refused from their header, before anything of that size is allocated."""
 BROKEN_FILE = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError),
     *(struct.error, zlib.error),
@@ -240,7 +240,7 @@ def _has_deep_planes(picture: PIL.Image.Image) -> bool:
 
 
 def _read_low_bytes(stream: _Stream, page: int | None) -> PIL.Image.Image:
-    """The picture once more, decoded to the lower byte of each 16-bit value: the upper one of the other byte order."""
+    """The image once more, decoded to the lower byte of each 16-bit value: the upper one of the other byte order."""
     stream.seek(0)
     picture = PIL.Image.open(stream)
     if not isinstance(picture, PIL.ImageFile.ImageFile):

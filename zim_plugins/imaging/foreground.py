@@ -1,6 +1,6 @@
 """Foreground and background colours of a matte: estimating them, compositing, un-mixing.
 
-A picture obeys I = alpha F + (1 - alpha) B. A matte gives alpha; F and B remain to be told apart wherever alpha is
+An image obeys I = alpha F + (1 - alpha) B. A matte gives alpha; F and B remain to be told apart wherever alpha is
 neither 0 nor 1. Colours are display-referred RGB, as in the matting benchmarks: uint8, uint16 or floating-point in
 [0, 1] come in, floating-point in [0, 1] goes out (`ranges`).
 """
@@ -37,12 +37,12 @@ Integers = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 
 
 class Layers(NamedTuple):
-    """The two colour layers of a picture, each defined at every pixel."""
+    """The two colour layers of an image, each defined at every pixel."""
 
     foreground: Float32[np.ndarray, "h w 3"]
-    """F, RGB in [0, 1]; equal to the picture where alpha is 1."""
+    """F, RGB in [0, 1]; equal to the image where alpha is 1."""
     background: Float32[np.ndarray, "h w 3"]
-    """B, RGB in [0, 1]; equal to the picture where alpha is 0."""
+    """B, RGB in [0, 1]; equal to the image where alpha is 0."""
 
 
 def estimate_foreground(image: ImageArray, alpha: AlphaArray) -> Layers:
@@ -79,7 +79,7 @@ def estimate_foreground(image: ImageArray, alpha: AlphaArray) -> Layers:
 
 
 def foreground_colours(image: ImageArray, alpha: AlphaArray) -> Integers:
-    """The foreground of `estimate_foreground` in 8 or 16 bits: no array of floats as large as the picture is made.
+    """The foreground of `estimate_foreground` in 8 or 16 bits: no array of floats as large as the image is made.
 
     Where alpha is 0, colours that nobody sees are coarser than those of `estimate_foreground`.
 
@@ -300,7 +300,7 @@ def _spread(layers: "torch.Tensor", rows: slice, columns: slice, size: tuple[int
 
 
 def _bands(size: tuple[int, int]) -> list[slice]:
-    """Rows of a picture of `size` (H, W), divided so that a band holds about `BAND_PIXELS`."""
+    """Rows of an image of `size` (H, W), divided so that a band holds about `BAND_PIXELS`."""
     step = max(1, BAND_PIXELS // max(1, size[1]))
     return [slice(top, min(size[0], top + step)) for top in range(0, size[0], step)]
 

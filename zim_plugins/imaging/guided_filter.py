@@ -1,4 +1,4 @@
-"""The guided filter (He et al. 2010): what a matte says, along the edges that the picture has."""
+"""The guided filter (He et al. 2010): what a matte says, along the edges that the image has."""
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -7,7 +7,7 @@ from zim_plugins.imaging.ranges import unit_values
 
 
 class GuidedFilter:
-    """A local linear model of opacity in colour; what depends on the picture alone is computed once.
+    """A local linear model of opacity in colour; what depends on the image alone is computed once.
 
     Args:
         guide: colours in [0, 1].
@@ -45,7 +45,7 @@ class GuidedFilter:
 
         Args:
             values: opacity at this filter's size.
-            guide: the same picture larger, colours in [0, 1], or in [0, 255] where they are uint8.
+            guide: the same image larger, colours in [0, 1], or in [0, 255] where they are uint8.
         """
         slope, offset = self.coefficients(values.astype(np.float32))
         size = guide.shape[0], guide.shape[1]
@@ -73,7 +73,7 @@ def _inverse(matrices: Float[np.ndarray, "h w 3 3"]) -> Float[np.ndarray, "h w 3
 def unit_channel(
     picture: Float32[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"], channel: int
 ) -> Float32[np.ndarray, "h w"]:
-    """One channel of a picture, in [0, 1]."""
+    """One channel of an image, in [0, 1]."""
     values = picture[..., channel]
     return unit_values(values) if values.dtype == np.uint8 else values
 

@@ -1,4 +1,4 @@
-"""The only place that reads and writes pictures.
+"""The only place that reads and writes images.
 
 Whatever the file holds, `read_image` answers with 8-bit sRGB, upright, of the width and height that a viewer shows:
 
@@ -7,7 +7,7 @@ Whatever the file holds, `read_image` answers with 8-bit sRGB, upright, of the w
 - 16-bit values are scaled by 1/65535, or by 1/4095 and the like where none is larger; signed integers by their
   extremes; floating-point values are taken as sRGB in [0, 1] and clipped to it. `value_range` says otherwise.
 - OpenEXR's linear light becomes sRGB; what is brighter than white becomes white.
-- Of an animation or a file of several pages the first picture is used.
+- Of an animation or a file of several pages the first image is used.
 
 What was done beyond plain decoding is said in `Image.notes`. What cannot be read raises `ImageError`.
 """
@@ -38,7 +38,7 @@ from zim_plugins.imaging.value_range import ValueRange, to_unit_range
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """A picture as the models want it, and where it came from.
+    """An image as the models want it, and where it came from.
 
     >>> read_image("sample:coins").size
     (303, 384)
@@ -67,15 +67,15 @@ class Image:
 def read_image(
     source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS, value_range: ValueRange | None = None
 ) -> Image:
-    """Read a picture as upright 8-bit sRGB.
+    """Read an image as upright 8-bit sRGB.
 
     Args:
         source: a path, `sample:NAME`, or an open binary stream.
-        max_pixels: refuse larger pictures from their header [px].
+        max_pixels: refuse larger images from their header [px].
         value_range: values of black and white, where the file's type and data do not tell.
 
     Raises:
-        ImageError: the file is missing, not a picture, damaged, too large, or of a kind without a defined range.
+        ImageError: the file is missing, not an image, damaged, too large, or of a kind without a defined range.
 
     >>> read_image("sample:coins").rgb.dtype
     dtype('uint8')
@@ -171,7 +171,7 @@ def read_alpha(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS)
     whose three channels are equal.
 
     Raises:
-        ImageError: as `read_image`, and where the file holds a coloured, opaque picture.
+        ImageError: as `read_image`, and where the file holds a coloured, opaque image.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -197,7 +197,7 @@ def read_alpha(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS)
 def write_image(
     path: str | Path, array: UInt8[np.ndarray, "h w *c"] | Float32[np.ndarray, "h w *c"], *, quality: int = 95
 ) -> Path:
-    """Write a grey (h, w), RGB (h, w, 3) or straight-alpha RGBA (h, w, 4) picture, whole or not at all.
+    """Write a grey (h, w), RGB (h, w, 3) or straight-alpha RGBA (h, w, 4) image, whole or not at all.
 
     Args:
         path: its suffix names the format (.png, .jpg, .webp, .tif); missing folders are made.
@@ -304,7 +304,7 @@ def _encode(array: np.ndarray, file_format: str, quality: int) -> bytes:
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
             raise ImageError(f"floating-point pictures lie in [0, 1], got {array.min():g}..{array.max():g}")
         rounded = np.empty(array.shape, dtype=np.uint8)
-        for top in range(0, len(array), 256):  # in bands: large pictures are large enough once
+        for top in range(0, len(array), 256):  # in bands: large images are large enough once
             rounded[top : top + 256] = array[top : top + 256] * 255 + 0.5
         array = rounded
     if array.dtype != np.uint8:

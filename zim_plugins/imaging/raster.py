@@ -1,4 +1,4 @@
-"""A picture in its own mode, depth, profile and EXIF data, for tools that change a part of it and nothing else."""
+"""An image in its own mode, depth, profile and EXIF data, for tools that change a part of it and nothing else."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Raster:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Original(Image):
-    """A picture as the models want it (`rgb`), and as the file holds it.
+    """An image as the models want it (`rgb`), and as the file holds it.
 
     >>> read_original("sample:coins").colours().shape
     (303, 384, 3)
@@ -71,7 +71,7 @@ class Original(Image):
         return np.broadcast_to(channels, (*channels.shape[:2], 3))
 
     def linear_colours(self) -> Float32[np.ndarray, "h w 3"]:
-        """RGB in linear light of a picture that holds it (OpenEXR), not premultiplied, in its own primaries."""
+        """RGB in linear light of an image that holds it (OpenEXR), not premultiplied, in its own primaries."""
         values = np.nan_to_num(self.raster.pixels, nan=0.0, posinf=65504.0, neginf=0.0)
         channels = values[..., : self._colour_channels()]
         if self.raster.mode in ("LA", "RGBA"):
@@ -87,7 +87,7 @@ class Original(Image):
         return alpha.astype(np.float32) / np.float32(1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max)
 
     def repainted(self, colours: Colours, where: Bool[np.ndarray, "h w"]) -> Raster:
-        """The file's picture with other colours where `where` is True; all else, and its opacity, stays as it is.
+        """The file's image with other colours where `where` is True; all else, and its opacity, stays as it is.
 
         Args:
             colours: as `colours` gives them.
@@ -119,7 +119,7 @@ class Original(Image):
         return 3 if self.raster.mode in ("RGB", "RGBA") else 1
 
     def _own_channels(self, colours: np.ndarray) -> np.ndarray:
-        """Colours (h w 3) as this picture's channels without opacity."""
+        """Colours (h w 3) as this image's channels without opacity."""
         if self.raster.mode == "CMYK":
             return _by_profile(colours, self.raster.metadata.icc_profile, "CMYK")
         if self._colour_channels() == 1:
@@ -136,7 +136,7 @@ class Original(Image):
 def read_original(
     source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS, value_range: ValueRange | None = None
 ) -> Original:
-    """Read a picture with its own pixels.
+    """Read an image with its own pixels.
 
     What no tool could repaint in place is turned into what it stands for, and `notes` says so: a palette and 1-bit
     pixels into RGB(A) and grey, a transparent colour into an alpha channel, LAB and the like into RGB.
@@ -188,7 +188,7 @@ _DESCRIBED = {"P": "a palette", "PA": "a palette", "1": "1-bit pixels"}
 
 
 def _kept_mode(picture: PIL.Image.Image) -> Mode:
-    """The mode that the picture can be repainted in."""
+    """The mode that the image can be repainted in."""
     if picture.mode in ("L", "LA", "1", "La"):
         return "LA" if has_alpha(picture) else "L"
     if has_alpha(picture):

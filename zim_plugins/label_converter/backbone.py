@@ -1,4 +1,4 @@
-"""Backbones of the converter behind one interface: picture and mask in, features at strides 4, 8, 16 and 32 out."""
+"""Backbones of the converter behind one interface: image and mask in, features at strides 4, 8, 16 and 32 out."""
 
 import itertools
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""MatteConverter: the masks of a picture to mattes, each in a crop of its own, in batches of equal size."""
+"""MatteConverter: the masks of an image to mattes, each in a crop of its own, in batches of equal size."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ class ConvertSettings:
     batch_px: int = 1024 * 1024
     """Pixels in one batch: one crop of the largest frame, sixteen of the smallest."""
     work_px: int | None = None
-    """A longer crop is reduced to this side for the network, and its matte enlarged along the picture's edges by a
+    """A longer crop is reduced to this side for the network, and its matte enlarged along the image's edges by a
     guided filter: for networks trained at small frames. None: every crop at its own size."""
     guided_radius_px: int = 5
     """Of that filter, on the reduced crop."""
@@ -73,7 +73,7 @@ class ConvertSettings:
 
 @dataclass(frozen=True, eq=False)
 class CroppedMatte:
-    """A matte and where its crop lies in the picture; 0 everywhere else."""
+    """A matte and where its crop lies in the image; 0 everywhere else."""
 
     alpha: Float32[np.ndarray, "h w"]
     """Opacity in [0, 1]."""
@@ -83,18 +83,18 @@ class CroppedMatte:
     """Top row of the crop."""
 
     def full(self, height: int, width: int) -> Float32[np.ndarray, "{height} {width}"]:
-        """The matte at the size of its picture."""
+        """The matte at the size of its image."""
         h, w = self.alpha.shape
         return paste(self.alpha, (self.x, self.y, self.x + w, self.y + h), (height, width))
 
 
 class _Subject(NamedTuple):
-    """A mask as the network sees it: at its picture's size, or reduced with its surroundings."""
+    """A mask as the network sees it: at its image's size, or reduced with its surroundings."""
 
     picture: UInt8[np.ndarray, "h w 3"]
     mask: Bool[np.ndarray, "h w"]
     window: tuple[int, int, int, int]
-    """X1 Y1 X2 Y2 [px] in this picture."""
+    """X1 Y1 X2 Y2 [px] in this image."""
     reduced: bool
 
 
@@ -109,7 +109,7 @@ class _View(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class MatteConverter:
-    """Turns segmentation masks into mattes; each mask's result depends on picture and mask alone."""
+    """Turns segmentation masks into mattes; each mask's result depends on image and mask alone."""
 
     network: MatteNetwork
     """In evaluation mode, on `device`."""
@@ -139,14 +139,14 @@ class MatteConverter:
     def convert(
         self, image: UInt8[np.ndarray, "h w 3"], masks: Sequence[Bool[np.ndarray, "_ _"]]
     ) -> list[CroppedMatte]:
-        """The mattes of some objects of a picture, in the order of their masks.
+        """The mattes of some objects of an image, in the order of their masks.
 
         Args:
             image: sRGB.
-            masks: one object each, at the picture's size, none of them empty.
+            masks: one object each, at the image's size, none of them empty.
 
         Raises:
-            ValueError: a mask is empty or has another size than the picture.
+            ValueError: a mask is empty or has another size than the image.
         """
         size = image.shape[:2]
         for i, mask in enumerate(masks):
@@ -175,7 +175,7 @@ class MatteConverter:
     def _subject(
         self, image: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"], window: tuple[int, int, int, int]
     ) -> _Subject:
-        """The mask with its picture, reduced if it is too large for the network."""
+        """The mask with its image, reduced if it is too large for the network."""
         x1, y1, x2, y2 = window
         longest = max(x2 - x1, y2 - y1)
         if self.settings.work_px is None or longest <= self.settings.work_px:
@@ -213,14 +213,14 @@ class MatteConverter:
         return share * small.enlarged(alpha, unit_values(crop)) + (1 - share) * mask
 
     def _window(self, mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
-        """The mask's box with room round it, X1 Y1 X2 Y2, inside the picture."""
+        """The mask's box with room round it, X1 Y1 X2 Y2, inside the image."""
         box = tight_box(mask)
         assert box is not None  # convert refuses empty masks
         room = max(self.settings.margin_px, round(self.settings.margin_share * max(box[2] - box[0], box[3] - box[1])))
         return grown(box, room, (mask.shape[0], mask.shape[1]))
 
     def _views(self, number: int, subject: _Subject) -> Iterator[_View]:
-        """Squares that cover a subject's window, with as much of the picture round it as fits."""
+        """Squares that cover a subject's window, with as much of the image round it as fits."""
         (x1, y1, x2, y2), size = subject.window, subject.mask.shape
         longest = max(x2 - x1, y2 - y1)
         side = next((s for s in self.settings.frames_px if s >= longest), self.settings.frames_px[-1])

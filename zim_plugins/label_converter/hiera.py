@@ -28,7 +28,7 @@ class HieraConfig:
     global_blocks: tuple[int, ...] = (12, 16, 20)
     """Blocks that attend over everything whatever their stage says."""
     position_grid: int = 14
-    """Side of the coarse position embedding, stretched over the picture."""
+    """Side of the coarse position embedding, stretched over the image."""
 
     def __post_init__(self) -> None:
         if len(self.windows) != len(self.depths) or any(side % 2 for side in self.windows[:-1]):
@@ -169,7 +169,7 @@ class HieraTrunk(nn.Module):
         return features
 
     def _positions(self, height: int, width: int) -> Float[Tensor, "1 h w c"]:
-        """Coarse embedding stretched over the picture, plus one tile per window (arXiv 2311.05613)."""
+        """Coarse embedding stretched over the image, plus one tile per window (arXiv 2311.05613)."""
         stretched = F.interpolate(self.pos_embed, size=(height, width), mode="bicubic")
         side = self.pos_embed_window.shape[-1]
         tiles = self.pos_embed_window.tile(1, 1, -(-height // side), -(-width // side))

@@ -37,13 +37,13 @@ def converter_loss(
     Args:
         heads: mattes of the three heads in [0, 1].
         target: mattes in [0, 1].
-        valid: 1 on the picture, 0 on the frame's padding.
+        valid: 1 on the image, 0 on the frame's padding.
         widths_px: how far uncertainty spreads before strides 4 and 1.
         weights: of the terms.
         self_guided: whether a coarser head says where the finer one speaks; otherwise the target's edges do.
 
     Returns:
-        The loss, and the terms' means for the log; `mae` is that of the answer over the whole picture.
+        The loss, and the terms' means for the log; `mae` is that of the answer over the whole image.
     """
     fused, guides = refine(heads, widths_px, None if self_guided else target)
     loss = torch.zeros_like(target[:, 0, 0, 0])

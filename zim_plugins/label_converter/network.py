@@ -63,7 +63,7 @@ CONVERTER_CONFIGS = {
 
 
 class Levels(NamedTuple):
-    """One map for each of the strides 8, 4 and 1, all at the picture's own size."""
+    """One map for each of the strides 8, 4 and 1, all at the image's own size."""
 
     os8: Float[Tensor, "b 1 h w"]
     os4: Float[Tensor, "b 1 h w"]
@@ -115,7 +115,7 @@ def refine(
 
 
 def _conv_norm(inputs: int, outputs: int, dilation: int = 1, stride: int = 1) -> nn.Sequential:
-    """3x3 convolution and GroupNorm: batches are small and of mixed pictures, so no batch statistics here."""
+    """3x3 convolution and GroupNorm: batches are small and of mixed images, so no batch statistics here."""
     conv = nn.Conv2d(inputs, outputs, 3, stride, dilation, dilation, bias=False)
     return nn.Sequential(conv, nn.GroupNorm(min(8, outputs // 4), outputs))
 
@@ -128,7 +128,7 @@ def _shortcut(inputs: int, outputs: int, depth: int, stride: int = 1) -> nn.Sequ
 
 
 class ContextPyramid(nn.Module):
-    """Dilated convolutions side by side with the mean of the whole picture (ASPP, arXiv 1706.05587)."""
+    """Dilated convolutions side by side with the mean of the whole image (ASPP, arXiv 1706.05587)."""
 
     def __init__(self, inputs: int, outputs: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ def config_from_dict(values: dict[str, Any]) -> ConverterConfig:
 
 
 class ConverterNetwork(PretrainedModule):
-    """Picture and coarse mask to mattes at strides 8, 4 and 1; any size."""
+    """Image and coarse mask to mattes at strides 8, 4 and 1; any size."""
 
     model_type = "zim_plugins.label_converter"
     config_key = "converter_config"

@@ -23,7 +23,7 @@ from zim_plugins.training.pictures import from_standardised, strip
 from zim_plugins.training.samples.library import Library
 
 CHECK_BATCH = 8
-"""Pictures of one held-out batch."""
+"""Images of one held-out batch."""
 
 
 @dataclass(frozen=True)

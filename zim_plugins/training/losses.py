@@ -60,7 +60,7 @@ def matte_loss(
         logits: four candidates at the target's size or a smaller one; the first is the one that answers alone.
         scores: their estimated IoU.
         target: mattes in [0, 1].
-        valid: 1 on the picture, 0 on the frame's padding.
+        valid: 1 on the image, 0 on the frame's padding.
         edge: trust in the target's edges in [0, 1]; a hand-drawn segment's gradient counts less than a matte's.
         weights: of the terms.
 

@@ -1,4 +1,4 @@
-"""Pictures of a run's progress: input with its prompt, the model's matte, the target, side by side."""
+"""Images of a run's progress: input with its prompt, the model's matte, the target, side by side."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from zim_plugins.imaging.ranges import from_unit
 
 
 def from_standardised(image: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """The sRGB picture that a network's input was made from; padding becomes the mean colour."""
+    """The sRGB image that a network's input was made from; padding becomes the mean colour."""
     rgb = image.float().permute(1, 2, 0).numpy() * np.array(PIXEL_STD) + np.array(PIXEL_MEAN)
     return (rgb + 0.5).clip(0, 255).astype(np.uint8)
 
@@ -34,6 +34,6 @@ def prompt_of_tokens(coords: Float[Tensor, "n 2"], labels: Int[Tensor, " n"]) ->
 def strip(
     rgb: UInt8[np.ndarray, "h w 3"], maps: Sequence[Float32[np.ndarray, "h w"]], prompt: Prompt | None = None
 ) -> UInt8[np.ndarray, "h w_all 3"]:
-    """The picture with the first map laid over it and the prompt drawn, then every map in grey."""
+    """The image with the first map laid over it and the prompt drawn, then every map in grey."""
     grey = [np.repeat(from_unit(m, halves_up=True)[..., None], 3, axis=2) for m in maps]
     return np.concatenate([draw_overlay(rgb, maps[0].clip(0, 1), *([] if prompt is None else [prompt])), *grey], axis=1)

@@ -65,7 +65,7 @@ class Stage:
 
     frame_px: int
     batch_size: int
-    """Pictures in one step, of all processes together."""
+    """Images in one step, of all processes together."""
     steps: int
 
 

@@ -43,7 +43,7 @@ def _paper(name: str, settings: ZimSettings, stages: tuple[Stage, ...], check_ba
 
 
 VIT_B = ZimSettings(ZIM_CONFIGS["vit_b"], mix=SceneMix(zoomed=0.0), prompts_per_image=4)
-"""L1 + 10 Grad, boxes moved by up to 10 %, random clicks of both kinds; pictures whole, four mattes of each at once."""
+"""L1 + 10 Grad, boxes moved by up to 10 %, random clicks of both kinds; images whole, four mattes of each at once."""
 VIT_L = replace(VIT_B, config=ZIM_CONFIGS["vit_l"], gradient_checkpointing=True)
 VIT_B_OBJECTS = replace(VIT_B, mix=SceneMix(objects=0.4, segments=0.0, zoomed=0.0, procedural=0.0), objects_share=0.5)
 """Whole objects in half of the images, SA1B-Matte's parts in the others: parts alone leave whole things unlearnt."""

@@ -28,7 +28,7 @@ from zim_plugins.training.samples.source import SampleSource
 from zim_plugins.training.starting import start_from
 
 CHECK_BATCH = 16
-"""Pictures of one held-out batch, up to a frame of 256 px; fewer in larger frames, in more batches."""
+"""Images of one held-out batch, up to a frame of 256 px; fewer in larger frames, in more batches."""
 
 
 AnyLibrary = Library | ShardLibrary | MixedLibrary
@@ -177,7 +177,7 @@ class ZimTask:
         ]
 
     def _answered(self, model: Zim | ZimLite, batch: Batch, device: str) -> Float[Tensor, "b f f"]:
-        """Mattes of all prompts of a batch, picture by picture, on the CPU."""
+        """Mattes of all prompts of a batch, image by image, on the CPU."""
         images = batch.images.to(device, memory_format=torch.channels_last)
         features = model.encode(model.from_standardised(images))
         coords, labels = batch.coords.flatten(0, 1).to(device), batch.labels.flatten(0, 1).to(device)
@@ -215,5 +215,5 @@ class ZimTask:
 
 
 def _check_batch(frame_px: int) -> int:
-    """Pictures of a held-out batch that take the memory of `CHECK_BATCH` at 256 px."""
+    """Images of a held-out batch that take the memory of `CHECK_BATCH` at 256 px."""
     return max(1, min(CHECK_BATCH, CHECK_BATCH * 256**2 // frame_px**2))

@@ -1,4 +1,4 @@
-"""Curves and pictures of a run for TensorBoard."""
+"""Curves and images of a run for TensorBoard."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ class TensorBoard:
             self._writer.add_scalar(f"{group}/{name}", value, step)
 
     def pictures(self, step: int, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> None:
-        """Add pictures, one strip each."""
+        """Add images, one strip each."""
         for number, picture in enumerate(pictures):
             self._writer.add_image(f"held_out/{number}", picture, step, dataformats="HWC")
         self._writer.flush()

@@ -24,7 +24,7 @@ class Backend(Protocol):
     name: str
     """Checkpoint name, for records and messages."""
     frame_px: int
-    """Side of the square frame [px]; a picture's longest side is resized to it, its top-left corner kept."""
+    """Side of the square frame [px]; an image's longest side is resized to it, its top-left corner kept."""
     activation: Literal["sigmoid", "step"]
     """How logits become alphas: `sigmoid` for a matting model, `step` (logit > 0) for a hard segmenter."""
     supports_clicks_and_box: bool
@@ -33,7 +33,7 @@ class Backend(Protocol):
     """Whether a prompt may hold a coarse matte."""
 
     def encode(self, image: UInt8[np.ndarray, "h w 3"]) -> Any:
-        """Encode an RGB picture whose longest side is `frame_px`; what comes back stays on the device."""
+        """Encode an RGB image whose longest side is `frame_px`; what comes back stays on the device."""
         ...
 
     def decode(

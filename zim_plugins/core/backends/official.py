@@ -35,11 +35,11 @@ Decode = Callable[
     [Float32[np.ndarray, "b 64 64"], Float32[np.ndarray, "b n 2"], Int[np.ndarray, "b n"]],
     tuple[Float32[np.ndarray, "b 4 512 512"], Float32[np.ndarray, "b 4"]],
 ]
-"""Attention mask, coordinates and labels to logits and scores, on the picture that was encoded."""
+"""Attention mask, coordinates and labels to logits and scores, on the image that was encoded."""
 
 
 def official_frame(image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "1 3 1024 1024"]:
-    """An RGB picture, longest side 1024 px, standardised, then zero-padded to the right and below."""
+    """An RGB image, longest side 1024 px, standardised, then zero-padded to the right and below."""
     height, width = image.shape[:2]
     if max(height, width) != FRAME_PX:
         raise ValueError(f"the longest side must be {FRAME_PX} px, the picture is {width}x{height} px")

@@ -19,7 +19,7 @@ class EncoderGraph(nn.Module):
         self.zim = zim
 
     def forward(self, image: Float[Tensor, "1 3 1024 1024"]) -> tuple[Tensor, ...]:
-        """Encode a picture, standardised, then zero-padded to the official frame."""
+        """Encode an image, standardised, then zero-padded to the official frame."""
         frame = self.zim.config.frame_px
         if frame != FRAME_PX:  # bilinear to twice the frame, then the mean of 2 x 2: no aliasing down to 256 px
             image = F.avg_pool2d(upsample(image, (2 * frame, 2 * frame)), 2)

@@ -62,7 +62,7 @@ class ZimOnnxBackend:
         self.supports_clicks_and_box = self._decoder.get_modelmeta().custom_metadata_map.get(CLICKS_AND_BOX) == "true"
 
     def encode(self, image: UInt8[np.ndarray, "h w 3"]) -> dict[str, Any]:
-        """Encode an RGB picture whose longest side is the frame's; the features stay on the device."""
+        """Encode an RGB image whose longest side is the frame's; the features stay on the device."""
         binding = self._encoder.io_binding()
         binding.bind_cpu_input("image", official_frame(image))
         for name in FEATURES:

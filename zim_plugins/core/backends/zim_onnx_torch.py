@@ -64,7 +64,7 @@ class ZimOnnxTorchBackend:
         self.supports_clicks_and_box = carries_both(metadata)
 
     def encode(self, image: UInt8[np.ndarray, "h w 3"]) -> dict[str, Any]:
-        """Encode an RGB picture whose longest side is the frame's; the features stay on the device."""
+        """Encode an RGB image whose longest side is the frame's; the features stay on the device."""
         import torch
 
         with torch.no_grad():

@@ -22,7 +22,7 @@ OTHER_BATCH_PIXELS = 32 * 1024**2
 
 
 class ZimTorchBackend:
-    """A `Zim` ready for pictures.
+    """A `Zim` ready for images.
 
     Args:
         zim: the network; it is moved, cast and put into evaluation mode.
@@ -96,7 +96,7 @@ class ZimTorchBackend:
 
     @torch.inference_mode()
     def encode(self, image: UInt8[np.ndarray, "h w 3"]) -> ImageFeatures:
-        """Encode an RGB picture whose longest side is the frame's; the features stay on the device."""
+        """Encode an RGB image whose longest side is the frame's; the features stay on the device."""
         pixels = torch.from_numpy(image.copy()).to(self.device).permute(2, 0, 1)[None].float()
         return self.zim.prepare(self._encode(self.zim.normalise(pixels)))
 

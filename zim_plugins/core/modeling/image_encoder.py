@@ -19,7 +19,7 @@ class ViTConfig:
     depth: int
     heads: int
     global_blocks: tuple[int, ...]
-    """Indices of the blocks that attend over the whole picture; the others attend within windows."""
+    """Indices of the blocks that attend over the whole image; the others attend within windows."""
     frame_px: int = 1024
     patch_px: int = 16
     window: int = 14
@@ -34,11 +34,11 @@ VIT_CONFIGS = {
 
 
 BAND = 14
-"""Rows of tokens that go through a layer at once where layers work for the cache: 896 of a picture."""
+"""Rows of tokens that go through a layer at once where layers work for the cache: 896 of an image."""
 
 
 class PatchEmbed(nn.Module):
-    """Picture to tokens by one strided convolution."""
+    """Image to tokens by one strided convolution."""
 
     def __init__(self, patch_px: int, dim: int) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class RelPosAttention(nn.Module):
         return self.proj(out.reshape(b, rows * side_h, columns * side_w, c)[:, :h, :w])
 
     def _padded(self, qkv: Float[Tensor, "b h w c3"], below: int, right: int) -> Float[Tensor, "b H W c3"]:
-        """Queries, keys and values of the picture, with those that zeros have beyond its edges."""
+        """Queries, keys and values of the image, with those that zeros have beyond its edges."""
         if below == 0 and right == 0:
             return qkv
         b, h, w, c = qkv.shape
@@ -110,7 +110,7 @@ class Block(nn.Module):
 
 
 class ImageEncoderViT(nn.Module):
-    """SAM's encoder: a normalised, padded picture to an embedding of stride 16."""
+    """SAM's encoder: a normalised, padded image to an embedding of stride 16."""
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ MASK_TOKENS = 4
 
 
 class FusionBlock(nn.Module):
-    """Self-attention over the picture's tokens; positions come from a 3x3 depthwise convolution."""
+    """Self-attention over the image's tokens; positions come from a 3x3 depthwise convolution."""
 
     def __init__(self, dim: int, heads: int, mlp_dim: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class MaskDecoder(nn.Module):
         mask: Float[Tensor, "b g g"] | None = None,
         drawn: Float[Tensor, "b p m m"] | None = None,
     ) -> tuple[Float[Tensor, "b 4 s s"], Float[Tensor, "b 4"]]:
-        """Decode b prompts on one picture, or on b pictures.
+        """Decode b prompts on one image, or on b images.
 
         Returns:
             Logits of four candidates over the padded frame (stride 2, or 4 with SAM's own upsampling), and their

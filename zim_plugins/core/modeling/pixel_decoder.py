@@ -1,4 +1,4 @@
-"""ZIM's hierarchical pixel decoder: the embedding is doubled step by step and joined with details of the picture.
+"""ZIM's hierarchical pixel decoder: the embedding is doubled step by step and joined with details of the image.
 
 Widths and strides follow arXiv 2411.00626 as far as they are known; the public release hides its norm, activation
 and order of concatenation inside ONNX, so these three are this project's choice (LayerNorm, GELU, embedding first).
@@ -25,7 +25,7 @@ def norm_act(channels: int, norm: Norm) -> nn.Sequential:
 
 
 class DetailStem(nn.Module):
-    """Three 3x3 convolutions of stride 2 on the picture itself: features at strides 2, 4 and 8."""
+    """Three 3x3 convolutions of stride 2 on the image itself: features at strides 2, 4 and 8."""
 
     def __init__(self, channels: Sequence[int] = (64, 128, 256), norm: Norm = "layer") -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class HierarchicalPixelDecoder(nn.Module):
 
         Args:
             embedding: stride 16, one per prompt.
-            projected: of the details, as `project` answers; one per picture or one per prompt.
+            projected: of the details, as `project` answers; one per image or one per prompt.
             drawn: features of the drawn prompts at stride 4, if the model was built for them.
         """
         x = embedding

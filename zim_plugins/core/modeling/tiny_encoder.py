@@ -51,7 +51,7 @@ def downsample(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class TinyImageEncoder(nn.Module):
-    """A normalised, padded picture to an embedding of stride 16 and details at strides 2, 4 and 8."""
+    """A normalised, padded image to an embedding of stride 16 and details at strides 2, 4 and 8."""
 
     def __init__(self, config: TinyConfig) -> None:
         super().__init__()

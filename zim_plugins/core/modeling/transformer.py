@@ -1,4 +1,4 @@
-"""SAM's two-way transformer, with ZIM's prompt-aware mask in the attention between tokens and picture."""
+"""SAM's two-way transformer, with ZIM's prompt-aware mask in the attention between tokens and image."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ MaskedAttention = Literal["none", "t2i", "i2t", "both"]
 
 
 class TwoWayAttentionBlock(nn.Module):
-    """Tokens attend to themselves and to the picture, then the picture attends to the tokens."""
+    """Tokens attend to themselves and to the image, then the image attends to the tokens."""
 
     def __init__(self, dim: int, heads: int, mlp_dim: int, masked: MaskedAttention, first: bool) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class TwoWayAttentionBlock(nn.Module):
 
 
 class TwoWayTransformer(nn.Module):
-    """The decoder's transformer; the final look at the picture is a token-to-image attention too, and masked alike."""
+    """The decoder's transformer; the final look at the image is a token-to-image attention too, and masked alike."""
 
     def __init__(
         self, dim: int = 256, depth: int = 2, heads: int = 8, mlp_dim: int = 2048, masked: MaskedAttention = "none"
@@ -70,10 +70,10 @@ class TwoWayTransformer(nn.Module):
         point_embedding: Float[Tensor, "b n c"],
         mask: Float[Tensor, "b h w"] | None = None,
     ) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b hw c"]]:
-        """Answer with the tokens and the picture's tokens after both looked at each other.
+        """Answer with the tokens and the image's tokens after both looked at each other.
 
         Args:
-            image_embedding: the encoded picture, prompts' dense embedding added; one for all prompts, or one each.
+            image_embedding: the encoded image, prompts' dense embedding added; one for all prompts, or one each.
             image_pe: position encoding of its cells.
             point_embedding: output tokens and prompt tokens.
             mask: where tokens may look, in [0, 1]; 0 hides.

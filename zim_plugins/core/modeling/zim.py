@@ -42,7 +42,7 @@ class ZimConfig:
     dense_prompts: bool = False
     """Draw the prompts as maps too (zim_tiny)."""
     fusion_depth: int = 0
-    """Self-attention blocks over the picture's tokens after the dense prompts entered."""
+    """Self-attention blocks over the image's tokens after the dense prompts entered."""
 
 
 ZIM_CONFIGS = {
@@ -68,7 +68,7 @@ def sam_config(name: str) -> ZimConfig:
 
 
 class Zim(PretrainedModule):
-    """Promptable matting network (arXiv 2411.00626), pictures in their square frame, differentiable throughout."""
+    """Promptable matting network (arXiv 2411.00626), images in their square frame, differentiable throughout."""
 
     model_type = "zim_plugins.zim"
 
@@ -122,7 +122,7 @@ class Zim(PretrainedModule):
         return x
 
     def encode(self, x: Float[Tensor, "b 3 f f"]) -> ImageFeatures:
-        """Encode normalised, padded pictures."""
+        """Encode normalised, padded images."""
         if isinstance(self.image_encoder, TinyImageEncoder):
             return ImageFeatures(*self.image_encoder(x))
         details = self.detail_stem(x) if self.config.pixel_decoder == "hierarchical" else []
@@ -145,7 +145,7 @@ class Zim(PretrainedModule):
         alpha: Float[Tensor, "b 1 f f"] | None = None,
         mask: Float[Tensor, "b g g"] | None = None,
     ) -> tuple[Float[Tensor, "b 4 s s"], Float[Tensor, "b 4"]]:
-        """Decode one prompt per row; `features` hold one picture for all of them, or one each.
+        """Decode one prompt per row; `features` hold one image for all of them, or one each.
 
         Args:
             features: what `encode` or `prepare` returned.
@@ -186,7 +186,7 @@ class Zim(PretrainedModule):
         labels: Int[Tensor, "b n"],
         alpha: Float[Tensor, "b 1 f f"] | None = None,
     ) -> tuple[Float[Tensor, "b 4 f f"], Float[Tensor, "b 4"]]:
-        """One prompt for each normalised picture: logits at the frame's own size, and estimated IoU."""
+        """One prompt for each normalised image: logits at the frame's own size, and estimated IoU."""
         logits, iou = self.decode(self.encode(image), coords, labels, alpha)
         return upsample(logits, (image.shape[-2], image.shape[-1])), iou
 

@@ -1,4 +1,4 @@
-"""Refinement of a matte by the colours of its own picture, for models that know where but not how sharply.
+"""Refinement of a matte by the colours of its own image, for models that know where but not how sharply.
 
 Two mixtures of Gaussians, one of the object's colours and one of its surroundings', are fitted to the matte and judge
 every pixel anew; neighbours of like colour are then brought to agree by a guided filter (He et al. 2010), in the manner
@@ -70,7 +70,7 @@ def refine_by_colour(
     prompt: Prompt | None = None,
     how: ColourRefinement | None = None,
 ) -> Float32[np.ndarray, "h w"]:
-    """Judge a matte anew by the picture's colours.
+    """Judge a matte anew by the image's colours.
 
     Args:
         image: RGB.

@@ -1,6 +1,6 @@
 """Conversion of a whole data set, unit by unit: in processes of this machine, or on a Ray cluster.
 
-The unit, a shard of SA-1B or a picture of other sets, is claimed by a file lock, which the system takes back when its
+The unit, a shard of SA-1B or an image of other sets, is claimed by a file lock, which the system takes back when its
 holder dies, converted, and then there as a whole. A run that was killed, or joined by a second one, loses nothing and
 makes nothing twice.
 """

@@ -1,6 +1,6 @@
-"""One picture of a data set with its masks: `mattes/NAME.png` for each mask, 8-bit grey, of the picture's size.
+"""One image of a data set with its masks: `mattes/NAME.png` for each mask, 8-bit grey, of the image's size.
 
-`done/STEM.json`, written last, says what was made from what; a picture without it is not done.
+`done/STEM.json`, written last, says what was made from what; an image without it is not done.
 """
 
 import hashlib
@@ -35,33 +35,33 @@ from zim_plugins.imaging.image import encode_png
 FORMAT = "zim-mattes/1"
 _NUMBERS = ("annotator", "region", "class", "instance", "annotation")
 COUNTED = ("images", "annotations", "mattes", "equal_to_mask", "empty_mattes")
-"""What is counted of a picture; `mattes` are those that differ from their mask, `equal_to_mask` the others."""
+"""What is counted of an image; `mattes` are those that differ from their mask, `equal_to_mask` the others."""
 
 
 @dataclass(frozen=True)
 class PictureJob:
-    """One picture with its masks to convert, and all that the result depends on."""
+    """One image with its masks to convert, and all that the result depends on."""
 
     samples: tuple[Sample, ...]
-    """The masks, all of one picture."""
+    """The masks, all of one image."""
     out: Path
     """Folder of the results of all splits."""
     part: str = ""
     """Folder of this split within `out`; empty where the set has no splits."""
     selection: Selection = EVERYTHING
     copy_images: bool = False
-    """Whether the picture is copied to images/, as it is."""
+    """Whether the image is copied to images/, as it is."""
     converter: Mapping[str, Any] = field(default_factory=dict)
     """What made the mattes: name, sha256 of the checkpoint, settings; as JSON holds them."""
 
     @property
     def image(self) -> Path:
-        """The picture."""
+        """The image."""
         return self.samples[0].image
 
     @property
     def name(self) -> str:
-        """The picture's stem, below its split."""
+        """The image's stem, below its split."""
         return f"{self.part}/{self.image.stem}" if self.part else self.image.stem
 
     @property
@@ -94,11 +94,11 @@ class PictureJob:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def input_bytes(self) -> int:
-        """Size of the picture [bytes]."""
+        """Size of the image [bytes]."""
         return self.image.stat().st_size
 
     def is_done(self) -> bool:
-        """Return whether all mattes of this picture are there, and nothing was wrong with it: else it is tried again.
+        """Return whether all mattes of this image are there, and nothing was wrong with it: else it is tried again.
 
         Raises:
             DataError: results are there that were made in another way: they are not overwritten.
@@ -122,13 +122,13 @@ class PictureJob:
         )
 
     def convert(self, convert: Convert, tick: Tick | None = None) -> dict[str, Any]:
-        """Convert one picture; whatever an earlier, killed run left of it is cleared away.
+        """Convert one image; whatever an earlier, killed run left of it is cleared away.
 
         Faults of the input are counted in the record and passed over.
 
         Raises:
             OSError: the disk refuses.
-            ValueError: the converter answers with other than one matte inside the picture for each mask.
+            ValueError: the converter answers with other than one matte inside the image for each mask.
         """
         self._clear()
         faults, counts, left_out = FaultLog(keep=200), Counter[str](), Counter[str]()
@@ -169,7 +169,7 @@ class PictureJob:
         return answer
 
     def _annotations(self, size: tuple[int, ...], faults: FaultLog) -> Iterator[Annotation]:
-        """The masks that fit the picture, numbered as `samples` are."""
+        """The masks that fit the image, numbered as `samples` are."""
         for number, sample in enumerate(self.samples):
             mask = sample.mask
             if mask is None:
@@ -187,7 +187,7 @@ class PictureJob:
                 faults(Fault("broken RLE", where, str(error)))
 
     def _clear(self) -> None:
-        """Take away what the last run made of this picture, its record first."""
+        """Take away what the last run made of this image, its record first."""
         earlier = [self.matte(sample) for sample in self.samples]
         if self.record.is_file():
             earlier += [self.folder / row["file"] for row in read_record(self.record)["mattes"]]
@@ -198,14 +198,14 @@ class PictureJob:
 
 
 def matte_name(sample: Sample) -> str:
-    """Stem of a mask's matte: that of the mask's file, else the picture's with the mask's numbers in the data set."""
+    """Stem of a mask's matte: that of the mask's file, else the image's with the mask's numbers in the data set."""
     if "mask" in sample.extra:
         return Path(sample.extra["mask"]).stem
     return "_".join([sample.image.stem, *(str(sample.extra[n]) for n in _NUMBERS if n in sample.extra)])
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read a picture's record.
+    """Read an image's record.
 
     Raises:
         DataError: it is no record.
@@ -238,7 +238,7 @@ def _has_size(path: Path, size_bytes: int) -> bool:
 def _mattes(
     rgb: UInt8[np.ndarray, "h w 3"], selected: Sequence[Annotation], convert: Convert, counts: Counter[str]
 ) -> Iterator[tuple[Annotation, UInt8[np.ndarray, "h w"]]]:
-    """The mattes of one picture, at its size."""
+    """The mattes of one image, at its size."""
     for first in range(0, len(selected), MASKS_AT_ONCE):
         some = selected[first : first + MASKS_AT_ONCE]
         masks = [annotation.mask.decode() for annotation in some]
@@ -256,7 +256,7 @@ def _mattes(
 
 
 def _full(matte: Matte, mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-    """A matte in 8 bits at the size of its picture."""
+    """A matte in 8 bits at the size of its image."""
     crop, x, y = tight_crop(matte, mask.shape)
     alpha = np.zeros(mask.shape, dtype=np.uint8)
     alpha[y : y + crop.shape[0], x : x + crop.shape[1]] = crop

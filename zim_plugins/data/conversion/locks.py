@@ -1,4 +1,4 @@
-"""Claims: of several runs over one folder, only one at a time works on a unit, be it a shard or a picture."""
+"""Claims: of several runs over one folder, only one at a time works on a unit, be it a shard or an image."""
 
 from collections.abc import Callable
 from pathlib import Path

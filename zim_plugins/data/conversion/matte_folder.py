@@ -1,7 +1,7 @@
-"""Mattes for the masks of any data set: pictures with masks in, a folder of mattes beside one another out.
+"""Mattes for the masks of any data set: images with masks in, a folder of mattes beside one another out.
 
-Of each picture there is `mattes/NAME.png` for each mask and `done/STEM.json` (see `picture_job`). Where the set has
-splits, these stand in a folder for each split. When all pictures are through, `index.jsonl` pairs pictures and mattes
+Of each image there is `mattes/NAME.png` for each mask and `done/STEM.json` (see `picture_job`). Where the set has
+splits, these stand in a folder for each split. When all images are through, `index.jsonl` pairs images and mattes
 (see `index.read_index`) and `manifest.json` says what was made from what. The same input gives the same mattes.
 """
 
@@ -55,16 +55,16 @@ def convert_folder(
         make_converter: builds the label converter in each worker.
         splits: to convert; all that are there if none is named.
         engine: processes of this machine, or Ray.
-        workers: pictures in work at one time.
+        workers: images in work at one time.
         selection: which masks are converted.
-        copy_images: whether the pictures are copied beside the mattes; else the index says where they are.
+        copy_images: whether the images are copied beside the mattes; else the index says where they are.
         converter: what the manifest says of the converter: name, sha256, settings.
         address: of a running Ray cluster; None starts one here.
         gpus_per_worker: that Ray reserves.
         progress: whether a bar is shown on stderr.
 
     Returns:
-        What this run did, and the manifest of the whole folder; None where pictures are left to do.
+        What this run did, and the manifest of the whole folder; None where images are left to do.
 
     Raises:
         DataError: the data are not there or hold no mask, or results of other settings lie in `out`.
@@ -100,7 +100,7 @@ def picture_jobs(
     copy_images: bool = False,
     converter: Mapping[str, Any] | None = None,
 ) -> list[PictureJob]:
-    """The pictures with masks of a data set; of all splits that are there if none is named.
+    """The images with masks of a data set; of all splits that are there if none is named.
 
     Raises:
         DataError: the set or split is not there, holds no mask, or two masks would have mattes of one name.
@@ -134,10 +134,10 @@ def picture_jobs(
 
 
 def collect(jobs: Sequence[PictureJob], out: Path, dataset: str, faults: FaultLog) -> dict[str, Any] | None:
-    """Write index and manifest of a folder whose pictures are all through; None where some are not.
+    """Write index and manifest of a folder whose images are all through; None where some are not.
 
     Args:
-        jobs: all pictures.
+        jobs: all images.
         out: their folder.
         dataset: name of the set.
         faults: what the reader of the set passed over; the records' own are added.

@@ -30,7 +30,7 @@ class ConversionBar:
         self._show()
 
     def unit_done(self, job: Job, outcome: Outcome, *, ticked: bool) -> None:
-        """A shard, or a picture, is through; its photographs are counted now unless `tick` was told of them."""
+        """A shard, or an image, is through; its photographs are counted now unless `tick` was told of them."""
         self.finished_bytes += job.input_bytes()
         if outcome[0] == "converted" and not ticked:
             counts = outcome[1]

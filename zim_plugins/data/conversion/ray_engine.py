@@ -33,7 +33,7 @@ def convert_with_ray(
     that asks for a token (Ray's default from 2.59 on), Ray takes it from RAY_AUTH_TOKEN, set alike on both sides.
 
     Args:
-        jobs: shards or pictures.
+        jobs: shards or images.
         make_converter: builds the converter in each actor.
         workers: actors.
         address: of a running cluster; None starts one on this machine.

@@ -36,7 +36,7 @@ _CHUNK = 1 << 20
 
 @runtime_checkable
 class Matte(Protocol):
-    """A matte in a crop of its picture; 0 everywhere else."""
+    """A matte in a crop of its image; 0 everywhere else."""
 
     @property
     def alpha(self) -> Float32[np.ndarray, "h w"]:
@@ -73,7 +73,7 @@ class Selection:
     max_per_image: int | None = None
     """Masks of one photograph at most, taken evenly over their areas."""
     min_area_share: float = 0.0
-    """Smallest mask as a share of its picture, 0 to 1."""
+    """Smallest mask as a share of its image, 0 to 1."""
 
     def __post_init__(self) -> None:
         if self.max_per_image is not None and self.max_per_image < 1:
@@ -201,7 +201,7 @@ def convert_shard(job: ShardJob, convert: Convert, tick: Tick | None = None) -> 
 
     Raises:
         OSError: the disk refuses.
-        ValueError: the converter answers with other than one matte inside the picture for each mask.
+        ValueError: the converter answers with other than one matte inside the image for each mask.
     """
     for path in (*leftovers(job.tar), *leftovers(job.manifest), job.manifest):
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""COCO 2017 and what shares its pictures and its JSON: LVIS v1 and PACO-LVIS v1."""
+"""COCO 2017 and what shares its images and its JSON: LVIS v1 and PACO-LVIS v1."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ SPLITS = ("train", "val")
 
 @dataclass(frozen=True)
 class CocoLayout:
-    """One annotation file over COCO's pictures."""
+    """One annotation file over COCO's images."""
 
     annotations: str
     """File name; {split} is train or val. It lies in the root or in annotations/."""

@@ -115,7 +115,7 @@ PAIRED_LAYOUTS: dict[str, PairedLayout] = {
         folder="BG-20k",
         splits={"train": ((Pairs("train", None),),), "test": ((Pairs("testval", None),),)},
     ),
-    "objects": PairedLayout(  # click benchmarks: masks NAME_x.png of pictures x.jpg, or the mattes made of them
+    "objects": PairedLayout(  # click benchmarks: masks NAME_x.png of images x.jpg, or the mattes made of them
         licence="",
         splits={
             "all": (

@@ -1,6 +1,6 @@
 """MicroMat-3K: fine and coarse mattes of DIV2K photographs, with prompts (huggingface.co, naver-iv/MicroMat-3K).
 
-`data_list.txt` has a line for each matte: picture, matte, prompt and segmentation, relative to the root. Its README
+`data_list.txt` has a line for each matte: image, matte, prompt and segmentation, relative to the root. Its README
 swaps the folders of the last two against the archive's; both are read, by what the files are.
 """
 

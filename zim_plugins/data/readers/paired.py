@@ -1,4 +1,4 @@
-"""Folders of pictures beside folders of mattes: the arrangement of nearly all matting sets, and its one reader."""
+"""Folders of images beside folders of mattes: the arrangement of nearly all matting sets, and its one reader."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ Match = Literal["same", "numbered", "folder", "shared", "suffixed"]
 
 @dataclass(frozen=True)
 class Pairs:
-    """One folder of pictures and the folder of their mattes, both relative to the data set's root."""
+    """One folder of images and the folder of their mattes, both relative to the data set's root."""
 
     images: str
     """`.` is the root itself."""
     alphas: str | None
-    """None for backgrounds. The same folder as `images` where the matte is the pictures' alpha channel."""
+    """None for backgrounds. The same folder as `images` where the matte is the images' alpha channel."""
     match: Match = "same"
     """How x.jpg finds its mattes.
 
@@ -35,7 +35,7 @@ class Pairs:
     foregrounds: str | None = None
     """Folder of foreground colours, named as the mattes are."""
     backgrounds: str | None = None
-    """Folder of backgrounds, named as the pictures are."""
+    """Folder of backgrounds, named as the images are."""
     masks: bool = False
     """Whether the mattes are binary masks: values above 128 of 255 are the object."""
 
@@ -74,12 +74,12 @@ def read_paired(name: str, layout: PairedLayout, root: Path, split: str, report:
 
 
 def pictures(folder: Path) -> dict[str, Path]:
-    """Pictures of a folder by the stem of their name, in order of name."""
+    """Images of a folder by the stem of their name, in order of name."""
     return {p.stem: p for p in sorted(folder.iterdir()) if is_picture(p)}
 
 
 def is_picture(path: Path) -> bool:
-    """Return whether a file's name is a picture's."""
+    """Return whether a file's name is an image's."""
     return path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "." and path.is_file()
 
 
@@ -125,7 +125,7 @@ def _optional(base: Path, folder: str | None) -> dict[str, Path]:
 
 
 def _mattes(part: Pairs, base: Path, images: Mapping[str, Path], report: Report) -> dict[str, list[Path]]:
-    """Mattes by the stem of their picture; those without one are reported."""
+    """Mattes by the stem of their image; those without one are reported."""
     if part.alphas is None:
         return {}
     if part.alphas == part.images:

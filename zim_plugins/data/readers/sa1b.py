@@ -51,17 +51,17 @@ class ShardImage:
     """sa_N."""
     file_name: str
     content: bytes
-    """The picture's file."""
+    """The image's file."""
     record: Mapping[str, Any]
     """`image` of the JSON: image_id, width, height, file_name."""
     annotations: tuple[Annotation, ...]
     path: Path
-    """The picture, or the tar that holds it."""
+    """The image, or the tar that holds it."""
     image_bytes: tuple[int, int] | None
     """Offset and length in that tar [bytes]."""
 
     def read_image(self) -> UInt8[np.ndarray, "h w 3"]:
-        """Decode the picture, sRGB.
+        """Decode the image, sRGB.
 
         Raises:
             ImageError: it is damaged, or not of the size that the JSON says.

@@ -125,7 +125,7 @@ def _mat_segmentations(path: Path) -> list[tuple[int, Int[np.ndarray, "h w"]]]:
 
 
 def _labels(path: Path) -> Int[np.ndarray, "h w"]:
-    """An 8-bit index picture as numbers."""
+    """An 8-bit index image as numbers."""
     return np.rint(read_alpha(path) * 255).astype(np.int64)
 
 

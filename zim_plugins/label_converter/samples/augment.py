@@ -40,7 +40,7 @@ def cut_out(
     settings: CutOut,
     rng: np.random.Generator,
 ) -> tuple[Bool[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
-    """Take the same rectangle out of label and matte; the picture stays as it is (arXiv 2411.00626)."""
+    """Take the same rectangle out of label and matte; the image stays as it is (arXiv 2411.00626)."""
     window = draw_rectangle(label, settings, rng)
     if window is None:
         return label, alpha

@@ -41,7 +41,7 @@ class ConverterSampling:
 
 @dataclass(frozen=True, eq=False)
 class ConverterBatch:
-    """Pictures of one step, with the label of one object each."""
+    """Images of one step, with the label of one object each."""
 
     images: Float[Tensor, "b 3 f f"]
     """Standardised RGB, zero-padded at the right and at the bottom."""
@@ -50,7 +50,7 @@ class ConverterBatch:
     targets: Float[Tensor, "b 1 f f"]
     """Mattes in [0, 1]."""
     valid: Float[Tensor, "b 1 f f"]
-    """1 on the picture, 0 on the padding."""
+    """1 on the image, 0 on the padding."""
     selective: Bool[Tensor, " b"]
     """Segmentation samples (STL)."""
 

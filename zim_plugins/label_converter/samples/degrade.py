@@ -126,7 +126,7 @@ def dilate(mask: Bool[np.ndarray, "h w"], radius_px: float) -> Bool[np.ndarray, 
 
 
 def erode(mask: Bool[np.ndarray, "h w"], radius_px: float) -> Bool[np.ndarray, "h w"]:
-    """Shrink by a disk; the picture's border is no edge."""
+    """Shrink by a disk; the image's border is no edge."""
     if mask.all():
         return mask
     return np.asarray(ndimage.distance_transform_edt(mask)) > radius_px

@@ -16,12 +16,12 @@ from zim_plugins.training.samples.compositing import Scene
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Pictures of one step; each is asked `m` times."""
+    """Images of one step; each is asked `m` times."""
 
     images: Float[Tensor, "b 3 f f"]
     """Standardised RGB, zero-padded at the right and at the bottom."""
     valid: Float[Tensor, "b f f"]
-    """1 on the picture, 0 on the padding."""
+    """1 on the image, 0 on the padding."""
     targets: Float[Tensor, "b m f f"]
     """Mattes in [0, 1]."""
     coords: Float[Tensor, "b m n 2"]

@@ -1,4 +1,4 @@
-"""Scenes: one training picture with the mattes of the objects in it, a pure function of (library, seed, index)."""
+"""Scenes: one training image with the mattes of the objects in it, a pure function of (library, seed, index)."""
 
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -38,7 +38,7 @@ class SceneMix:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A picture that fits the frame, and the mattes that may be asked for."""
+    """An image that fits the frame, and the mattes that may be asked for."""
 
     rgb: UInt8[np.ndarray, "h w 3"]
     alphas: list[Float32[np.ndarray, "h w"]]
@@ -170,7 +170,7 @@ def _placed(
 def _window(
     mask: Bool[np.ndarray, "h w"] | None, size: tuple[int, ...], zoomed: bool, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """The part of a picture to look at, X1 Y1 X2 Y2 [px]: round the mask, or a large part of the whole."""
+    """The part of an image to look at, X1 Y1 X2 Y2 [px]: round the mask, or a large part of the whole."""
     height, width = size
     if zoomed and mask is not None and mask.any():
         rows, columns = window_of(mask)

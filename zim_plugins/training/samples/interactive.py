@@ -32,7 +32,7 @@ def look_again(
     Args:
         first: logits of the first answer.
         target: mattes in [0, 1] over the frame.
-        valid: 1 on the picture, 0 on the frame's padding.
+        valid: 1 on the image, 0 on the frame's padding.
         coords: the first prompt's clicks and corners, XY in frame pixels.
         labels: as in the prompt encoder; -1 is padding.
         each: for every row, decides what it gets.

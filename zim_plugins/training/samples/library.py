@@ -21,7 +21,7 @@ CLICK_BENCHMARK_IDS = frozenset(
 )
 """BSDS500 photographs that the Berkeley and GrabCut click benchmarks score on; never trained on."""
 MAX_SIDE_PX = 640
-"""Pictures are kept at most this large."""
+"""Images are kept at most this large."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -99,7 +99,7 @@ class ShardSource:
     prompts_per_image: int = 4
     seed: int = 0
     zoomed: float = 0.0
-    """Share of the pictures that are framed round one matte; the others are shown whole, as SAM and ZIM do."""
+    """Share of the images that are framed round one matte; the others are shown whole, as SAM and ZIM do."""
     sampling: PromptSampling = PromptSampling()
     share: Share = WHOLE
     threads: int = 4
@@ -189,6 +189,6 @@ def _cut(
     size: tuple[int, int],
     flip: bool,
 ) -> UInt8[np.ndarray, "s t 3"] | Float32[np.ndarray, "s t"]:
-    """A window of a picture or matte at another size (H, W), mirrored or not."""
+    """A window of an image or matte at another size (H, W), mirrored or not."""
     picture = Image.fromarray(array).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=window)
     return np.asarray(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else picture)
