@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from zim_plugins.cli.runtime import Misuse
-from zim_plugins.imaging import atomic_write
-from zim_plugins.imaging.files import leftovers
+from zim_plugins.imaging import atomic_write, leftovers
 
 from ..field.gaussians.files import SplatFile
 

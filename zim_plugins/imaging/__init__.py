@@ -3,6 +3,7 @@
 from zim_plugins.imaging.encode import write_raster as write_raster
 from zim_plugins.imaging.files import atomic_path as atomic_path
 from zim_plugins.imaging.files import atomic_write as atomic_write
+from zim_plugins.imaging.files import leftovers as leftovers
 from zim_plugins.imaging.files import write_text as write_text
 from zim_plugins.imaging.foreground import composite as composite
 from zim_plugins.imaging.foreground import estimate_foreground as estimate_foreground

@@ -104,7 +104,13 @@ def temporary_name(path: Path) -> Path:
 
 
 def leftovers(path: Path) -> list[Path]:
-    """Return the temporary files that killed runs left in the place of `path`."""
+    """Return the temporary files that killed runs left in the place of `path`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     leftovers(Path(folder) / "a.png")
+    []
+    """
     digits = "[0-9a-f]" * 32
     return sorted(path.parent.glob(f".{glob.escape(_short(path.name))}.{digits}.tmp*"))
 
