@@ -152,7 +152,7 @@ def _summary(summary: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         where += [label] if by_structure else []
         lines.append([*where, describe_prompt(prompt, n_clicks), marked, f"{iou['mean']:.3f}{interval}", *others,
                       *counts])  # fmt: skip
-    head = ["data set", *(["structure"] if by_structure else []), "prompt", "model", "IoU [95 %]"]
+    head = ["data set", *(["structure"] if by_structure else []), "prompt", "model", "IoU [95\N{NO-BREAK SPACE}%]"]
     head += [*(_OTHERS[name] for name in measured), "n", "predictions", "empty"]
     return {"tables": [_table(head, lines, 4 if by_structure else 3)]}
 

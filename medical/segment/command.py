@@ -46,7 +46,8 @@ class SegmentArgs(ReadingArgs, TextArgs):
     box: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="[NAME=]X1,Y1,X2,Y2@SLICE")]] = ()
     """A box on a slice, or through several as I1,J1,K1,I2,J2,K2. Repeatable."""
     mask: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="[NAME=]FILE")]] = ()
-    """A rough mask on one slice or several, in the scan's own space. Repeatable."""
+    """A rough mask on one slice or several, in the scan's own space; of a DICOM series also a DICOM segmentation or
+    structure set. Repeatable."""
     prompts: Annotated[str | None, arg(metavar="FILE")] = None
     """JSON of structures with points, boxes and masks, or markups of 3D Slicer (.mrk.json); - is standard input."""
     table: Annotated[str | None, arg(metavar="FILE")] = None
