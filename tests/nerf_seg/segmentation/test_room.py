@@ -1,6 +1,6 @@
 """An object in a room, from mattes with errors: both fields are better than the mattes, and nothing grows."""
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 
 from nerf_seg.field.gaussians.membership import GaussianMembership
 from nerf_seg.segmentation.mask_grid import MaskGrid
-from nerf_seg.segmentation.matting import OraclePredictor
+from nerf_seg.segmentation.matting import Corruption, OraclePredictor
 from nerf_seg.segmentation.reference_prompt import ReferencePrompt
 from nerf_seg.segmentation.segmenter import Segmenter, SegmenterConfig
 from nerf_seg.segmentation.views import View
@@ -18,7 +18,7 @@ ROOM = RoomScene()
 FIELD = AsField(ROOM)
 REFERENCE = 5
 """Its matte is right."""
-WRONG = {"view_01.png": "inverse", "view_06.png": "everything"}
+WRONG: dict[str, Corruption] = {"view_01.png": "inverse", "view_06.png": "everything"}
 """A quarter of the nine, rounded down."""
 
 
@@ -27,7 +27,7 @@ class Views:
 
     def __init__(self, kind: str) -> None:
         self.names = ROOM.names
-        self.view = lru_cache(maxsize=None)(ROOM.view if kind == "gaussians" else FIELD.view)
+        self.view = cache(ROOM.view if kind == "gaussians" else FIELD.view)
 
 
 SOURCES = {kind: Views(kind) for kind in ("gaussians", "grid")}
@@ -37,7 +37,7 @@ def iou(found: np.ndarray, truth: np.ndarray) -> float:
     return float((found & truth).sum() / (found | truth).sum())
 
 
-@lru_cache(maxsize=None)
+@cache
 def result(kind: str, passes: int, wrong: bool) -> tuple[Segmenter, tuple[np.ndarray, ...]]:
     """The segmenter after its run, and the 3D matte of each view."""
     config = SegmenterConfig(passes=passes, sweeps=0)
