@@ -101,6 +101,7 @@ def main() -> None:
     inpainter = load_inpainter("patchmatch")
     inpainter.work_side_px = args.work_side or inpainter.work_side_px
     rows, tiles = [], []
+    summary: dict[str, dict] = {}
     for path, image, hole in cases(args.data, args.holes):
         made = fills(image, hole, inpainter)
         if not rows:
@@ -112,6 +113,25 @@ def main() -> None:
             row = {"image": path.name, "way": way, "psnr": psnr(result, image, hole), "seam": step}
             rows.append(row | {"texture": texture(result, image, hole)})
         tiles.append([np.where(hole[..., None], np.uint8(255), image), made["plain"], made["both"], image])
+        summary = summarised(rows)
+        if args.out:  # after every hole: a run that is stopped keeps what it has
+            record = {
+                "what": "holes of known truth, cut by object shapes: scores of each way to finish one paint",
+                **describe_process(),
+                "filler": f"patchmatch, at most {inpainter.work_side_px} px a side",
+                "holes": len(tiles),
+                **summary,
+                "each": [{k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()} for row in rows],
+            }
+            args.out.write_text(json.dumps(record, indent=1) + "\n")
+    for name, scores in summary.items():
+        print(name, json.dumps(scores, indent=1))
+    if args.sheet:
+        save_sheet(tiles, args.sheet)
+
+
+def summarised(rows: list[dict[str, object]]) -> dict[str, dict]:
+    """Means of every way, and on how many holes what ships is better and worse than the plain paint."""
     means = {
         way: {
             score: round(float(np.mean([row[score] for row in rows if row["way"] == way])), 3)
@@ -122,22 +142,8 @@ def main() -> None:
     better = {"psnr": 1, "texture": -1, "seam": -1}
     pairs = list(zip(*([row for row in rows if row["way"] == way] for way in ("plain", "both")), strict=True))
     wins = {s: sum(better[s] * (b[s] - a[s]) > 0 for a, b in pairs) for s in better}
-    for way, scores in means.items():
-        print(f"{way:6}", scores)
-    print("both better than plain in", wins, "of", len(pairs))
-    if args.out:
-        record = {
-            "what": "holes of known truth, cut by object shapes: scores of each way to finish one paint",
-            **describe_process(),
-            "filler": f"patchmatch, at most {inpainter.work_side_px} px a side",
-            "holes": args.holes,
-            "means": means,
-            "both_better_than_plain": wins,
-            "each": [{k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()} for row in rows],
-        }
-        args.out.write_text(json.dumps(record, indent=1) + "\n")
-    if args.sheet:
-        save_sheet(tiles, args.sheet)
+    losses = {s: sum(better[s] * (b[s] - a[s]) < 0 for a, b in pairs) for s in better}
+    return {"means": means, "both_better_than_plain": wins, "both_worse_than_plain": losses}
 
 
 def save_sheet(tiles: list[list[np.ndarray]], path: Path, side: int = 260) -> None:
