@@ -25,7 +25,8 @@ from inpaint.evaluation.composites import make_composite, plan_composites
 from inpaint.evaluation.methods import run_methods
 from inpaint.evaluation.metrics import exchanged, leftover, psnr, regions_of
 from inpaint.evaluation.scoring import twin_of
-from inpaint.tasks.removal import deserved
+from inpaint.tasks.matte import hole_of
+from inpaint.tasks.removal import FILLED_GROW_PX, deserved
 from zim_plugins.core import Prompt, load_predictor
 from zim_plugins.evaluation.provenance import describe_process
 from zim_plugins.label_converter.converter import MatteConverter
@@ -39,6 +40,7 @@ WAYS = {
 }
 """Arguments of `remove`, besides its defaults for given and for predicted mattes."""
 BASELINES = ("alpha", "hard", "hard15")
+GROWTHS = (0.0, 0.08, 0.12, 0.15, 0.2)
 CONVERTER = Path(zim_plugins.label_converter.__file__).parent / "weights/converter_tiny.safetensors"
 
 
@@ -85,7 +87,11 @@ def main() -> None:
     parser.add_argument("--half", choices=("report", "choose"), default="report")
     parser.add_argument("--cases", type=int, default=10)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--holes", action="store_true", help="no fills: what lies outside the holes, by how they grow")
     args = parser.parse_args()
+    if args.holes:
+        measure_holes(args)
+        return
     predictor, patchmatch = load_predictor(args.model, device="cpu"), load_inpainter("patchmatch")
     start_s = time.perf_counter()
     scores: Scores = {}
@@ -103,6 +109,29 @@ def main() -> None:
         if args.out:
             args.out.write_text(json.dumps(described(args, number, means, scores), indent=1) + "\n")
     print("\n".join(f"{name:45} {value:8.3f}" for name, value in means.items()))
+
+
+def measure_holes(args: argparse.Namespace) -> None:
+    """What a fill leaves at least: the contrast outside the hole of the model's matte, for several growths."""
+    predictor = load_predictor(args.model, device="cpu")
+    found: dict[str, list[float | None]] = {f"{share:g}": [] for share in GROWTHS}
+    for case in cases(args.data, args.half, args.cases):
+        twin = twin_of(case)
+        predictor.set_image(case.image)
+        alpha = predictor.predict(Prompt(box=tight_box(case.alpha > 0.5))).alpha
+        side_px = float(np.count_nonzero(alpha >= 0.5)) ** 0.5
+        for share in GROWTHS:
+            hole = hole_of(alpha, grow_px=max(FILLED_GROW_PX, round(share * side_px)))[..., None]
+            emptied = [np.where(hole, case.clean, image) for image in (case.image, twin)]
+            other = exchanged(case.foreground, case.alpha)
+            found[f"{share:g}"].append(leftover(*emptied, case.alpha, case.foreground, other))
+    means = {share: round(float(np.mean([v for v in values if v is not None])), 3) for share, values in found.items()}
+    print(args.half, json.dumps(means))
+    if args.out:
+        record = {"what": "leftover outside the hole, by its growth in sides of the object", **describe_process()}
+        each = {share: [None if v is None else round(v, 3) for v in values] for share, values in found.items()}
+        record |= {"model": args.model, "half": args.half, "cases": args.cases, "means": means, "each": each}
+        args.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def described(args: argparse.Namespace, count: int, means: dict[str, float], scores: Scores) -> dict[str, object]:

@@ -38,7 +38,7 @@ MORE = {
     "remove-anything_person.jpg": (35, 60, 45, 95),
 }
 """The same of `inpaint/photos`."""
-HEIGHT_PX = 170
+HEIGHT_PX = 140
 
 
 def main() -> None:
@@ -53,11 +53,11 @@ def main() -> None:
     if args.all:
         boxes |= {args.data / "inpaint/photos" / name: box for name, box in MORE.items()}
     remove_all(boxes, args.work)
-    strips = [strip(path, box, args.work) for path, box in boxes.items()]
+    strips = sorted((strip(path, box, args.work) for path, box in boxes.items()), key=lambda one: -one.shape[1])
     half = -(-len(strips) // 2)
     columns = [np.concatenate(padded(strips[:half])), np.concatenate(padded(strips[half:]))]
     columns = [np.pad(c, ((0, max(map(len, columns)) - len(c)), (0, 12), (0, 0)), constant_values=255) for c in columns]
-    write_image(args.sheet, np.concatenate(columns, axis=1), quality=70)
+    write_image(args.sheet, np.concatenate(columns, axis=1), quality=65)
 
 
 def remove_all(boxes: dict[Path, tuple[int, int, int, int]], work: Path) -> None:
