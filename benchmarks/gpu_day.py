@@ -14,7 +14,6 @@ import importlib
 import json
 import platform
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -30,15 +29,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from zim_plugins.bench.row import count_flops
+from gpu_bench import ROOT, Bench, Row, clicks, image
+from gpu_training import conversion, splats, training, zim_tiny
+
 from zim_plugins.core.backends.zim_torch import ZimTorchBackend
-from zim_plugins.core.modeling.zim import ZIM_CONFIGS, Zim
+from zim_plugins.core.modeling.zim import Zim
 from zim_plugins.core.predictor import ImagePredictor
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.evaluation.provenance import source_commit
 
-Row = dict[str, Any]
-ROOT = Path(__file__).parents[1]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MATTE_GOAL = {"fp32": 1e-3, "bf16": 2e-2, "fp16": 2e-2}
 """How far mattes may be from those of the CPU in fp32."""
@@ -51,85 +50,6 @@ class BudgetSpent(BaseException):
 def interrupt(signal_number: int, frame: FrameType | None) -> None:
     """End the step in progress."""
     raise BudgetSpent
-
-
-class Bench:
-    """Sizes and clocks of one run."""
-
-    def __init__(
-        self,
-        device: str,
-        quick: bool,
-        budget_s: float = 200,
-        out: Path = Path("outputs"),
-        packs: list[Path] | None = None,
-        start: Path | None = None,
-    ) -> None:
-        self.device, self.quick = device, quick
-        self.out, self.packs, self.start = out, packs or [], start
-        self.until = time.perf_counter() + budget_s
-        self.frame = 128 if quick else 1024
-        self.vits = ("tiny",) if quick else ("vit_b", "vit_l")
-        self.matmul_flops: dict[torch.dtype, float] = {}
-
-    def wait(self) -> None:
-        """Wait for the device."""
-        if self.device.startswith("cuda"):
-            torch.cuda.synchronize()
-
-    def seconds(self, call: Callable[[], Any], runs: int = 7, warm: int = 3) -> float:
-        """Median time of a call [s], the device waited for."""
-        if self.quick:
-            runs, warm = 2, 1
-        for _ in range(warm):
-            call()
-        times = []
-        for _ in range(runs):
-            self.wait()
-            start = time.perf_counter()
-            call()
-            self.wait()
-            times.append(time.perf_counter() - start)
-        return statistics.median(times)
-
-    def network(self, name: str) -> Zim:
-        """A network with seeded random weights, whose mattes differ from pixel to pixel."""
-        torch.manual_seed(0)
-        zim = Zim(ZIM_CONFIGS[name]).eval().requires_grad_(False)
-        for mlp in zim.mask_decoder.output_hypernetworks_mlps:
-            mlp.layers[-1].weight.mul_(20)
-        return zim
-
-    def left_s(self) -> float:
-        """What is left of the budget [s]."""
-        return self.until - time.perf_counter()
-
-    def formula_flops(self, name: str, batch: int, *, decoded: bool = False) -> float:
-        """Operations of the formula, forward: the wider heads of a fused kernel are a way of computing, not work."""
-        with torch.device("meta"):
-            zim = Zim(ZIM_CONFIGS[name]).eval()
-            frames = torch.zeros(batch, 3, zim.config.frame_px, zim.config.frame_px)
-            coords, labels = torch.zeros(batch, 2, 2), torch.zeros(batch, 2, dtype=torch.long)
-        return count_flops(lambda: zim.decode(zim.encode(frames), coords, labels) if decoded else zim.encode(frames))
-
-    def share(self, rate: float) -> float | None:
-        """Share of the matrix product's rate in bf16; None where that was not measured in this run."""
-        own = self.matmul_flops.get(torch.bfloat16)
-        return None if own is None else rate / own
-
-
-def image(side: int) -> np.ndarray:
-    """A smooth random image."""
-    rng = np.random.default_rng(0)
-    small = torch.from_numpy(rng.uniform(0, 255, (1, 3, 12, 16)).astype(np.float32))
-    big = torch.nn.functional.interpolate(small, (side * 3 // 4, side), mode="bicubic").clamp(0, 255)
-    return big[0].permute(1, 2, 0).numpy().astype(np.uint8)
-
-
-def clicks(count: int, side: int) -> list[Prompt]:
-    """Seeded clicks on `image(side)`."""
-    places = np.random.default_rng(1).uniform((0.05 * side,) * 2, (0.95 * side, 0.7 * side), (count, 2))
-    return [Prompt.from_point(*p) for p in places]
 
 
 def parity(b: Bench) -> Iterator[Row]:
@@ -184,7 +104,7 @@ def gpu_tests(b: Bench) -> Iterator[Row]:
             yield {"what": "pytest -m gpu", "skipped": f"{needed} is not installed"}
             return
     command = [sys.executable, *"-m pytest -m gpu -q --no-header -p no:cacheprovider tests/core tests/inpaint".split()]
-    limit = max(5.0, min(100.0, b.left_s()))
+    limit = max(5.0, min(800.0 if b.quick else 100.0, b.left_s()))  # a dry run's machine may be busy
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit, check=False)
     except subprocess.TimeoutExpired as error:
@@ -295,117 +215,6 @@ def decoders(b: Bench) -> Iterator[Row]:
         }
         eager, again = zim.decode(features, coords, labels)[0], graphed(features, coords, labels, None)[0]
         yield {"what": "CUDA graph, largest difference of logits", "max": float((eager - again).float().abs().max())}
-
-
-def training(b: Bench) -> Iterator[Row]:
-    """A training step of the ViT in bf16 autocast, as a share of the matrix product's rate, and its memory."""
-    from zim_plugins.training.losses import LossWeights, matte_loss
-
-    name = b.vits[0]
-    torch.manual_seed(0)
-    zim = Zim(ZIM_CONFIGS[name]).to(b.device).train()
-    side, count = zim.config.frame_px, 1 if b.quick else 4
-    optimiser = torch.optim.AdamW(zim.parameters(), 1e-5)
-    images = torch.randn(count, 3, side, side, device=b.device)
-    coords = torch.rand(count, 2, 2, device=b.device) * side
-    labels = torch.tensor([[1, -1]] * count, device=b.device)
-    target = torch.rand(count, side, side, device=b.device)
-    valid, edge = torch.ones_like(target), torch.ones(count, device=b.device)
-
-    def forward() -> torch.Tensor:
-        with torch.autocast(b.device.split(":")[0], torch.bfloat16):
-            logits, scores = zim.decode(zim.encode(images), coords, labels)
-        return matte_loss(logits, scores, target, valid, edge, LossWeights())[0]
-
-    def step() -> None:
-        forward().backward()
-        optimiser.step()
-        optimiser.zero_grad()
-
-    flops = 3 * b.formula_flops(name, count, decoded=True)  # backward: twice the forward
-    if b.device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
-    s = b.seconds(step, 5, 2)
-    memory = torch.cuda.max_memory_allocated() / 2**30 if b.device.startswith("cuda") else None
-    yield {
-        "what": f"training step of {count}, {name}, {side} px, bf16 autocast",
-        "seconds": s,
-        "share_of_matmul": b.share(flops / s),
-        "peak_gib": memory,
-    }
-
-
-def conversion(b: Bench) -> Iterator[Row]:
-    """Masks to mattes with the shipped converter."""
-    from zim_plugins.label_converter import checkpoint
-    from zim_plugins.label_converter.converter import MatteConverter
-
-    weights = Path(checkpoint.__file__).parent / "weights" / "converter_tiny.safetensors"
-    converter = MatteConverter.load(weights, b.device)
-    rgb = image(b.frame)
-    ys, xs = np.mgrid[: rgb.shape[0], : rgb.shape[1]]
-    count = 4 if b.quick else 64
-    places = np.random.default_rng(2).uniform(0.2, 0.8, (count, 2)) * rgb.shape[:2]
-    masks = [np.hypot(ys - y, xs - x) < 0.12 * b.frame for y, x in places]
-    s = b.seconds(lambda: list(converter.convert(rgb, masks)), 3, 1)
-    yield {"what": "conversion, converter_tiny", "masks_per_s": count / s}
-
-
-def splats(b: Bench) -> Iterator[Row]:
-    """A view of a room of Gaussians as blending weights: gsplat on CUDA compared with our own way on a CPU."""
-    from splats import cameras, room
-
-    from nerf_seg.field.gaussians.rendering import view_weights
-
-    gaussians, truth = room(3_000 if b.quick else 300_000)
-    eye = cameras(1, (48, 64) if b.quick else (240, 320))[0]
-    values = np.stack([truth, ~truth], axis=1).astype(np.float32)
-    start = time.perf_counter()
-    exact = view_weights(gaussians, eye)
-    row: Row = {"what": f"splats, a view of {len(truth)} Gaussians on the CPU", "seconds": time.perf_counter() - start}
-    yield row | {"shape": list(eye.size)}
-    if not b.device.startswith("cuda"):
-        return
-    from nerf_seg.field.gaussians.gsplat_rendering import gsplat_weights, gsplat_works
-
-    if not gsplat_works():
-        yield {"what": "splats, gsplat", "skipped": "gsplat is not installed"}
-        return
-    fast = gsplat_weights(gaussians.to("cuda"), eye)
-    matte = np.random.default_rng(3).random((eye.size[0] * eye.size[1], 1)).astype(np.float32)
-    gathered, wanted = fast.gather(matte), exact.gather(matte)
-    yield {
-        "what": f"splats, a view of {len(truth)} Gaussians through gsplat",
-        "blend_s": b.seconds(lambda: fast.blend(values), 5, 1),
-        "gather_s": b.seconds(lambda: fast.gather(matte), 5, 1),
-        "blend_max": float(np.abs(fast.blend(values) - exact.blend(values)).max()),
-        "gather_max_relative": float(np.abs(gathered - wanted).max() / wanted.max()),
-    }
-
-
-def zim_tiny(b: Bench) -> Iterator[Row]:
-    """Training of zim_tiny with what is left of the budget, with exact resume; its state stays in the results."""
-    if not b.packs:
-        yield {"what": "training of zim_tiny", "skipped": "no --packs"}
-        return
-    out = b.out / "zim_tiny"
-    command = [sys.executable, "-m", "zim_plugins.training.packed.train", "--device", b.device, "--out", str(out)]
-    command += ["--packs", *(str(path.resolve()) for path in b.packs), "--resume"]
-    if b.start is not None and not (out / "state.pt").exists():
-        command += ["--start", str(b.start.resolve())]
-    if b.quick:
-        command += ["--phases", "try", "--steps", "4", "--check-every", "4"]
-    else:
-        room_s = b.left_s() - 45  # packs are read before, checks and files come after
-        if room_s < 30:
-            yield {"what": "training of zim_tiny", "skipped": f"{b.left_s():.0f} s are left"}
-            return
-        command += ["--phases", "fine", "--lr", "3e-4", "--bf16", "--seconds", f"{room_s:.0f}"]
-        command += ["--stop-after-seconds", f"{room_s + 25:.0f}", "--check-every", "200"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    row: Row = {"what": "training of zim_tiny", "exit": done.returncode, "last": rows[-3:]}
-    yield row | ({"error": done.stderr.strip()[-400:]} if done.returncode else {})
 
 
 STEPS = (
