@@ -117,6 +117,7 @@ def main() -> None:
         if args.out:  # after every hole: a run that is stopped keeps what it has
             record = {
                 "what": "holes of known truth, cut by object shapes: scores of each way to finish one paint",
+                "model": "none: PatchMatch and holes cut by masks",
                 **describe_process(),
                 "filler": f"patchmatch, at most {inpainter.work_side_px} px a side",
                 "holes": len(tiles),
