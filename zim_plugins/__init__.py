@@ -6,7 +6,7 @@ Importing this package loads neither torch nor any other heavy dependency: the n
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from zim_plugins.core import Prediction as Prediction
