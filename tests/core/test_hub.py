@@ -12,10 +12,14 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import httpx
 
 from zim_plugins.core import CheckpointError, MissingExtra, load_predictor
 from zim_plugins.core.checkpoints.hub import hub_folder
+
+try:
+    from huggingface_hub.utils import httpx
+except ImportError:
+    pytest.skip("this huggingface_hub answers with requests: its errors are made otherwise", allow_module_level=True)
 
 
 def answered(kind: type[Exception]) -> Exception:
