@@ -310,9 +310,9 @@ class TestLists:
             ("[3]", "row 1: a row is an object"),
             ('[{"points": "1,1"}]', "the key image is missing"),
             ('[{"image": "a.png", "colour": 3}]', "unknown key 'colour'"),
-            ('[{"image": "a.png", "points": 3}]', "row 1: expected a list"),
-            ('[{"image": "a.png", "points": "1"}]', "row 1: a click is"),
-            ('[{"image": "a.png"}, {"image": "a.png", "box": [1, 2, 3]}]', "row 2: a box is"),
+            ('[{"image": "a.png", "points": 3}]', "row 1: points: "),
+            ('[{"image": "a.png", "points": "1"}]', "row 1: points[0]: a click is"),
+            ('[{"image": "a.png"}, {"image": "a.png", "box": [1, 2, 3]}]', "row 2: box: a box is"),
             ('[{"image": "a.png", "objects": [[1]]}]', "row 1: an object has the keys"),
         ],
     )

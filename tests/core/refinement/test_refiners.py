@@ -18,6 +18,7 @@ def test_words_that_name_nothing(words):
 
 
 def test_every_refiner_is_one():
+    pytest.importorskip("transformers", reason="the extra `models`")
     assert load_refiner("none") is None
     for words in ("colour", "converter"):
         assert isinstance(load_refiner(words), Refiner)
