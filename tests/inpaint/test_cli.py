@@ -97,7 +97,7 @@ def test_a_bad_picture_does_not_stop_the_others(picture, out, tmp_path, fake_pre
         ({"point": ("80,64",), "grow": -1}, 2, "--grow"),
         ({"point": ("80,64",), "mask": ("a.png",)}, 2, "--mask"),
         ({"images": ("nowhere.png",), "point": ("80,64",)}, 1, "nowhere.png does not exist"),
-        ({"mask": ("nowhere.png",)}, 1, "nowhere.png does not exist"),
+        ({"mask": ("nowhere.png",)}, 2, "there is no mask nowhere.png"),
     ],
 )
 def test_errors_are_one_line_and_leave_no_output(change, code, message, picture, out, capsys) -> None:

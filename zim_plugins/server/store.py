@@ -70,10 +70,12 @@ class ImageStore:
         self.max_images = max_images
         self._images: OrderedDict[str, OpenImage] = OrderedDict()
         self._gone: deque[tuple[str, str]] = deque(maxlen=REMEMBERED_IDS)
+        self._untold: deque[tuple[str, str]] = deque(maxlen=REMEMBERED_IDS)
+        """Let go since their sessions were last told."""
         self._lock = threading.Lock()
 
     def add(self, image: OpenImage) -> list[str]:
-        """Keep an image; return the identifiers of images of the same session that were let go for it.
+        """Keep an image; return the identifiers of images of the same session that were let go since it was last told.
 
         Raises:
             StoreFull: it does not fit even alone.
@@ -85,7 +87,12 @@ class ImageStore:
             )
         with self._lock:
             self._images[image.id] = image
-            return [one.id for one in self._trim(keep=image.id) if one.session == image.session]
+            self._trim(keep=image.id)
+            told = [key for session, key in self._untold if session == image.session]
+            others = [one for one in self._untold if one[0] != image.session]
+            self._untold.clear()
+            self._untold.extend(others)
+            return told
 
     def trim(self, keep: str) -> None:
         """Let images go until the bound holds again, after one of them grew."""
@@ -132,7 +139,7 @@ class ImageStore:
     def __len__(self) -> int:
         return len(self._images)
 
-    def _trim(self, keep: str) -> list[OpenImage]:
+    def _trim(self, keep: str) -> None:
         held = {key: image.held_bytes for key, image in self._images.items()}
         total, gone = sum(held.values()), []
         for key in list(self._images):
@@ -142,8 +149,9 @@ class ImageStore:
                 continue
             gone.append(self._images.pop(key))
             total -= held[key]
-        self._gone.extend((image.session, image.id) for image in gone)
-        return gone
+        names = [(image.session, image.id) for image in gone]
+        self._gone.extend(names)
+        self._untold.extend(names)
 
 
 def array_bytes(value: Any) -> int:

@@ -135,7 +135,7 @@ def test_a_predicted_matte_is_filled_and_grown_and_a_given_one_un_mixed(scene, f
     assert np.array_equal(given.image, remove(scene.image, scene.alpha, inpainter=FlatInpainter(), unmix=True).image)
 
 
-@pytest.mark.parametrize(("side_px", "grow_px"), [(0, 7), (62, 7), (63, 8), (200, 24)])
+@pytest.mark.parametrize(("side_px", "grow_px"), [(0, 7), (49, 7), (51, 8), (200, 30)])
 def test_a_predicted_matte_grows_with_its_object(side_px: int, grow_px: int) -> None:
     alpha = np.full((256, 256), 0.49, np.float32)
     alpha[:side_px, :side_px] = 0.5
