@@ -67,7 +67,7 @@ def main() -> None:
         clock = evaluate_pictures(stub, pictures, job)
         cpu_s = time.process_time() - start_cpu
     record = {
-        "what": "share of an evaluation's wall time outside the model; point and box on alphamatting.com's pictures",
+        "what": "share of an evaluation's wall time outside the model; point and box on alphamatting.com's images",
         "model": f"stub: {args.encode_ms:g} ms an encoding, {args.decode_ms:g} ms a decoding",
         **describe_process(),
         "scoring_threads": args.scorers,

@@ -2,7 +2,7 @@
 
     python benchmarks/first_click.py [--model zim_tiny] [--out FILE.json]
 
-The picture is scikit-image's astronaut resized to 640x480. Medians of seven runs after a warm-up; the machine should be
+The image is scikit-image's astronaut resized to 640x480. Medians of seven runs after a warm-up; the machine should be
 idle, and torch takes two threads.
 """
 
@@ -51,7 +51,7 @@ def main() -> None:
             subprocess.run([*command, "--model", args.model, "--out", folder], check=True, capture_output=True)
             whole.append(time.perf_counter() - start)
     record = {
-        "what": "zim matte of a 640x480 picture, one click, zoom on",
+        "what": "zim matte of a 640x480 image, one click, zoom on",
         "model": args.model,
         **describe_process(),
         "warm_seconds": {"median": statistics.median(warm[1:]), "min": min(warm[1:]), "max": max(warm[1:])},

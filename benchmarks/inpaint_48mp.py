@@ -6,7 +6,7 @@ DATA holds `inpaint/photos`. The photograph is enlarged to 8000 x 6000 px, given
 a process of its own that reads the file, fills the same hole and writes a PNG; time is wall-clock from start to end,
 memory the largest resident set of that process. `zim-inpaint --mask` gets the matte that zim_tiny found in the first
 row, lama-cleaner that row's hole. All fill by the same TorchScript file, of LaMa's kind (three halvings, blocks with a
-Fourier half, random weights) with a tenth of its parameters: its pictures mean nothing, its time does. lama-cleaner
+Fourier half, random weights) with a tenth of its parameters: its images mean nothing, its time does. lama-cleaner
 runs through its own ModelManager with its server's defaults (crop margin 128 px).
 """
 
@@ -95,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "inpaint_48mp.json")
-    parser.add_argument("--keep", type=Path, help="leave the pictures in this folder")
+    parser.add_argument("--keep", type=Path, help="leave the images in this folder")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)

@@ -39,7 +39,7 @@ QUANTISED = ("Conv", "MatMul", "Gemm")
 
 
 class Questions(CalibrationDataReader):
-    """Inputs of one of the two graphs for each calibration picture."""
+    """Inputs of one of the two graphs for each calibration image."""
 
     def __init__(self, inputs: Iterator[dict[str, np.ndarray]]) -> None:
         self.inputs = inputs
@@ -50,7 +50,7 @@ class Questions(CalibrationDataReader):
 
 
 def encoder_inputs(photos: list[Path]) -> Iterator[dict[str, np.ndarray]]:
-    """Pictures in the official frame."""
+    """Images in the official frame."""
     for photo in photos:
         yield {"image": official_frame(image_to_frame(read_image(photo).rgb, FRAME_PX))}
 

@@ -1,13 +1,13 @@
-"""What zim_tiny needs: memory for a picture of 24 megapixels and over many pictures, time for a click at 1024 px.
+"""What zim_tiny needs: memory for an image of 24 megapixels and over many images, time for a click at 1024 px.
 
     OMP_NUM_THREADS=2 python benchmarks/memory.py DATA [--out benchmarks/results/memory.json]
 
 DATA holds `inpaint/photos`. Three measurements, each in a process of its own, on the CPU:
 
 - `zim matte` of a photograph enlarged to 6000x4000 px: its largest resident set;
-- small pictures, one after the other, through one predictor: matte, cut-out and overlay, encoded and discarded. The
+- small images, one after the other, through one predictor: matte, cut-out and overlay, encoded and discarded. The
   resident set after each hundred; growth is the median of its last quarter less that of its second quarter;
-- a click on the photograph reduced to 1024 px: picture in, alpha out, warm, as the machine's load lets it.
+- a click on the photograph reduced to 1024 px: image in, alpha out, warm, as the machine's load lets it.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def resident_mb() -> float:
 
 
 def many_pictures(pictures: int, every: int) -> list[float]:
-    """Resident set [MB] after each `every` of the pictures, each of them matted, cut out and drawn."""
+    """Resident set [MB] after each `every` of the images, each of them matted, cut out and drawn."""
     from zim_plugins.core import Prompt, load_predictor
     from zim_plugins.core.overlay import draw_overlay
     from zim_plugins.imaging.foreground import foreground_colours
@@ -135,7 +135,7 @@ def main() -> None:
     resident = in_a_child(str(args.data), "--part", "many", "--pictures", str(args.pictures))
     quarter = max(1, len(resident) // 4)
     record = {
-        "what": "zim matte at 24 megapixels; many small pictures through one predictor; a warm click at 1024 px",
+        "what": "zim matte at 24 megapixels; many small images through one predictor; a warm click at 1024 px",
         "model": "zim_tiny",
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         **describe_process("cpu"),

@@ -21,7 +21,7 @@ def main() -> None:
     predictions = predictor.predict_many([box, corrected, scribble])
     for name, prediction in zip(("box", "box_and_clicks", "scribble"), predictions, strict=True):
         write_image(Path("outputs/examples") / f"astronaut_{name}.png", prediction.alpha)
-        print(f"{name}: score {prediction.score:.2f}, {prediction.mask().mean():.0%} of the picture")
+        print(f"{name}: score {prediction.score:.2f}, {prediction.mask().mean():.0%} of the image")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def main() -> None:
     predictor = ImagePredictor(ColourBackend())
     predictor.set_image(read_image("sample:coffee").rgb)
     prediction = predictor.predict(Prompt.from_point(300, 200))
-    print(f"{prediction.mask().mean():.0%} of the picture has the colour of the coffee")
+    print(f"{prediction.mask().mean():.0%} of the image has the colour of the coffee")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ OUTLINES = {"astronaut": PERSON, "coffee": CUP, "coins": COIN}
 
 
 def main(out: Path) -> None:
-    """Write a picture for each sample: photograph, mask, matte."""
+    """Write an image for each sample: photograph, mask, matte."""
     converter = MatteConverter.load(CONVERTER_TINY)
     for name, corners in OUTLINES.items():
         rgb = read_image(f"sample:{name}").rgb

@@ -104,24 +104,24 @@ class ZimInpaintPipeline:
         generator: "torch.Generator | None" = None,
         output_type: Literal["pil", "np"] = "pil",
     ) -> ZimInpaintOutput:
-        """Work on a picture, or on several with the same object or with a mask each.
+        """Work on an image, or on several with the same object or with a mask each.
 
         Args:
-            prompt: what to paint; one for all pictures, or one for each.
-            image: a PIL picture, RGB uint8 or float in [0, 1] of shape (h, w, 3), or a list of these.
+            prompt: what to paint; one for all images, or one for each.
+            image: a PIL image, RGB uint8 or float in [0, 1] of shape (h, w, 3), or a list of these.
             mask_image: white is repainted, black stays; as `image`, of one channel. Grey is painted in part, where the
                 model can; else it is repainted.
             points: clicks (x, y) [px] that name one object.
             point_labels: one per click: 1 the object (default), 0 not the object.
             box: corners X1 Y1 X2 Y2 [px] round the object.
-            matte: the object's opacity in [0, 1], at the picture's size.
-            background: for `replace`: a picture as `image`, or a colour (r, g, b) of ints in [0, 255].
+            matte: the object's opacity in [0, 1], at the image's size.
+            background: for `replace`: an image as `image`, or a colour (r, g, b) of ints in [0, 255].
             task: by default `remove` without a prompt and `fill` with one.
             negative_prompt: what not to paint.
             strength: how far to leave what is in the hole, in (0, 1].
             num_inference_steps: denoising steps.
             guidance_scale: weight of the prompt.
-            generator: one number is drawn from it for each picture; without it the seed is 0.
+            generator: one number is drawn from it for each image; without it the seed is 0.
             output_type: pil or np.
 
         Raises:
@@ -130,11 +130,11 @@ class ZimInpaintPipeline:
         """
         images = list(image) if isinstance(image, list | tuple) else [image]
         if image is None or not images:
-            raise ValueError("no picture: give image=")
+            raise ValueError("no image: give image=")
         masks = list(mask_image) if isinstance(mask_image, list | tuple) else [mask_image] * len(images)
         prompts = [prompt] * len(images) if prompt is None or isinstance(prompt, str) else list(prompt)
         if not len(images) == len(masks) == len(prompts):
-            raise ValueError(f"{len(images)} pictures, {len(masks)} masks and {len(prompts)} prompts do not match")
+            raise ValueError(f"{len(images)} images, {len(masks)} masks and {len(prompts)} prompts do not match")
         target = _target(points, point_labels, box, matte)
         if (mask_image is None) == (target is None):
             raise ValueError("give either mask_image, or one of points, box and matte")
@@ -166,7 +166,7 @@ class ZimInpaintPipeline:
         background: Any,
         inpainter: Inpainter,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """One task on one picture: the result and the matte."""
+        """One task on one image: the result and the matte."""
         task = task or ("fill" if prompt else "remove")
         if task == "remove" and not prompt:
             removal = remove(image, target, predictor=self._predictor, inpainter=inpainter)
@@ -194,7 +194,7 @@ def _repaint_mask(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Repaint by a mask in [0, 1], as diffusers does; a soft one where there is a text."""
     if mask.shape != image.shape[:2]:
-        raise ValueError(f"mask_image is {mask.shape}, the picture {image.shape[:2]} (height, width)")
+        raise ValueError(f"mask_image is {mask.shape}, the image {image.shape[:2]} (height, width)")
     hole = mask > TAU
     if not hole.any():
         raise ValueError("mask_image is black: nothing is to be repainted")
@@ -233,7 +233,7 @@ def _target(
 
 
 def _rgb(picture: Any) -> np.ndarray:
-    """A picture in any of diffusers' forms as uint8 RGB."""
+    """An image in any of diffusers' forms as uint8 RGB."""
     if isinstance(picture, PIL.Image.Image):
         return np.asarray(picture.convert("RGB"))
     return _bytes(np.asarray(picture))
@@ -250,7 +250,7 @@ def _bytes(values: np.ndarray) -> np.ndarray:
     if values.dtype == np.uint8:
         return values
     if values.dtype != bool and not (values.min() >= 0 and values.max() <= 1):
-        raise ValueError(f"a {values.dtype} picture has values in [0, 1], got {values.min():g} to {values.max():g}")
+        raise ValueError(f"a {values.dtype} image has values in [0, 1], got {values.min():g} to {values.max():g}")
     return np.rint(values.astype(np.float32) * 255).astype(np.uint8)
 
 

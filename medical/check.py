@@ -51,7 +51,7 @@ def guess_layout(root: Path) -> Layout:
         return LAYOUTS["dicom"]  # what is wrong with its files is said one by one
     if not scored:
         raise ValueError(
-            f"{root} is of no known layout (zim-medseg check --list): put pictures into images/ and masks of the same "
+            f"{root} is of no known layout (zim-medseg check --list): put images into images/ and masks of the same "
             "stems into masks/, or name the layout with --as"
         )
     return max(scored, key=lambda entry: entry[:3])[3]

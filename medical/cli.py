@@ -89,7 +89,7 @@ class Args(EvaluationArgs, ReadingArgs, TextArgs):
     min_area: Annotated[int, arg(metavar="PX")] = 0
     """Drop smaller objects; they are counted."""
     spacing: Annotated[str | None, arg(metavar="ROW,COLUMN")] = None
-    """Pixel size of pictures whose files do not say [mm]."""
+    """Pixel size of images whose files do not say [mm]."""
     tolerance: float = 2.0
     """Of NSD [mm, and px where the spacing is not known]."""
     no_surfaces: bool = False

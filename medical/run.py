@@ -335,7 +335,7 @@ class _Work:
 
 
 class _Keeper:
-    """Writes final mattes, and the masks that they become, as pictures."""
+    """Writes final mattes, and the masks that they become, as images."""
 
     def __init__(self, config: RunConfig, place: Place, model: str) -> None:
         self.config, self.place, self.model = config, place, model

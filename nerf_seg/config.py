@@ -67,7 +67,7 @@ nerfacto_light = MethodSpecification(
         viewer=ViewerConfig(num_rays_per_chunk=4096),
         vis="tensorboard",
     ),
-    description="A small nerfacto for machines without a GPU: pictures of about 100x75 in a quarter of an hour.",
+    description="A small nerfacto for machines without a GPU: images of about 100x75 in a quarter of an hour.",
 )
 
 sa3d_zim = MethodSpecification(

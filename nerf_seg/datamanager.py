@@ -36,7 +36,7 @@ class HeldOutDataset(InputDataset):
         alpha = torch.from_numpy(read_alpha(path))[..., None]
         if alpha.shape[:2] != data["image"].shape[:2]:
             raise ValueError(
-                f"{path} is {tuple(alpha.shape[:2])}, its picture {tuple(data['image'].shape[:2])} (height, width)"
+                f"{path} is {tuple(alpha.shape[:2])}, its image {tuple(data['image'].shape[:2])} (height, width)"
             )
         return {"truth_alpha": alpha}
 
@@ -58,6 +58,6 @@ class Sa3dZimDataManager(VanillaDataManager[InputDataset]):
         if folder is not None:
             for path in dataset.image_filenames:
                 if not (folder / f"{path.stem}.png").exists():
-                    raise ValueError(f"{folder} holds no {path.stem}.png: each held-out picture needs its true matte")
+                    raise ValueError(f"{folder} holds no {path.stem}.png: each held-out image needs its true matte")
         dataset.truth_alphas = folder
         return dataset

@@ -142,5 +142,5 @@ def split_views(names: list[str], config: LLFFDataParserConfig, split: str) -> l
 
 
 llff_data = DataParserSpecification(
-    config=LLFFDataParserConfig(), description="LLFF captures: poses_bounds.npy beside folders of pictures"
+    config=LLFFDataParserConfig(), description="LLFF captures: poses_bounds.npy beside folders of images"
 )

@@ -26,7 +26,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:
-    """Folder of real pictures with real mattes; tests that use it are skipped where it is absent."""
+    """Folder of real images with real mattes; tests that use it are skipped where it is absent."""
     root = Path(os.environ.get("ZIM_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not root.is_dir():
         pytest.skip(f"real test data not found at {root} (set ZIM_TEST_DATA)")

@@ -68,7 +68,7 @@ class TestMatte:
         assert fringe.sum() > 50
         distance = np.abs(rgba[..., :3] - (220, 30, 20)).mean(axis=2)
         assert distance[fringe].mean() < 10
-        assert np.abs(photo.astype(int) - (220, 30, 20)).mean(axis=2)[fringe].mean() > 30  # as the picture shows it
+        assert np.abs(photo.astype(int) - (220, 30, 20)).mean(axis=2)[fringe].mean() > 30  # as the image shows it
 
     def test_overlay_shows_prompt_and_object(self, loaded, photo):
         main(["matte", "ball.png", "--point", "60,40", "--point", "10,10,0", "--box", "30,15,90,65"])
@@ -126,7 +126,7 @@ class TestMatte:
         assert second["notes"] == ["animated: the first of 2 is used"]
         assert "moving.gif: animated" in captured.err
         assert loaded[0][1]["zoom"] is False
-        assert len(loaded) == 1  # one model for all pictures
+        assert len(loaded) == 1  # one model for all images
 
     def test_bad_file_in_a_batch_is_one_line(self, loaded, photo, capsys):
         Path("broken.png").write_bytes(b"")
@@ -135,7 +135,7 @@ class TestMatte:
         first, done, *others = captured.err.splitlines()
         assert first == "broken.png is empty (0 bytes)"
         assert done.startswith("2/3 ball.png -> outputs/ball_alpha.png, ")
-        assert others == ["gone.png does not exist", "2 of 3 pictures failed, 1 written to outputs"]
+        assert others == ["gone.png does not exist", "2 of 3 images failed, 1 written to outputs"]
         records = [json.loads(line) for line in captured.out.splitlines()]
         assert [("error" in r, "files" in r) for r in records] == [(True, False), (False, True), (True, False)]
         assert written() == ["ball_alpha.png", "ball_overlay.png", "ball_rgba.png"]
@@ -175,25 +175,25 @@ class TestMatte:
     @pytest.mark.parametrize(
         ("arguments", "reason"),
         [
-            (["--point", "60,40"], "no picture given"),
+            (["--point", "60,40"], "no image given"),
             (["ball.png", "--point", "60"], "a click is x,y"),
             (["ball.png", "--box", "1,2,3"], "a box is x1,y1,x2,y2"),
             (["ball.png", "--box", "5,5,5,9"], "has no area"),
             (["ball.png", "--point", "1,1,0"], "add a foreground click"),
-            (["ball.png", "--point", "120.5,40"], "the click 120.5,40 is outside the picture, which is 120x80 px"),
+            (["ball.png", "--point", "120.5,40"], "the click 120.5,40 is outside the image, which is 120x80 px"),
             (["ball.png", "--point", "-3,40"], "the click -3,40 is outside"),
             (["ball.png", "--box", "200,5,300,50"], "which is 120x80 px"),
             (["*.jpg", "--point", "1,1"], "no file matches"),
             (["ball.png", "--point", "1,1", "--overwrite", "--resume"], "exclude one another"),
             (["ball.png", "--point", "1,1", "--range", "5,5"], "a range is low,high"),
-            (["ball.png", "other.png", "--point", "1,1", "--out", "-"], "one picture"),
+            (["ball.png", "other.png", "--point", "1,1", "--out", "-"], "one image"),
             (["ball.png", "--point", "1,1", "--out", "ball.png"], "would be written over the input ball.png"),
             (["ball.png", "--point", "1,1", "--out", "ball.png", "--overwrite"], "over the input"),
             (["ball.png", "--pint", "1,1"], "Unrecognized"),
             (["ball.png", "--box", "1,1,9,9", "--box", "5,5,20,20", "--point", "3,3"], "--also"),
             (["ball.png", "--point", "1,1", "--model", "a", "--model=b"], "--model is given twice"),
             (["ball.png", "--point", "1,1", "-o", "a", "--out", "b"], "--out is given twice"),
-            (["ball.png", "--point", "120%,1"], "outside the picture"),
+            (["ball.png", "--point", "120%,1"], "outside the image"),
         ],
     )
     def test_misuse(self, loaded, photo, capsys, arguments, reason):

@@ -28,7 +28,7 @@ class CheckpointError(ZimError):
 
 
 class ImageError(ZimError, ValueError):
-    """A picture could not be read or written; the message names the file and the reason."""
+    """An image could not be read or written; the message names the file and the reason."""
 
 
 class SharedAcrossThreads(ZimError, RuntimeError):

@@ -4,7 +4,7 @@
 
 DATA holds `segmentation/interactive_eval/{grabcut,berkeley,davis}` and `segmentation/bsds500`. Of DAVIS the first 60
 frames are taken, of BSDS500 the photographs kept apart from training: of each the three largest regions of its first
-annotator that cover 1 to 50 % of it. IoU is of alpha > 0.5 at the picture's own size; 128 in the GrabCut set's masks
+annotator that cover 1 to 50 % of it. IoU is of alpha > 0.5 at the image's own size; 128 in the GrabCut set's masks
 is not scored. NoC@85 and NoC@90 are clicks of the standard simulated user (f-BRS, RITM), 20 at most.
 """
 
@@ -34,7 +34,7 @@ BSDS_SHARES, BSDS_REGIONS = (0.01, 0.5), 3
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """One object of one picture."""
+    """One object of one image."""
 
     name: str
     rgb: np.ndarray
@@ -43,7 +43,7 @@ class Target:
 
 
 def click_set(folder: Path, name: str, every: int) -> Iterator[Target]:
-    """Objects of a click benchmark; index.tsv says which picture a mask belongs to where names differ."""
+    """Objects of a click benchmark; index.tsv says which image a mask belongs to where names differ."""
     index = folder / "index.tsv"
     image_of = {}
     if index.is_file():

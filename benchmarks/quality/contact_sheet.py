@@ -2,7 +2,7 @@
 
     python benchmarks/quality/contact_sheet.py docs/images/contact_sheet.jpg [--model zim_tiny]
 
-Columns: the picture with its prompt and the matte tinted, the matte, the cut-out on grey, the picture without it.
+Columns: the image with its prompt and the matte tinted, the matte, the cut-out on grey, the image without it.
 """
 
 import argparse

@@ -8,11 +8,11 @@ Parts, each a run of `zim-inpaint-eval` that resumes in DIR:
 - own: half as many, one background each, every method fills its own hole.
 - captured: the 13 photographs of alphamatting.com, never trained on, as cut-outs: captured alpha, colours by
   pymatting's closed form (an estimator that the methods compared here do not use).
-- coco: the paper's experiment on COCO_MVal, every 32nd picture; no clean pictures, no CLIP weights.
+- coco: the paper's experiment on COCO_MVal, every 32nd image; no clean images, no CLIP weights.
 - choose: the half that the constants of `inpaint/pixels/unmix.py` were chosen on, one background each.
 
 Backgrounds, none of which any training saw: the BSDS500 photographs of the click benchmarks (research only, so they are
-in no picture here), scikit-image's, and `inpaint/photos`. Of the cut-outs zim_tiny was trained on 35 of 38; those of
+in no image here), scikit-image's, and `inpaint/photos`. Of the cut-outs zim_tiny was trained on 35 of 38; those of
 `captured` it never saw.
 """
 
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--part", action="append", choices=PARTS)
     parser.add_argument("--per-cutout", type=int, default=2, help="backgrounds for each cut-out, cutouts and captured")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--picture", type=Path, help="draw the docs' table of pictures instead, of free content only")
+    parser.add_argument("--picture", type=Path, help="draw the docs' table of images instead, of free content only")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if args.picture:
@@ -148,7 +148,7 @@ def captured(data: Path, work: Path) -> Path:
 
 
 def draw(data: Path, target: Path) -> None:
-    """Details: picture, matte, the baselines, ours, truth; of each composite with the true matte, then zim_tiny's."""
+    """Details: image, matte, the baselines, ours, truth; of each composite with the true matte, then zim_tiny's."""
     inpainter, predictor = load_inpainter("patchmatch"), load_predictor("zim_tiny", device="cpu")
 
     rows = []

@@ -3,13 +3,13 @@
     python benchmarks/quality/label_converter.py DATA --converter NAME=FILE [NAME=FILE ...] [--out F] [--pictures DIR]
 
 DATA holds `matting/validation` (photographs with captured mattes) and the folders that `zim train` reads. Nothing that
-is scored here was trained on. MSE and Grad (3x3 Sobel, as the ZIM release has it) are means over the picture times
+is scored here was trained on. MSE and Grad (3x3 Sobel, as the ZIM release has it) are means over the image times
 1000, averaged over the samples.
 
 - captured: the 13 photographs at 640 px; masks are spoilt like training labels (two draws each, seeded).
 - composites: soft cut-outs kept apart from training, over backgrounds and photographs kept apart from training.
 - rigid: emoji kept apart from training over such backgrounds, and photographed objects of COCO classes with plain
-  edges; the mask is given as it is. "changed" is the mean of |answer - mask| times 1000 over the picture's pixels.
+  edges; the mask is given as it is. "changed" is the mean of |answer - mask| times 1000 over the image's pixels.
 - cut off: captured photographs whose mask ends at a straight cut through the object. "spilt" is the share of the
   removed part's opacity that comes back, more than 16 px away from the cut.
 
@@ -47,7 +47,7 @@ OBJECTS = SceneMix(objects=1, segments=0, zoomed=1)
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A picture, the mask that is given, and the matte that is wanted."""
+    """An image, the mask that is given, and the matte that is wanted."""
 
     name: str
     rgb: np.ndarray

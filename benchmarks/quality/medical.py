@@ -1,10 +1,10 @@
-"""What one encoding for all prompts saves: pictures and prompts a second, against encoding anew for each prompt.
+"""What one encoding for all prompts saves: images and prompts a second, against encoding anew for each prompt.
 
     python benchmarks/quality/medical.py [--model zim_tiny] [--side 256] [--pictures 8] [--out FILE.json]
     python benchmarks/quality/medical.py --model vit_b --pictures 1     # a ViT-B of random weights: any has its speed
     python benchmarks/quality/medical.py --run DIR [--out FILE.json]    # a finished zim-medseg run as a record
 
-Per picture: Mazurowski's five modes and nine clicks on one object, through `zim-medseg`'s own trial (surfaces not
+Per image: Mazurowski's five modes and nine clicks on one object, through `zim-medseg`'s own trial (surfaces not
 measured; equal prompts answered once), and each of the prompts with `set_image` before it. The machine should be idle;
 torch takes two threads.
 """
@@ -70,7 +70,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
         anew.append(time.perf_counter() - start)
     once_s, anew_s = statistics.median(once[1:]), statistics.median(anew[1:])  # the first warms up
     return {
-        "what": f"five modes and nine clicks on one object of a {args.side}x{args.side} picture; medians",
+        "what": f"five modes and nine clicks on one object of a {args.side}x{args.side} image; medians",
         "model": predictor.name,
         **describe_process(),
         "pictures": args.pictures,
@@ -161,7 +161,7 @@ def encode_for_each(predictor: ImagePredictor, scan: Scan) -> int:
 
 
 def invented_scan(side: int, seed: int) -> Scan:
-    """A grainy ultrasound-like picture with two lesions of one label."""
+    """A grainy ultrasound-like image with two lesions of one label."""
     rng = np.random.default_rng(seed)
     ys, xs = np.mgrid[:side, :side] / side
     lesion = np.hypot((xs - rng.uniform(0.3, 0.45)) / 1.5, ys - rng.uniform(0.3, 0.7)) < 0.14

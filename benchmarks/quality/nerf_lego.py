@@ -1,6 +1,6 @@
 """The synthetic Lego scene in front of a textured surrounding, in nerfstudio's own layout, with its exact alphas.
 
-The pictures of the NeRF synthetic set are transparent around the object. The surrounding is a fixed texture on a
+The images of the NeRF synthetic set are transparent around the object. The surrounding is a fixed texture on a
 sphere of infinite radius, looked up by each pixel's viewing direction, so that all views agree about it.
 `python benchmarks/quality/nerf_lego.py LEGO_FOLDER OUT --size 100` writes OUT/images, OUT/alphas,
 OUT/transforms.json.
@@ -64,7 +64,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("lego", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--size", type=int, default=100, help="pixels; a divisor of the pictures' size")
+    parser.add_argument("--size", type=int, default=100, help="pixels; a divisor of the images' size")
     parser.add_argument("--train", type=int, default=60)
     parser.add_argument("--test", type=int, default=20)
     given = parser.parse_args()

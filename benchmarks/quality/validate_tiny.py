@@ -1,10 +1,10 @@
-"""zim_tiny beside OpenCV's GrabCut on photographs with captured mattes: same pictures, same boxes, one run.
+"""zim_tiny beside OpenCV's GrabCut on photographs with captured mattes: same images, same boxes, one run.
 
     python benchmarks/quality/validate_tiny.py DATA [--model NAME_OR_FILE] [--out FILE.json] [--pictures DIR]
 
 DATA holds `matting/validation/{image,alpha}`. The box is the tight box of alpha > 0.5; the click is the point of
 alpha > 0.5 that lies deepest inside. IoU is of alpha > 0.5; MAE, MSE and Grad (3x3 Sobel, as the ZIM release has it)
-are means over the whole picture times 1000, averaged over the pictures. GrabCut runs at 640 px on the longest side,
+are means over the whole image times 1000, averaged over the images. GrabCut runs at 640 px on the longest side,
 five iterations, and answers with a hard mask.
 """
 

@@ -1,4 +1,4 @@
-"""`zim-inpaint`: pictures and a prompt in; the object removed, replaced, or cut out."""
+"""`zim-inpaint`: images and a prompt in; the object removed, replaced, or cut out."""
 
 import sys
 

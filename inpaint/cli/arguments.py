@@ -32,7 +32,7 @@ class TaskArgs(ImagesArgs):
     text_model: Annotated[str | None, arg(metavar="NAME")] = None
     """Grounding DINO, OWLv2 or SAM 3 for --text: folder, name on the Hugging Face hub, or FILE.py:FUNCTION."""
     list: Annotated[str | None, arg(metavar="FILE")] = None
-    """Pictures with their objects, instead of IMAGE: .csv, .json or .jsonl with image, points, box, mask, text, also,
+    """Images with their objects, instead of IMAGE: .csv, .json or .jsonl with image, points, box, mask, text, also,
     objects, prompt, background; rows of one image name several objects of it."""
     out: Annotated[str, arg(metavar="DIR|FILE", aliases=["-o"])] = "outputs"
     """Folder for the results; for one image also the result's own file, such as res.png; - writes one image's result to
@@ -43,7 +43,7 @@ class TaskArgs(ImagesArgs):
     quality: Annotated[int | None, arg(metavar="1..100")] = None
     """Quality of JPEG and WebP. By default a JPEG is compressed as its source was, else at 95; WebP loses nothing."""
     jobs: Annotated[int, arg(metavar="N")] = 1
-    """Pictures worked on at once, each in a process with a model of its own."""
+    """Images worked on at once, each in a process with a model of its own."""
     download: Annotated[str | None, arg(metavar="NAME")] = None
     """Fetch a filler's weights (lama, sd15, sd2, sdxl, flux-fill), say where they lie, and do nothing else."""
 
@@ -77,14 +77,14 @@ class PainterArgs:
 
 @dataclass(frozen=True)
 class RemoveArgs(PainterArgs, HoleArgs):
-    """Remove objects from pictures by clicks, boxes or masks.
+    """Remove objects from images by clicks, boxes or masks.
 
     The other tasks: zim-inpaint fill | replace | cutout IMAGE... (each with --help).
 
     Writes <stem>_removed.png, <stem>_alpha.png (the objects' matte) and <stem>_hole.png (white: repainted). Pixels
-    outside the hole stay as they are, in the picture's own mode, depth and colour profile; CMYK and floating-point
-    pictures are written as .tif, other formats by --format or by a file's name for --out. Coordinates are pixels of the
-    upright picture. Exit codes: 0 done, 1 a picture failed (the others are written), 2 misused, 130 interrupted.
+    outside the hole stay as they are, in the image's own mode, depth and colour profile; CMYK and floating-point
+    images are written as .tif, other formats by --format or by a file's name for --out. Coordinates are pixels of the
+    upright image. Exit codes: 0 done, 1 an image failed (the others are written), 2 misused, 130 interrupted.
     """
 
     backend: Annotated[str, arg(metavar="NAME")] = "auto"
@@ -124,7 +124,7 @@ class ReplaceArgs(PainterArgs, TaskArgs):
     """
 
     background: Annotated[str | None, arg(metavar="FILE|COLOUR")] = None
-    """A picture, scaled to cover and cut to its middle, or a colour: "#4080ff", "64,128,255", "navy"."""
+    """An image, scaled to cover and cut to its middle, or a colour: "#4080ff", "64,128,255", "navy"."""
     prompt: str | None = None
     """What a diffusion model shall paint there instead."""
     backend: Annotated[str, arg(metavar="NAME")] = "sd15"

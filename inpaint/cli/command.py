@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Orders = dict[str, Order]
-"""By picture."""
+"""By image."""
 
 
 def main(args: TaskArgs) -> int:
-    """Work on every picture."""
+    """Work on every image."""
     if args.download is not None:
         return _download(args.download)
     try:
@@ -58,7 +58,7 @@ def main(args: TaskArgs) -> int:
 
 
 def take_orders(args: TaskArgs) -> tuple[list[str], list[str], Orders]:
-    """The pictures, the stems of their results, and what is to be done with each.
+    """The images, the stems of their results, and what is to be done with each.
 
     Raises:
         Misuse: a file's name is empty or too long.
@@ -82,7 +82,7 @@ def take_orders(args: TaskArgs) -> tuple[list[str], list[str], Orders]:
         }
         return sources, stems, orders
     if args.images or prompts or args.mask or args.text is not None:
-        raise ValueError(f"the list {args.list} names pictures and objects: give it alone")
+        raise ValueError(f"the list {args.list} names images and objects: give it alone")
     listed = read_list(args.list)
     sources, stems = find_sources(dataclasses.replace(args, images=tuple(listed)))
     defaults = {"prompt": text, "background": background}
@@ -227,7 +227,7 @@ def _check(args: TaskArgs, sources: list[str], orders: Orders) -> None:
     if isinstance(args, CutoutArgs) and (args.format == "jpg" or Path(args.out).suffix.lower() in (".jpg", ".jpeg")):
         raise ValueError("JPEG has no alpha channel: write a cut-out as png, webp or tif")
     if args.out == STDOUT and (len(sources) > 1 or args.json):
-        raise ValueError("--out - writes one picture to standard output: give one picture, without --json")
+        raise ValueError("--out - writes one image to standard output: give one image, without --json")
     if isinstance(args, RemoveArgs) and args.unmix and args.no_unmix:
         raise ValueError("--unmix and --no-unmix contradict each other: give one of them")
     if isinstance(args, HoleArgs):

@@ -1,4 +1,4 @@
-"""Orders: what is to be done with each picture, from the command line or from a list file."""
+"""Orders: what is to be done with each image, from the command line or from a list file."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ SAMPLE_PREFIX = "sample:"
 
 @dataclass(frozen=True)
 class Order:
-    """The objects of one picture, and what shall take their place."""
+    """The objects of one image, and what shall take their place."""
 
     prompts: tuple[PromptText, ...] = ()
     """One per object that a model finds."""
@@ -37,7 +37,7 @@ class Order:
     """What is missing for this image, in words."""
 
     def check(self, image: Image) -> None:
-        """Raise ValueError where a prompt lies outside the picture, or something is missing."""
+        """Raise ValueError where a prompt lies outside the image, or something is missing."""
         if self.missing:
             raise ValueError(self.missing)
         for prompt in self.prompts:
@@ -48,7 +48,7 @@ class Order:
 
         Raises:
             ImageError: a mask cannot be read.
-            ValueError: it has another size than the picture, or a prompt lies outside it.
+            ValueError: it has another size than the image, or a prompt lies outside it.
         """
         masks = {path: _read_mask(path, image) for path in self.masks}
         notes = [f"{path}: {note}" for path, mask in masks.items() for note in mask.notes]
@@ -102,7 +102,7 @@ def _read_mask(path: str, image: Image) -> Mask:
         (height, width), (h, w) = image.size, mask.alpha.shape
         turned = (h, w) == (width, height) and h != w
         hint = ": the image was turned by its EXIF data, draw the mask on the upright one" if turned else ""
-        raise ValueError(f"the mask {path} is {w}x{h} px, the picture {image.name} is {width}x{height} px{hint}")
+        raise ValueError(f"the mask {path} is {w}x{h} px, the image {image.name} is {width}x{height} px{hint}")
     return mask
 
 

@@ -1,4 +1,4 @@
-"""The tasks, each on one picture: from its matte to its results, in the picture's own mode and depth."""
+"""The tasks, each on one image: from its matte to its results, in the image's own mode and depth."""
 
 import dataclasses
 import logging
@@ -36,7 +36,7 @@ def act_on(args: TaskArgs, order: Order, image: Original, alpha: Alpha, painter:
     Args:
         args: of one of the tasks.
         order: what shall take the objects' place.
-        image: the picture.
+        image: the image.
         alpha: the objects' matte in [0, 1].
         painter: gives the filler.
     """
@@ -113,6 +113,6 @@ def _repainted(image: Original, result: Removal, kind: str) -> Pictures:
 
 
 def _within(image: Original, alpha: Alpha) -> Alpha:
-    """The matte within the picture's own opacity."""
+    """The matte within the image's own opacity."""
     opacity = image.opacity()
     return alpha if opacity is None else alpha * opacity

@@ -1,4 +1,4 @@
-"""Case: a picture with an object to remove, and what is known of the truth."""
+"""Case: an image with an object to remove, and what is known of the truth."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

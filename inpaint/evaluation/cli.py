@@ -52,7 +52,7 @@ class CompositesArgs(RunArgs):
     """Cut-outs laid over photographs: the truth behind the object is known. LPIPS where its weights are at hand."""
 
     cutouts: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="PATH")]] = ()
-    """RGBA pictures: files, folders, globs."""
+    """RGBA images: files, folders, globs."""
     backgrounds: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="PATH")]] = ()
     """Photographs: files, folders, globs, sample:NAME."""
     per_cutout: Annotated[int, arg(metavar="N")] = 2
@@ -67,7 +67,7 @@ class CompositesArgs(RunArgs):
 
 @dataclass(frozen=True, kw_only=True)
 class FoldersArgs(RunArgs):
-    """Folders image/, mask/ and, if known, clean/, paired by stem. Scores that need the clean picture only with it."""
+    """Folders image/, mask/ and, if known, clean/, paired by stem. Scores that need the clean image only with it."""
 
     data: Annotated[Path, arg(metavar="DIR")]
     """Holds the folders."""

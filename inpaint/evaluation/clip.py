@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, UInt8
 
 CLIP_RANKS = (1, 3, 5)
 FRAME_PX = 256
-"""Side of the square that pictures are brought to first, as in Inst-Inpaint's evaluation [px]."""
+"""Side of the square that images are brought to first, as in Inst-Inpaint's evaluation [px]."""
 PROMPT = "a photo of a {}"
 
 
@@ -28,7 +28,7 @@ class ClipScores:
 class Clip:
     """CLIP as transformers has it.
 
-    Accuracy follows Inst-Inpaint (Yildirim et al. 2023): pictures are cropped to their central square and brought to
+    Accuracy follows Inst-Inpaint (Yildirim et al. 2023): images are cropped to their central square and brought to
     256 px, the object's box is cut out and padded with black to a square; classes are all categories of the test set,
     as "a photo of a CLASS". CLIP@k is the share of samples whose source class is not among the result's k best:
     higher is better. No definition of CLIP distance was published with it; here it is 1 - cosine of the same two crops.
@@ -112,7 +112,7 @@ def object_crop(picture: UInt8[np.ndarray, "h w 3"], box: Float[np.ndarray, " 4"
 
     Args:
         picture: RGB.
-        box: X1 Y1 X2 Y2 [px] of the whole picture.
+        box: X1 Y1 X2 Y2 [px] of the whole image.
     """
     from PIL import Image
 

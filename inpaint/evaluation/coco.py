@@ -15,21 +15,21 @@ from .cases import Case, Listed
 from .folders import Tell
 
 SHARES = (0.01, 0.3)
-"""Least and largest share of the picture that an object covers, to be taken."""
+"""Least and largest share of the image that an object covers, to be taken."""
 BORDER_PX = 1
-"""An object within this of the picture's edge is cut off, and not taken."""
+"""An object within this of the image's edge is cut off, and not taken."""
 _CLICK_SET_MASK = re.compile(r"(?P<category>.+)_\d+_[^_]+")
 
 
 def list_coco(root: Path, tell: Tell, *, split: str = "val", every: int = 1) -> list[Listed]:
-    """List one object of each picture: the largest that covers 1 to 30 % of it and is not cut off by its edge.
+    """List one object of each image: the largest that covers 1 to 30 % of it and is not cut off by its edge.
 
     Args:
         root: COCO's folder, with `annotations/instances_val2017.json` and `val2017/`; or a click set, with `images/`
             and `masks/CATEGORY_kk_IMAGE.png`, as COCO_MVal is.
         tell: is told of what is unpaired or damaged.
         split: of COCO.
-        every: take every Nth picture only.
+        every: take every Nth image only.
 
     Raises:
         DataError: the folder is laid out in neither way.
@@ -70,7 +70,7 @@ def _choose(samples: list[Sample], tell: Tell) -> Sample | None:
 def _read(sample: Sample) -> Case:
     picture, alpha = read_image(sample.image).rgb, sample.read_alpha()
     if alpha.shape != picture.shape[:2]:
-        raise ValueError(f"the mask is {alpha.shape}, its picture {picture.shape[:2]} (height, width)")
+        raise ValueError(f"the mask is {alpha.shape}, its image {picture.shape[:2]} (height, width)")
     return Case(picture, (alpha > 0.5).astype(np.float32))
 
 

@@ -1,4 +1,4 @@
-"""Pictures with a known truth: a cut-out laid over a photograph, so that what is behind the object is on record."""
+"""Images with a known truth: a cut-out laid over a photograph, so that what is behind the object is on record."""
 
 import hashlib
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Recipe:
 
     key: str
     cutout: str
-    """Source of an RGBA picture, for `read_image`."""
+    """Source of an RGBA image, for `read_image`."""
     background: str
     half: Half
 
@@ -51,7 +51,7 @@ def plan_composites(
     """Pair each cut-out with backgrounds of its own half; the same sources give the same pairs.
 
     Args:
-        cutouts: sources of RGBA pictures.
+        cutouts: sources of RGBA images.
         backgrounds: sources of photographs.
         per_cutout: backgrounds for each.
         halves: the halves that are wanted.
@@ -90,7 +90,7 @@ def make_composite(recipe: Recipe, *, max_side_px: int = MAX_SIDE_PX) -> Case:
     """Lay the cut-out over the background, at a size and place drawn from the recipe's key.
 
     Raises:
-        ImageError: a picture cannot be read, or the cut-out has no opacity of its own.
+        ImageError: an image cannot be read, or the cut-out has no opacity of its own.
     """
     from PIL import Image
 

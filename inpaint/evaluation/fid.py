@@ -1,4 +1,4 @@
-"""Fréchet distance between two sets of pictures, with the Inception network from a local file."""
+"""Fréchet distance between two sets of images, with the Inception network from a local file."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from jaxtyping import Float32, Float64, UInt8
 from inpaint.inpainters.torchscript import load_torchscript
 
 LEAST_PICTURES = 2048
-"""Below about as many pictures as features the covariance is not of full rank, and FID tells little."""
+"""Below about as many images as features the covariance is not of full rank, and FID tells little."""
 
 
 class Inception:
@@ -16,7 +16,7 @@ class Inception:
 
     Args:
         path: TorchScript of Inception v3 as StyleGAN and clean-fid use it (`inception-2015-12-05.pt`): called with
-            uint8 pictures (n, 3, h, w) and `return_features=True`, it answers with 2048 features of each.
+            uint8 images (n, 3, h, w) and `return_features=True`, it answers with 2048 features of each.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -29,7 +29,7 @@ class Inception:
         self._network = load_torchscript(path)
 
     def __call__(self, picture: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " d"]:
-        """The features of one picture."""
+        """The features of one image."""
         import torch
 
         batch = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
@@ -46,7 +46,7 @@ def frechet_distance(first: Float32[np.ndarray, "n d"], second: Float32[np.ndarr
         ValueError: a set has fewer than two members.
     """
     if min(len(first), len(second)) < 2:
-        raise ValueError(f"FID compares sets of at least 2 pictures, got {len(first)} and {len(second)}")
+        raise ValueError(f"FID compares sets of at least 2 images, got {len(first)} and {len(second)}")
     mean1, spread1 = _moments(first)
     mean2, spread2 = _moments(second)
     roots = np.sqrt(np.clip(np.linalg.eigvals(spread1 @ spread2).real, 0, None)).sum()

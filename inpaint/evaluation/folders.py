@@ -16,22 +16,22 @@ Tell = Callable[[str, str, str], None]
 
 
 def list_folders(root: Path, tell: Tell) -> list[Listed]:
-    """List the cases of a folder; a mask is a mask or a matte, a clean picture is optional for each.
+    """List the cases of a folder; a mask is a mask or a matte, a clean image is optional for each.
 
     Args:
         root: holds `image/` and `mask/`, perhaps `clean/` (also called `gt/` or `background/`).
-        tell: is told of pictures without mask and of masks or clean pictures without picture.
+        tell: is told of images without mask and of masks or clean images without image.
 
     Raises:
-        ImageError: there is no folder of pictures or of masks, or one is empty.
+        ImageError: there is no folder of images or of masks, or one is empty.
     """
     images, masks = _by_stem(root, IMAGES), _by_stem(root, MASKS)
     cleans = _by_stem(root, CLEANS) if any((root / name).is_dir() for name in CLEANS) else {}
     for stem in sorted(images.keys() - masks.keys()):
         tell("unpaired", images[stem], "it has no mask")
-    for found, what in ((masks, "mask"), (cleans, "clean picture")):
+    for found, what in ((masks, "mask"), (cleans, "clean image")):
         for stem in sorted(found.keys() - images.keys()):
-            tell("unpaired", found[stem], f"this {what} has no picture")
+            tell("unpaired", found[stem], f"this {what} has no image")
     listed = []
     for stem in sorted(images.keys() & masks.keys()):
         files = (images[stem], masks[stem], *([cleans[stem]] if stem in cleans else []))
@@ -42,10 +42,10 @@ def list_folders(root: Path, tell: Tell) -> list[Listed]:
 def _read(image: str, mask: str, clean: str | None = None) -> Case:
     picture, alpha = read_image(image).rgb, read_alpha(mask)
     if alpha.shape != picture.shape[:2]:
-        raise ValueError(f"{mask} is {alpha.shape}, its picture {picture.shape[:2]} (height, width)")
+        raise ValueError(f"{mask} is {alpha.shape}, its image {picture.shape[:2]} (height, width)")
     truth = None if clean is None else read_image(clean).rgb
     if truth is not None and truth.shape != picture.shape:
-        raise ValueError(f"{clean} is {truth.shape[:2]}, its picture {picture.shape[:2]} (height, width)")
+        raise ValueError(f"{clean} is {truth.shape[:2]}, its image {picture.shape[:2]} (height, width)")
     return Case(picture, alpha, truth)
 
 

@@ -33,7 +33,7 @@ class Method:
     hole: Callable[[Matte], Hole]
     """The pixels that it repaints."""
     merge: Callable[[Image, Matte, Hole, Image], Image]
-    """From picture, matte, hole and fill to the result inside the hole."""
+    """From image, matte, hole and fill to the result inside the hole."""
 
 
 class Removed(NamedTuple):
@@ -73,7 +73,7 @@ def _take_fill(image: Image, alpha: Matte, hole: Hole, fill: Image) -> Image:
 
 
 def _composite(image: Image, alpha: Matte, hole: Hole, fill: Image) -> Image:
-    """Lama-cleaner's formula: alpha fill + (1 - alpha) picture."""
+    """Lama-cleaner's formula: alpha fill + (1 - alpha) image."""
     opacity = alpha[..., None]
     mixed = opacity * fill + (1 - opacity) * image
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
@@ -109,7 +109,7 @@ def run_methods(
 
     Raises:
         EmptyMatte: the matte holds no object.
-        ValueError: a hole covers the whole picture.
+        ValueError: a hole covers the whole image.
     """
     holes = {name: METHODS[name].hole(alpha) for name in methods}
     union = np.logical_or.reduce(list(holes.values()))

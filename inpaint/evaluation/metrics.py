@@ -1,4 +1,4 @@
-"""Scores of a removal against the clean picture. Pure functions; weights are needed by none of them."""
+"""Scores of a removal against the clean image. Pure functions; weights are needed by none of them."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ SEAM_AWAY_PX = 8
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Parts of a picture by the object's true opacity; pixels that are touched less than ring or core are outside."""
+    """Parts of an image by the object's true opacity; pixels that are touched less than ring or core are outside."""
 
     support: Bool[np.ndarray, "h w"]
     """Opacity above 0: all that the object touches."""
@@ -31,7 +31,7 @@ class Regions:
 
 
 def regions_of(alpha: Float32[np.ndarray, "h w"]) -> Regions:
-    """Divide a picture by the object's true opacity in [0, 1]."""
+    """Divide an image by the object's true opacity in [0, 1]."""
     low, high = RING
     return Regions(alpha > 0.0, (alpha > low) & (alpha < high), alpha >= high, alpha <= 0.0)
 
@@ -57,11 +57,11 @@ def psnr(
 def hole_psnr(
     result: UInt8[np.ndarray, "h w 3"], clean: UInt8[np.ndarray, "h w 3"], support: Bool[np.ndarray, "h w"]
 ) -> float:
-    """PSNR of the whole hole [dB]: all squared error of the picture, divided by the number of the support's pixels.
+    """PSNR of the whole hole [dB]: all squared error of the image, divided by the number of the support's pixels.
 
     The support is the object's true one, so that the number does not depend on which methods are compared, nor on a
     method's own hole. Errors outside it (a hole that was too large, damage elsewhere) count in full, and so does what
-    a hole that was too small left standing. Between two methods on one picture the difference is the same as over
+    a hole that was too small left standing. Between two methods on one image the difference is the same as over
     the union of their holes and the support, since elsewhere neither changed anything.
 
     Raises:
@@ -77,7 +77,7 @@ def ssim_map(
 ) -> Float64[np.ndarray, "h w"] | None:
     """Structural similarity of each pixel (Wang et al. 2004; windows of 7 px, mean over the channels).
 
-    A region's score is the mean over its pixels. None where the picture is smaller than a window.
+    A region's score is the mean over its pixels. None where the image is smaller than a window.
     """
     from skimage.metrics import structural_similarity
 

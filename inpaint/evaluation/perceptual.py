@@ -39,7 +39,7 @@ class Lpips:
     def __call__(
         self, result: UInt8[np.ndarray, "h w 3"], clean: UInt8[np.ndarray, "h w 3"], where: Bool[np.ndarray, "h w"]
     ) -> float:
-        """Compare two pictures in the box of the marked pixels, with some surroundings."""
+        """Compare two images in the box of the marked pixels, with some surroundings."""
         import torch
 
         ys, xs = _crop(where)

@@ -52,7 +52,7 @@ def build_report(
 
     Args:
         rows: of `arrange`.
-        faults: kind, picture and message of what the data set's reader passed over.
+        faults: kind, image and message of what the data set's reader passed over.
         missing: scores that could not be had, and why.
         provenance: of `describe_run`.
         out: the run's folder, where features lie.
@@ -62,7 +62,7 @@ def build_report(
 
 
 def _fids(scored: Sequence[Row], out: Path) -> list[dict[str, Any]]:
-    """FID of each group's results, against the clean pictures, or the pictures with the object where none are known."""
+    """FID of each group's results, against the clean images, or the images with the object where none are known."""
     found = []
     for (prompt, model), group in rows_by_group(scored).items():
         files = [out / row["features"] for row in group if row.get("features")]

@@ -178,7 +178,7 @@ def _matte(predictor: Predictor, case: Case, box: Float[np.ndarray, " 4"]) -> Fl
     predictor.set_image(case.image)
     alpha = predictor.predict(Prompt(box=box)).alpha
     if alpha.shape != case.alpha.shape:
-        raise ValueError(f"the matte is {alpha.shape}, its picture {case.alpha.shape} (height, width)")
+        raise ValueError(f"the matte is {alpha.shape}, its image {case.alpha.shape} (height, width)")
     return alpha
 
 

@@ -1,4 +1,4 @@
-"""All scores of one removal as a row, and the picture that shows it."""
+"""All scores of one removal as a row, and the image that shows it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,9 @@ TRUTH_COLUMNS = (
     *("hole_psnr", "ring_psnr", "given_ring_psnr", "core_psnr", "outside_psnr"),
     *("ring_ssim", "core_ssim", "outside_ssim", "leftover", "lpips"),
 )
-"""Scores that need the clean picture; `leftover` also needs the object's colours, `lpips` weights."""
+"""Scores that need the clean image; `leftover` also needs the object's colours, `lpips` weights."""
 PLAIN_COLUMNS = ("seam", "sharpness", "uncovered", "hole_share", "iou")
-"""Scores that need neither clean picture nor weights."""
+"""Scores that need neither clean image nor weights."""
 CLIP_COLUMNS = (*(f"clip_gone_{k}" for k in CLIP_RANKS), "clip_distance", "clip_text_drop")
 COLUMNS = (*TRUTH_COLUMNS, *PLAIN_COLUMNS, *CLIP_COLUMNS)
 LOWER_IS_BETTER = frozenset({"leftover", "lpips", "uncovered"})
@@ -105,7 +105,7 @@ def twin_of(case: Case) -> UInt8[np.ndarray, "h w 3"] | None:
 
 
 def draw_removal(path: Path, result: UInt8[np.ndarray, "h w 3"], case: Case, box: Float[np.ndarray, " 4"]) -> None:
-    """Write picture with box, truth (where none is known, the object's mask), result and their difference in a row."""
+    """Write image with box, truth (where none is known, the object's mask), result and their difference in a row."""
     from PIL import Image, ImageDraw
 
     height, width = case.alpha.shape

@@ -22,27 +22,27 @@ NAMES = {
     "seam": "seam",
     "sharpness": "sharpness",
     "uncovered": "uncovered",
-    "hole_share": "hole / picture",
+    "hole_share": "hole / image",
     "iou": "matte IoU",
     **{f"clip_gone_{k}": f"CLIP@{k}" for k in (1, 3, 5)},
     "clip_distance": "CLIP distance",
     "clip_text_drop": "CLIP text drop",
 }
 BLOCKS = {
-    "against the clean picture": (
+    "against the clean image": (
         *("hole_psnr", "ring_psnr", "given_ring_psnr", "core_psnr", "outside_psnr"),
         *("ring_ssim", "core_ssim", "outside_ssim", "leftover", "lpips"),
     ),
-    "without a clean picture": ("seam", "sharpness", "uncovered", "hole_share", "iou"),
+    "without a clean image": ("seam", "sharpness", "uncovered", "hole_share", "iou"),
     "by CLIP": CLIP_COLUMNS,
 }
 NOTES = {
-    "against the clean picture": (
-        "hole: all squared error of the picture per pixel of the true support; ring: true alpha in (0.01, 0.5); given "
+    "against the clean image": (
+        "hole: all squared error of the image per pixel of the true support; ring: true alpha in (0.01, 0.5); given "
         "ring: the same of the matte that was given; core: true alpha at least 0.5; outside: true alpha 0; PSNR in dB, "
         "at most 100. leftover: share of the object's contrast that is left in the ring."
     ),
-    "without a clean picture": (
+    "without a clean image": (
         "seam: change across the hole's rim, relative to 8 px outside (near 1 is good); sharpness: change inside the "
         "hole, relative to around it; uncovered: share of the object outside the hole; IoU of the given matte."
     ),
@@ -61,7 +61,7 @@ def build_tables(report: dict[str, Any]) -> list[Table]:
                 tables.append(_table(entries, report["provenance"]["dataset"]["name"], subset, block, present))
     if report["fid"]:
         rows = tuple((name(f["model"]), f["prompt"], f"{f['fid']:.2f}", str(f["n"])) for f in report["fid"])
-        note = "Features of the network given. Below some 2048 pictures FID tells little."
+        note = "Features of the network given. Below some 2048 images FID tells little."
         tables.append(Table("FID", ("Compared", "Given", "FID ↓", "n"), rows, (False,) * len(rows), note))
     return tables
 

@@ -13,7 +13,7 @@ from zim_plugins.core import UnsupportedPrompt
 class Inpainter(Protocol):
     """A filler of holes; it invents what was never seen.
 
-    A filler paints the picture it is given, at the size it is given: crops and scaling are the caller's
+    A filler paints the image it is given, at the size it is given: crops and scaling are the caller's
     (`crops.fill_by_crops`). It pads where its model needs it, and never squeezes.
 
     >>> class White:
@@ -26,7 +26,7 @@ class Inpainter(Protocol):
     name: str
     """What the command line and records call it."""
     work_side_px: int | None
-    """Longer side [px] of the pictures it works best on; larger crops are better shrunk to it. None: any size."""
+    """Longer side [px] of the images it works best on; larger crops are better shrunk to it. None: any size."""
 
     def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
         """Repaint the pixels where `hole` is True; all others are returned byte by byte as they came.
@@ -36,7 +36,7 @@ class Inpainter(Protocol):
             hole: True means repaint.
 
         Raises:
-            ValueError: the hole covers the whole picture.
+            ValueError: the hole covers the whole image.
         """
         ...
 
@@ -65,7 +65,7 @@ class GuidedInpainter(Inpainter, Protocol):
 
         Args:
             image: RGB.
-            hole: True means repaint. It may cover the whole picture.
+            hole: True means repaint. It may cover the whole image.
             prompt: what the hole shall show.
             change: how much of each pixel may change, in [0, 1]: 0 keeps it, 1 paints it anew; the hole by default.
                 It is read inside the hole only.
@@ -151,7 +151,7 @@ def as_guided(inpainter: Inpainter) -> GuidedInpainter:
 def refuse_a_full_hole(hole: Bool[np.ndarray, "h w"]) -> None:
     """Raises: ValueError where nothing is left to fill from."""
     if hole.all():
-        raise ValueError("the hole covers the whole picture: nothing is left to fill it from")
+        raise ValueError("the hole covers the whole image: nothing is left to fill it from")
 
 
 def paste(

@@ -21,14 +21,14 @@ MEMORYLESS = ("DDIMScheduler", "EulerDiscreteScheduler")
 class Differential:
     """Hold back, after each step, the latents that are not yet to change.
 
-    Before step i of n a latent with change c is the picture's own, at that step's noise, as long as c <= 1 - i / n;
-    after that it is denoised freely. So c = 1 is free from the first step on, and c = 0.5 is as if the picture were
+    Before step i of n a latent with change c is the image's own, at that step's noise, as long as c <= 1 - i / n;
+    after that it is denoised freely. So c = 1 is free from the first step on, and c = 0.5 is as if the image were
     denoised at strength 0.5. What is never to change, c = 0, is the pipeline's own concern, through its mask.
 
     Args:
-        latents: the picture, encoded and scaled as the pipeline does.
+        latents: the image, encoded and scaled as the pipeline does.
         change: the map at the latents' size, in (0, 1].
-        generator: of the noise that the picture is held under.
+        generator: of the noise that the image is held under.
     """
 
     def __init__(self, latents: "torch.Tensor", change: "torch.Tensor", generator: "torch.Generator") -> None:
@@ -67,7 +67,7 @@ def memoryless(pipeline: Any) -> Iterator[None]:
 
 
 def encode(pipeline: Any, pixels: "torch.Tensor") -> "torch.Tensor":
-    """Encode a picture, (1, 3, h, w) in [-1, 1], to scaled latents (1, c, h / f, w / f).
+    """Encode an image, (1, 3, h, w) in [-1, 1], to scaled latents (1, c, h / f, w / f).
 
     A VAE that overflows in half precision (Stable Diffusion XL's) works in float32, as in its pipeline.
     """

@@ -30,8 +30,8 @@ class UnsafeContent(ZimError):
 class DiffusionInpainter:
     """Fill by a pipeline of diffusers whose call takes an image and a hole, or an image and a text: `PipelineCall`.
 
-    The pipelines make their masks hard, and return a picture whose every pixel went through their autoencoder. Here the
-    known pixels come from the picture itself, sides are padded to what the pipeline needs, a picture smaller than the
+    The pipelines make their masks hard, and return an image whose every pixel went through their autoencoder. Here the
+    known pixels come from the image itself, sides are padded to what the pipeline needs, an image smaller than the
     model's own size is enlarged for it, and a soft map of changes is honoured by Differential Diffusion.
 
     Args:
@@ -100,7 +100,7 @@ class DiffusionInpainter:
         return paste(image, _resize(painted, (height, width)), hole)
 
     def _paint(self, image: np.ndarray, change: np.ndarray, prompt: str, *, is_soft: bool) -> np.ndarray:
-        """Run the pipeline on a picture of a size that suits it."""
+        """Run the pipeline on an image of a size that suits it."""
         import torch
 
         generator = torch.Generator("cpu").manual_seed(self.settings.seed)
@@ -168,7 +168,7 @@ def _side_factor(pipeline: Any) -> int:
 
 
 def _trained_side_px(pipeline: Any) -> int:
-    """Longer side of the pictures that the model was trained on [px]."""
+    """Longer side of the images that the model was trained on [px]."""
     unet = getattr(pipeline, "unet", None)
     sample = getattr(pipeline, "default_sample_size", None) if unet is None else unet.config.sample_size
     return DEFAULT_SIDE_PX if sample is None else int(np.max(sample)) * pipeline.vae_scale_factor

@@ -20,7 +20,7 @@ class LamaInpainter:
     """Fill by Suvorov et al., "Resolution-robust Large Mask Inpainting with Fourier Convolutions" (2022).
 
     The file is a traced `forward(image, mask)`: image (1, 3, h, w) RGB in [0, 1], mask (1, 1, h, w) with 1 in the hole,
-    sides multiples of 8; it answers with a picture like the first. Padding and rounding are lama-cleaner's, so the same
+    sides multiples of 8; it answers with an image like the first. Padding and rounding are lama-cleaner's, so the same
     file gives the same bytes. All is float32: half-precision Fourier transforms need sides of a power of two.
 
     Args:

@@ -46,7 +46,7 @@ class LamaCleanerInpainter:
         import torch
 
         lama, schema, logger = _import_package()
-        logger.disable("lama_cleaner")  # it reports every step of every picture
+        logger.disable("lama_cleaner")  # it reports every step of every image
         # One size for all of the package's strategies: crops are made before.
         self._config = schema.Config(
             ldm_steps=1,

@@ -1,4 +1,4 @@
-"""PatchMatch: holes filled with patches copied from the rest of the picture. Needs no weights."""
+"""PatchMatch: holes filled with patches copied from the rest of the image. Needs no weights."""
 
 import threading
 

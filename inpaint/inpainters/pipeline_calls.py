@@ -8,7 +8,7 @@ from typing import Any
 HOLE_NAMES = ("mask_image", "mask")
 """What pipelines call the hole."""
 OURS = frozenset({"self", "image", "prompt", *HOLE_NAMES})
-"""Parameters that a picture, a hole and a text give."""
+"""Parameters that an image, a hole and a text give."""
 FILL_INSTRUCTION = "Fill the grey area so that it continues the scene around it. Keep everything else as it is."
 """Text for a model that edits whole images, where the user gives none: the hole is painted grey for it."""
 EDIT_GREY = 128
@@ -62,7 +62,7 @@ class PipelineCall:
 
 
 def missing(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
-    """Return the parameters that a call needs and that no picture with a hole gives, such as a control image."""
+    """Return the parameters that a call needs and that no image with a hole gives, such as a control image."""
     always = (
         name
         for name, parameter in parameters.items()

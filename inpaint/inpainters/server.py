@@ -48,7 +48,7 @@ class _Refused(ServerError):
 class ServerInpainter:
     """Fill by the model that a lama-cleaner (1.x) or IOPaint (1.x) server runs.
 
-    Which of the two it is is asked once. A server that runs a diffusion model follows a text. The picture goes over the
+    Which of the two it is is asked once. A server that runs a diffusion model follows a text. The image goes over the
     network as PNG, so nothing is lost. The server is not trusted: size, total time and type of its answers are bounded.
 
     Args:

@@ -31,7 +31,7 @@ def hole_boxes(
     """Cluster the hole: one box for each group of pieces whose surroundings overlap.
 
     A piece is a connected part of the hole; its box grows on each side by `context` times its longer side, and to
-    sides of `min_side_px` where the picture is that large. Boxes that overlap are united until none do, so that no
+    sides of `min_side_px` where the image is that large. Boxes that overlap are united until none do, so that no
     filler takes one hole's contents as another's context.
     """
     from scipy.ndimage import find_objects, label
@@ -120,7 +120,7 @@ def _any_along(values: Bool[np.ndarray, "n m"], length: int) -> Bool[np.ndarray,
 def _enlarged_part(
     image: UInt8[np.ndarray, "h w 3"], window: Window, size: tuple[int, int]
 ) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """The part of the picture, enlarged to `size` (H, W), that `window` cuts out; the rest is never made."""
+    """The part of the image, enlarged to `size` (H, W), that `window` cuts out; the rest is never made."""
     from PIL import Image
 
     if image.shape[:2] == size:

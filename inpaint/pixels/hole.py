@@ -1,4 +1,4 @@
-"""The hole: which pixels of a picture an object touches, told from its matte."""
+"""The hole: which pixels of an image an object touches, told from its matte."""
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -33,7 +33,7 @@ def matte_hole(
         grow_px: radius of the dilation [px].
 
     Returns:
-        True where the picture is to be repainted.
+        True where the image is to be repainted.
 
     Raises:
         ValueError: `tau` or `grow_px` is out of range.
@@ -59,5 +59,5 @@ def matte_hole(
 
 
 def touches_border(hole: Bool[np.ndarray, "h w"]) -> bool:
-    """Return whether the hole reaches an edge of the picture."""
+    """Return whether the hole reaches an edge of the image."""
     return bool(hole[0].any() or hole[-1].any() or hole[:, 0].any() or hole[:, -1].any())

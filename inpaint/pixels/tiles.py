@@ -7,7 +7,7 @@ from zim_plugins.core import composite, foreground_colours
 from zim_plugins.imaging import from_unit, to_unit, window_of
 
 TILE_PX = 1024
-"""Longest side of a tile [px]; smaller pictures are one tile."""
+"""Longest side of a tile [px]; smaller images are one tile."""
 OVERLAP_PX = 64
 """How far round the matte's edge colours are looked at [px]."""
 
@@ -19,7 +19,7 @@ Picture = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 
 
 def clean_colours(image: Picture, alpha: Float32[np.ndarray, "h w"]) -> Picture:
-    """The object's own colours at its edge, freed of the background's; elsewhere the picture.
+    """The object's own colours at its edge, freed of the background's; elsewhere the image.
 
     Args:
         image: RGB.
@@ -43,7 +43,7 @@ def lay_over(foreground: Picture, alpha: Float32[np.ndarray, "h w"], background:
 
 
 def to_8_bits(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture as models and fillers take it; one of 8 bits as it is."""
+    """The image as models and fillers take it; one of 8 bits as it is."""
     return image if image.dtype == np.uint8 else ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 

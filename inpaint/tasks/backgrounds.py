@@ -1,4 +1,4 @@
-"""New backgrounds: a picture's file, or a colour."""
+"""New backgrounds: an image's file, or a colour."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -49,7 +49,7 @@ def as_colour(text: str) -> tuple[int, int, int]:
 
 @lru_cache(maxsize=1)
 def read_background(text: str) -> UInt8[np.ndarray, "h w 3"]:
-    """The background's picture in sRGB; a colour is one pixel, which covers anything.
+    """The background's image in sRGB; a colour is one pixel, which covers anything.
 
     Raises:
         ImageError: the file cannot be read.

@@ -22,7 +22,7 @@ DEFAULT_BACKEND = "sd15"
 
 @dataclass(frozen=True, eq=False)
 class Filling(Removal):
-    """A picture with something else in its object's place.
+    """An image with something else in its object's place.
 
     >>> Filling(np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.float32), np.zeros((2, 3), bool)).warnings
     ()
@@ -55,7 +55,7 @@ def fill(
 
     Raises:
         EmptyMatte: the matte holds no object.
-        ValueError: the matte or the prompt does not fit the picture.
+        ValueError: the matte or the prompt does not fit the image.
         UnsupportedPrompt: the filler takes no text, or no soft map.
 
     >>> class Painter(Inpainter):

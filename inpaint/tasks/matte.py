@@ -12,7 +12,7 @@ from ..pixels.hole import GROW_PX, TAU, matte_hole
 from ..pixels.tiles import Picture, to_8_bits
 
 Target = Prompt | Float32[np.ndarray, "h w"] | Sequence[Prompt | Float32[np.ndarray, "h w"]]
-"""What a task is about: a prompt, a matte in [0, 1] at the picture's size, or several of these."""
+"""What a task is about: a prompt, a matte in [0, 1] at the image's size, or several of these."""
 
 
 def matte_of(image: Picture, target: Target, predictor: Predictor | None = None) -> Float32[np.ndarray, "h w"]:
@@ -24,7 +24,7 @@ def matte_of(image: Picture, target: Target, predictor: Predictor | None = None)
         predictor: turns prompts into mattes; the best one on this machine by default.
 
     Raises:
-        ValueError: a prompt or a matte does not fit the picture, or there is none.
+        ValueError: a prompt or a matte does not fit the image, or there is none.
     """
     parts = [target] if isinstance(target, Prompt | np.ndarray) else list(target)
     if not parts:
@@ -43,14 +43,14 @@ def matte_of(image: Picture, target: Target, predictor: Predictor | None = None)
         else:
             alpha = part
         if alpha.shape != size:
-            raise ValueError(f"the matte is {alpha.shape}, the picture {size} (height, width)")
+            raise ValueError(f"the matte is {alpha.shape}, the image {size} (height, width)")
         union = alpha if union is None else union + alpha - union * alpha
     assert union is not None
     return union
 
 
 def hole_of(alpha: Float32[np.ndarray, "h w"], *, tau: float = TAU, grow_px: int = GROW_PX) -> Bool[np.ndarray, "h w"]:
-    """`matte_hole`, worked out where the matte is, not on all of a large picture."""
+    """`matte_hole`, worked out where the matte is, not on all of a large image."""
     near = window_of(alpha > tau, margin_px=max(0, grow_px) + 1)
     if near[0].stop == 0:
         return matte_hole(alpha, tau=tau, grow_px=grow_px)  # which says that it is empty

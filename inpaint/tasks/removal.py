@@ -1,4 +1,4 @@
-"""Removal: from a picture and its object to the picture without the object."""
+"""Removal: from an image and its object to the image without the object."""
 
 from dataclasses import dataclass
 
@@ -30,23 +30,23 @@ than 10 % on both. What stays then are whiskers and poles that the matte has not
 half of the contrast (`benchmarks/quality/inpaint_leftovers.py`).
 """
 LARGE_HOLE = 0.35
-"""Share of the picture beyond which a fill is rarely believable."""
+"""Share of the image beyond which a fill is rarely believable."""
 
 
 @dataclass(frozen=True, eq=False)
 class Removal:
-    """A picture without its object, and how that came about.
+    """An image without its object, and how that came about.
 
     >>> Removal(np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.float32), np.zeros((2, 3), bool)).warnings
     ()
     """
 
     image: Picture
-    """RGB of the picture's depth; equal to the picture outside the hole, byte by byte."""
+    """RGB of the image's depth; equal to the image outside the hole, byte by byte."""
     alpha: Float32[np.ndarray, "h w"]
     """The objects' matte in [0, 1]."""
     hole: Bool[np.ndarray, "h w"]
-    """True where the picture was repainted."""
+    """True where the image was repainted."""
     warnings: tuple[str, ...] = ()
     """What the user should look at."""
 
@@ -63,11 +63,11 @@ def remove(
     unmix: bool | None = None,
     effects: bool = False,
 ) -> Removal:
-    """Take objects out of a picture.
+    """Take objects out of an image.
 
     The result is never composited with alpha, which would leave a ghost of the object's fringe: the whole support of
     the matte is filled, and where the matte is thin the real background is recovered by un-mixing. Both happen on
-    crops and tiles: beyond a few copies of the picture, memory does not grow with it.
+    crops and tiles: beyond a few copies of the image, memory does not grow with it.
 
     Args:
         image: RGB of 8 or 16 bits; fillers see 8, un-mixing all of them.
@@ -84,7 +84,7 @@ def remove(
 
     Raises:
         EmptyMatte: the matte holds no object.
-        ValueError: the matte or the prompt does not fit the picture, or the hole covers all of it.
+        ValueError: the matte or the prompt does not fit the image, or the hole covers all of it.
         MissingExtra: no filler is installed.
 
     >>> import numpy as np
@@ -157,14 +157,14 @@ def repaint(
     change: Float32[np.ndarray, "h w"] | None = None,
     finish: bool = False,
 ) -> Picture:
-    """Fill the hole crop by crop; nothing else differs from the picture.
+    """Fill the hole crop by crop; nothing else differs from the image.
 
     Args:
         image: RGB.
         hole: True means repaint.
         fill: the filler's method.
         work_side_px: largest side of what the filler sees [px]; None for any.
-        min_side_px: crops are widened to it where the picture is large enough [px].
+        min_side_px: crops are widened to it where the image is large enough [px].
         change: handed to the filler, cropped alike.
         finish: continue the scene: give a fill that was painted small the detail of the known image, and shift its
             colours until they meet at the rim. Not for a fill that is to show something else.
@@ -193,7 +193,7 @@ def warnings_about(alpha: Float32[np.ndarray, "h w"], hole: Bool[np.ndarray, "h 
     if alpha.max() < CORE_ALPHA:
         found.append(f"the matte is faint (opacity at most {alpha.max():.2f}): look at it before you trust the result")
     if hole.mean() > LARGE_HOLE:
-        found.append(f"the hole covers {hole.mean():.0%} of the picture: the fill will hardly be believable")
+        found.append(f"the hole covers {hole.mean():.0%} of the image: the fill will hardly be believable")
     if touches_border(hole):
-        found.append("the hole touches the picture's edge: there the fill has known pixels on one side only")
+        found.append("the hole touches the image's edge: there the fill has known pixels on one side only")
     return tuple(found)

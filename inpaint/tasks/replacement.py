@@ -31,7 +31,7 @@ class Replacement:
     """
 
     image: Picture
-    """RGB of the picture's depth."""
+    """RGB of the image's depth."""
     alpha: Float32[np.ndarray, "h w"]
     """The objects' matte in [0, 1]."""
     warnings: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Cutout:
     """
 
     rgba: UInt8[np.ndarray, "h w 4"] | UInt16[np.ndarray, "h w 4"]
-    """Straight alpha, colours free of the background's, of the picture's depth; black where nothing is."""
+    """Straight alpha, colours free of the background's, of the image's depth; black where nothing is."""
     alpha: Float32[np.ndarray, "h w"]
     """The objects' matte in [0, 1]."""
     warnings: tuple[str, ...] = ()
@@ -68,14 +68,14 @@ def replace(
     Args:
         image: RGB of 8 or 16 bits.
         target: what to keep.
-        background: RGB at any size, scaled to cover the picture and cut to its middle; or one colour.
+        background: RGB at any size, scaled to cover the image and cut to its middle; or one colour.
         prompt: what a diffusion model shall paint there instead.
         predictor: turns prompts into mattes; the best one on this machine by default.
         inpainter: paints what `prompt` says; by default the diffusion model `filling.DEFAULT_BACKEND`.
 
     Raises:
         EmptyMatte: the matte holds no object.
-        ValueError: the matte or the prompt does not fit the picture, or not one of `background` and `prompt` is given.
+        ValueError: the matte or the prompt does not fit the image, or not one of `background` and `prompt` is given.
         UnsupportedPrompt: the filler takes no text.
 
     >>> mask = np.zeros((40, 40), np.float32)
@@ -107,7 +107,7 @@ def cutout(image: Picture, target: Target, *, predictor: Predictor | None = None
 
     Raises:
         EmptyMatte: the matte holds no object.
-        ValueError: the matte or the prompt does not fit the picture.
+        ValueError: the matte or the prompt does not fit the image.
 
     >>> mask = np.zeros((40, 40), np.float32)
     >>> mask[16:24, 16:24] = 1
@@ -122,7 +122,7 @@ def cutout(image: Picture, target: Target, *, predictor: Predictor | None = None
 
 
 def covering(picture: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Scale a picture until it covers `size` (H, W), and cut out its middle."""
+    """Scale an image until it covers `size` (H, W), and cut out its middle."""
     from PIL import Image
 
     height, width = picture.shape[:2]
@@ -162,5 +162,5 @@ def _warnings(alpha: Float32[np.ndarray, "h w"]) -> tuple[str, ...]:
     if alpha.max() < CORE_ALPHA:
         return (f"the matte is faint (opacity at most {alpha.max():.2f}): look at it before you trust the result",)
     if alpha.min() >= CORE_ALPHA:
-        return ("the matte covers the whole picture: nothing of the background is left to replace",)
+        return ("the matte covers the whole image: nothing of the background is left to replace",)
     return ()

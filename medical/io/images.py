@@ -1,4 +1,4 @@
-"""Pictures and their masks: PNG, JPEG, TIFF, BMP, GIF."""
+"""Images and their masks: PNG, JPEG, TIFF, BMP, GIF."""
 
 import logging
 import warnings
@@ -32,16 +32,16 @@ _FAULTS = (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBo
 def read_picture(
     path: Path, window: Window, *, max_pixels: int = MAX_PIXELS, mend: Mend = lambda values: (values, ())
 ) -> tuple[UInt8[np.ndarray, "h w 3"], dict[str, object], tuple[str, ...]]:
-    """A picture as RGB, the window that was used, and notes; 16-bit and floating-point greys are windowed.
+    """An image as RGB, the window that was used, and notes; 16-bit and floating-point greys are windowed.
 
     Args:
-        path: of the picture.
+        path: of the image.
         window: for greys of more than 8 bits.
-        max_pixels: refuse larger pictures from their header.
+        max_pixels: refuse larger images from their header.
         mend: takes values that are not finite out of greys, and says so.
 
     Raises:
-        ScanFault: missing, damaged, too large or no picture.
+        ScanFault: missing, damaged, too large or no image.
     """
     with _open(path, max_pixels) as picture:
         mode = picture.mode
@@ -55,14 +55,14 @@ def read_picture(
     try:
         image = read_image(path, max_pixels=max_pixels)
     except ImageError as error:
-        raise ScanFault("damaged", "the picture is damaged or of a kind that is not read") from error
+        raise ScanFault("damaged", "the image is damaged or of a kind that is not read") from error
     return image.rgb, {"kind": "none"}, image.notes
 
 
 def read_values(path: Path, *, max_pixels: int = MAX_PIXELS) -> Int32[np.ndarray, "h w"]:
     """A mask's or label map's values as the file stores them; colours must be grey.
 
-    A palette picture answers with its greys where the palette is grey, else with its indices.
+    A palette image answers with its greys where the palette is grey, else with its indices.
 
     Raises:
         ScanFault: damaged, too large, or coloured.
@@ -85,7 +85,7 @@ def read_values(path: Path, *, max_pixels: int = MAX_PIXELS) -> Int32[np.ndarray
         else:
             colours = np.asarray(picture.convert("RGB"))
             if (colours != colours[..., :1]).any():
-                raise ScanFault("label", "the mask is a colour picture: save one grey value per class")
+                raise ScanFault("label", "the mask is a colour image: save one grey value per class")
             values = colours[..., 0]
     return values.astype(np.int32)
 
@@ -152,17 +152,17 @@ def _open(path: Path, max_pixels: int) -> PIL.Image.Image:
             picture = PIL.Image.open(path, formats=FORMATS)
     except PIL.Image.DecompressionBombError as error:
         raise ScanFault(
-            "limit", f"the picture has more than {max_pixels / 1e6:g} megapixels: --max-pixels takes more"
+            "limit", f"the image has more than {max_pixels / 1e6:g} megapixels: --max-pixels takes more"
         ) from error
     except FileNotFoundError as error:
         raise ScanFault("missing", "the file is not there") from error
     except _FAULTS as error:
-        raise ScanFault("damaged", f"not a picture of {', '.join(FORMATS)}") from error
+        raise ScanFault("damaged", f"not an image of {', '.join(FORMATS)}") from error
     if picture.width * picture.height > max_pixels:
         size = f"{picture.width}x{picture.height}"
         picture.close()
         raise ScanFault(
-            "limit", f"the picture of {size} px has more than {max_pixels / 1e6:g} megapixels: --max-pixels takes more"
+            "limit", f"the image of {size} px has more than {max_pixels / 1e6:g} megapixels: --max-pixels takes more"
         )
     return picture
 
@@ -171,4 +171,4 @@ def _load(picture: PIL.Image.Image) -> np.ndarray:
     try:
         return np.asarray(picture)
     except _FAULTS as error:
-        raise ScanFault("truncated", "the picture is cut off or damaged") from error
+        raise ScanFault("truncated", "the image is cut off or damaged") from error

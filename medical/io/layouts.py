@@ -1,4 +1,4 @@
-r"""Layouts: where each public data set keeps its pictures, volumes and masks, and what a mask's values mean.
+r"""Layouts: where each public data set keeps its images, volumes and masks, and what a mask's values mean.
 
 A pattern is matched at the end of a file's path below the data set's folder, after a slash. `key` names the case and
 pairs its files (never the order of a listing); `label` is taken for the class's name where there is such a group.
@@ -64,7 +64,7 @@ def _same_stem(images: str, masks: str, **rule: object) -> tuple[str, tuple[Mask
 
 _ALL = (
     Layout(
-        "folder", "a plain folder: images/ and masks/ (or labels/), same stems; pictures or volumes",
+        "folder", "a plain folder: images/ and masks/ (or labels/), same stems; images or volumes",
         rf"images/(?P<key>[^/]+?)(?:{PICTURE}|{VOLUME})",
         (MaskRule(rf"(?:masks|labels)/(?P<key>[^/]+?)(?:{PICTURE}|{VOLUME})", "auto"),),
     ),
@@ -74,7 +74,7 @@ _ALL = (
         (MaskRule(rf"(?P<key>sa_[^/]+/masks/[^/]+?)(?:_mask)?{PICTURE}", "auto"),),
     ),
     Layout("kvasir-seg", "Kvasir-SEG: polyps", *_same_stem("images", "masks", label="polyp"),
-           note="masks are JPEG: true above 127; some pictures show a date and time: look before you publish overlays"),
+           note="masks are JPEG: true above 127; some images show a date and time: look before you publish overlays"),
     Layout("cvc-clinicdb", "CVC-ClinicDB: polyps", *_same_stem("Original", "Ground Truth", label="polyp"),
            note="612 frames of 29 sequences: frames of one sequence are not independent, and names do not tell them"),
     Layout(
@@ -84,12 +84,12 @@ _ALL = (
     Layout(
         "isic2018", "ISIC 2017 and 2018: skin lesions", r"[^/]*_(?:Input|Data)/(?P<key>ISIC_\d+)\.jpe?g",
         (MaskRule(r"[^/]*_(?:Part1_)?GroundTruth/(?P<key>ISIC_\d+)_segmentation\.png", label="lesion"),),
-        note="pictures reach 30 megapixels",
+        note="images reach 30 megapixels",
     ),
     Layout(
         "busi", "BUSI: breast lesions in ultrasound", r"(?P<key>(?:benign|malignant|normal)/[a-z]+ \(\d+\))\.png",
         (MaskRule(r"(?P<key>(?:benign|malignant|normal)/[a-z]+ \(\d+\))_mask(?:_\d+)?\.png", label="lesion"),),
-        note="several masks of a picture are joined; normal ones are empty and get no prompt; the set has duplicates",
+        note="several masks of an image are joined; normal ones are empty and get no prompt; the set has duplicates",
     ),
     Layout(
         "montgomery", "Montgomery: lungs in chest X-rays", r"CXR_png/(?P<key>MCUCXR_[^/]+)\.png",
@@ -141,7 +141,7 @@ _ALL = (
         note="characteristics.xlsx is about patients: it is never read",
     ),
     Layout(
-        "medscribble", "MedScribble as pictures: SET/images and SET/masks", rf"(?P<key>[^/]+/images/[^/]+){PICTURE}",
+        "medscribble", "MedScribble as images: SET/images and SET/masks", rf"(?P<key>[^/]+/images/[^/]+){PICTURE}",
         (MaskRule(rf"(?P<key>[^/]+/masks/[^/]+){PICTURE}"),),
     ),
     Layout(

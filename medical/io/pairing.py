@@ -40,7 +40,7 @@ class CaseFiles:
     group: str | None
     """The patient; None where nobody says who it is. Cases of one group are resampled together."""
     images: tuple[Path, ...]
-    """One picture or volume, or the slices of a DICOM series."""
+    """One image or volume, or the slices of a DICOM series."""
     masks: tuple[MaskFile, ...]
     pixel_mm: tuple[float, float] | None = None
     """(row, column) where a sidecar says so."""
@@ -113,7 +113,7 @@ def _pair(root: Path, layout: Layout, files: list[str]) -> tuple[list[CaseFiles]
             continue
         key = _pairing_key(found["key"])
         if key in images:
-            problems.append(Problem(name, f"a second picture of the case that {images[key]} is of: left out"))
+            problems.append(Problem(name, f"a second image of the case that {images[key]} is of: left out"))
         else:
             images[key] = name
     cases = []
@@ -131,7 +131,7 @@ def _pair(root: Path, layout: Layout, files: list[str]) -> tuple[list[CaseFiles]
             pixel_mm = None
         cases.append(CaseFiles(key, group[1] if group else None, (image,), tuple(masks[key]), pixel_mm))
     for key in sorted(set(masks) - set(images)):
-        problems += [Problem(m.path.relative_to(root).as_posix(), "is a mask without its picture") for m in masks[key]]
+        problems += [Problem(m.path.relative_to(root).as_posix(), "is a mask without its image") for m in masks[key]]
     return cases, problems
 
 
@@ -151,7 +151,7 @@ def _twin_key(name: str) -> str:
 
 
 def _pairing_key(key: str) -> str:
-    """The key without the folder names in which pictures and masks differ."""
+    """The key without the folder names in which images and masks differ."""
     return re.sub(r"/(?:images|masks|labels|Images|Masks)/", "/", key)
 
 
@@ -219,7 +219,7 @@ def _read_json(path: Path) -> dict[str, object]:
 
 
 def _sidecar_mm(image: Path) -> tuple[float, float] | None:
-    """BIDS microscopy: the pixel size beside the picture, or one for all samples of a subject."""
+    """BIDS microscopy: the pixel size beside the image, or one for all samples of a subject."""
     shared = image.with_name(re.sub(r"_sample-[^_]+", "", image.stem) + ".json")
     for sidecar in (image.with_suffix(".json"), shared):
         if sidecar.is_file() and not sidecar.is_symlink():

@@ -35,7 +35,7 @@ class ReadingConfig:
     volume: int | None = None
     """Which one of a file of four dimensions."""
     spacing_mm: tuple[float, float] | None = None
-    """(row, column) of pictures whose files do not say."""
+    """(row, column) of images whose files do not say."""
     irregular: Irregular = "refuse"
     """What becomes of DICOM series that are tilted, lack slices, or have several distances or pixel sizes."""
     remedies: Remedies = Remedies()
@@ -104,7 +104,7 @@ def _read_picture_case(case: CaseFiles, config: ReadingConfig) -> Scan:
         values = read_values(file.path, max_pixels=config.max_pixels)
         if values.shape != rgb.shape[:2]:
             (h, w), (height, width) = values.shape, rgb.shape[:2]
-            raise ScanFault("size", f"the mask is {w}x{h} px, the picture {width}x{height} px: nothing is resized")
+            raise ScanFault("size", f"the mask is {w}x{h} px, the image {width}x{height} px: nothing is resized")
         encoding, lossy = file.encoding, file.path.suffix.lower() in LOSSY
         if encoding == "auto":
             encoding = guess_encoding(values, lossy=lossy)

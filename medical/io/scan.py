@@ -1,4 +1,4 @@
-"""Scan: a picture or a volume as a stack of frames, its labels, and the way back into the file's own space."""
+"""Scan: an image or a volume as a stack of frames, its labels, and the way back into the file's own space."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -50,7 +50,7 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """A stack of frames with its labels; a picture is a stack of one."""
+    """A stack of frames with its labels; an image is a stack of one."""
 
     frames: UInt8[np.ndarray, "s h w 3"]
     """RGB in [0, 255], after windowing."""
@@ -58,7 +58,7 @@ class Scan:
     spacing_mm: tuple[float, float, float] | None = None
     """Distance of neighbours along (frame, row, column) [mm]; None where the file does not say."""
     space: Space | None = None
-    """None for pictures."""
+    """None for images."""
     notes: tuple[str, ...] = ()
     """What was done to the values that a reader of the results should know."""
     intensity: dict[str, object] = field(default_factory=dict)

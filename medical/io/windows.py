@@ -10,7 +10,7 @@ from .errors import ScanFault
 WINDOWS = {"soft": (40.0, 400.0), "lung": (-600.0, 1500.0), "bone": (400.0, 1800.0), "brain": (40.0, 80.0)}
 """(level, width) [HU] by name; soft, lung and brain as MedSAM has them."""
 PERCENTILES = (0.5, 99.5)
-"""Of the values above 0, for images without a unit (MR, ultrasound, 16-bit pictures), as MedSAM has them."""
+"""Of the values above 0, for images without a unit (MR, ultrasound, 16-bit images), as MedSAM has them."""
 HOUNSFIELD_BELOW = -500.0
 """A volume that reaches below this is taken for CT: air is -1000 HU."""
 
@@ -50,7 +50,7 @@ def to_grey(
     """Values as greys in [0, 255], and the window that was used.
 
     Args:
-        values: of a whole volume or picture: the same window holds for all its frames.
+        values: of a whole volume or image: the same window holds for all its frames.
         window: `auto` is soft tissue where the values look like Hounsfield units, percentiles elsewhere.
         is_ct: what the file itself says; None where it does not.
 

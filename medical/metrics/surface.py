@@ -80,7 +80,7 @@ def surface_distances(
 
 
 def _edge_pixels(mask: Bool[np.ndarray, "*size"]) -> Int[np.ndarray, "n d"]:
-    """Indices of True pixels that have a False one beside them; outside the picture is False."""
+    """Indices of True pixels that have a False one beside them; outside the image is False."""
     from scipy.ndimage import binary_erosion, find_objects
 
     (covered,) = find_objects(mask.astype(np.uint8))

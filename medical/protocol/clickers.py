@@ -101,7 +101,7 @@ class MazurowskiClicker(_ErrorClicker):
     """Mazurowski et al. (2023): one map of all errors (XOR), OpenCV's 5x5 distances, a random one of the deepest.
 
     Their code labels a click by the mask of all classes; here it is the mask of the object's own class. Where nothing
-    is wrong theirs clicks a random pixel of the picture; here it stops.
+    is wrong theirs clicks a random pixel of the image; here it stops.
 
     Args:
         rng: chooses among equals; None takes the first in raster order.

@@ -10,11 +10,11 @@ from .prompt_modes import Box
 
 
 def jitter_box(box: Box, size: tuple[int, int], jitter_px: int, rng: np.random.Generator, *, outward: bool) -> Box:
-    """Each side moved by up to `jitter_px` at random, inside the picture and at least one pixel wide.
+    """Each side moved by up to `jitter_px` at random, inside the image and at least one pixel wide.
 
     Args:
         box: x1, y1, x2, y2, exclusive at the far edge.
-        size: (H, W) of the picture [px].
+        size: (H, W) of the image [px].
         jitter_px: largest shift of a side.
         rng: of this object and prompt.
         outward: only outwards, as MedSAM does (20 px of 1024); else both ways, as Medical SAM Adapter does.

@@ -67,7 +67,7 @@ class Pointing:
         return cls(tuple(Click(int(x), int(y), bool(label)) for (x, y), label in pairs))
 
     def prompts(self) -> tuple[Prompt, ...]:
-        """As the models take them, in continuous coordinates of the picture."""
+        """As the models take them, in continuous coordinates of the image."""
         if self.boxes:
             return tuple(Prompt.from_box(*box) for box in self.boxes)
         if not self.clicks:  # words that found nothing

@@ -1,6 +1,6 @@
 """Overlays: the best, the median and the worst case of each data set, as the paper lays out its figure.
 
-Columns: picture with the prompt, reference, then each model's matte over the picture; the reference's outline is white.
+Columns: image with the prompt, reference, then each model's matte over the image; the reference's outline is white.
 """
 
 import json
@@ -64,7 +64,7 @@ def write_overlays(
         cases: where each case's files are, by data set and case.
         rows: all of the run's.
         prompts: for which to draw.
-        hide_border: share of the picture on each side that is blackened, where text may be burned in.
+        hide_border: share of the image on each side that is blackened, where text may be burned in.
     """
     models = list(dict.fromkeys(row.model for row in rows))
     pointed = _pointed(config.out / "prompts.jsonl")

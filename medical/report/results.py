@@ -96,7 +96,7 @@ def gather(config: RunConfig, found: Iterable[tuple[str, str]]) -> Results:
 
 
 def headline_prompt(prompts: Sequence[str]) -> str:
-    """The prompt that single pictures and `summary.json` show: the box round all, where it was asked for."""
+    """The prompt that single images and `summary.json` show: the box round all, where it was asked for."""
     return next((p for p in ("mode5", "mode3", "mode4", "mode1", "mode2", CLICKS) if p in prompts), prompts[0])
 
 

@@ -57,7 +57,7 @@ def read_poses_bounds(path: Path) -> PosesBounds:
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{path} cannot be read as a NumPy array: {error}") from error
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 17 or not len(rows):
-        raise ValueError(f"{path} holds an array of shape {getattr(rows, 'shape', None)}; LLFF's is (pictures, 17)")
+        raise ValueError(f"{path} holds an array of shape {getattr(rows, 'shape', None)}; LLFF's is (images, 17)")
     if rows.dtype.kind not in "fiu" or not np.isfinite(rows).all():
         raise ValueError(f"{path} holds values that are no finite numbers")
     rows = rows.astype(np.float64)
@@ -94,7 +94,7 @@ def read_capture(root: Path, *, downscale_factor: int | None = None, folder: str
     files = list_pictures(place)
     if len(files) != len(poses.c2w):
         raise ValueError(
-            f"{place} holds {len(files)} pictures ({_first_and_last(files)}) and {root / POSES_FILE} "
+            f"{place} holds {len(files)} images ({_first_and_last(files)}) and {root / POSES_FILE} "
             f"{len(poses.c2w)} cameras: they pair by order, so each needs the other"
         )
     size = _common_size(files)
@@ -105,7 +105,7 @@ def read_capture(root: Path, *, downscale_factor: int | None = None, folder: str
     if (np.abs(ratio / expected - 1) > 0.02 + 1 / min(size)).any():
         height, width = (int(value) for value in poses.hwf[0, :2])
         raise ValueError(
-            f"{place}: the pictures are {size[1]}x{size[0]} px, which is not {width}x{height} px of the poses scaled"
+            f"{place}: the images are {size[1]}x{size[0]} px, which is not {width}x{height} px of the poses scaled"
             + (f" by 1/{named[1]}" if named and folder is None else " evenly")
         )
     return Capture(tuple(files), size, poses, poses.hwf[:, 2:] * ratio)
@@ -146,7 +146,7 @@ def list_pictures(place: Path) -> list[Path]:
     files = [path for path in place.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()]
     files = [path for path in files if not path.name.startswith(".")]
     if not files:
-        raise ValueError(f"{place} holds no pictures (jpg, jpeg, png)")
+        raise ValueError(f"{place} holds no images (jpg, jpeg, png)")
     return sorted(files, key=lambda path: path.name)
 
 
@@ -173,10 +173,10 @@ def _common_size(files: list[Path]) -> tuple[int, int]:
                 image.draft("RGB", (image.width // 8, image.height // 8))  # JPEG decodes at an eighth
                 image.load()
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"{path} cannot be read as a picture: {error}") from error
+            raise ValueError(f"{path} cannot be read as an image: {error}") from error
     if len(sizes) > 1:
         said = ", ".join(f"{path.name} {width}x{height}" for (height, width), path in sizes.items())
-        raise ValueError(f"{files[0].parent}: pictures of one capture have one size; found {said}")
+        raise ValueError(f"{files[0].parent}: images of one capture have one size; found {said}")
     return next(iter(sizes))
 
 

@@ -158,7 +158,7 @@ class Scene:
         for source in self._sources.values():
             if name in source.names:
                 return source.view(list(source.names).index(name))
-        raise ValueError(f"there is no picture {name!r} in the capture, which has {', '.join(self.names)}")
+        raise ValueError(f"there is no image {name!r} in the capture, which has {', '.join(self.names)}")
 
     def new_grid(
         self, estimator: "Estimator | None" = None, resolution: int | None = None, domain: Domain | None = None

@@ -119,7 +119,7 @@ def _open(path: Path) -> PIL.Image.Image:
             picture.load()
             return picture
     except (OSError, ValueError, SyntaxError) as error:
-        raise LabelError(f"{path} cannot be read as a picture: {error}") from error
+        raise LabelError(f"{path} cannot be read as an image: {error}") from error
 
 
 def _nvos(root: Path) -> dict[str, Task | str]:

@@ -12,7 +12,7 @@ SCORES = ("iou", "accuracy", "boundary_iou")
 DEFINITIONS = {
     "iou": "TP / (TP + FP + FN) over the pixels of all scored views of a task together, as SA3D's evaluate.py sums",
     "accuracy": "(TP + TN) / all pixels, over all scored views together",
-    "boundary_iou": "IoU of the bands inside the outlines, 0.02 of the picture's diagonal wide (Cheng et al. 2021); "
+    "boundary_iou": "IoU of the bands inside the outlines, 0.02 of the image's diagonal wide (Cheng et al. 2021); "
     "mean over the scored views",
     "mean": "unweighted, over tasks; +- is the standard deviation (n - 1) over seeds",
 }

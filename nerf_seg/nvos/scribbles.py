@@ -67,7 +67,7 @@ def check_shape(path: Path, shape: tuple[int, ...], size: tuple[int, int]) -> No
     if abs(stretch - 1) > MAX_STRETCH + 1 / min(*shape[:2], *size):
         raise LabelError(
             f"{path} is {shape[1]}x{shape[0]} px, its view {size[1]}x{size[0]}: they are not of one shape, so it "
-            "belongs to another picture or a cropped one"
+            "belongs to another image or a cropped one"
         )
 
 

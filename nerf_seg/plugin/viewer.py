@@ -58,7 +58,7 @@ class ClickPanel(nn.Module):
         clicked_before = options.points or options.neg_points
         index = names.index(options.reference_view) if clicked_before else best_camera(cameras, point, click)
         if index is None:
-            self.show("no training picture shows the place that was clicked on")
+            self.show("no training image shows the place that was clicked on")
             return
         pixel = project(cameras[index : index + 1], point)
         if pixel is None:

@@ -119,13 +119,13 @@ class OraclePredictor:
             ValueError: the view was not named first.
         """
         if self._view is None:
-            raise ValueError("the oracle knows pictures by their names: call name_view(name) first")
+            raise ValueError("the oracle knows images by their names: call name_view(name) first")
         self._alpha = _resized(self._truth(self._view), (image.shape[0], image.shape[1]))
 
     def predict(self, prompt: Prompt) -> Prediction:
         """The truth, unless the prompt points elsewhere or the view is corrupted."""
         if self._alpha is None:
-            raise ValueError("no picture is set: call set_image(image) first")
+            raise ValueError("no image is set: call set_image(image) first")
         alpha = self._alpha
         prompt.check_inside((alpha.shape[0], alpha.shape[1]))
         corruption = self._corrupted.get(self._view or "")

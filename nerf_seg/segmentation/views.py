@@ -43,7 +43,7 @@ class ViewSamples:
     def __post_init__(self) -> None:
         rays = self.size[0] * self.size[1]
         if len(self.positions) != rays or len(self.depth) != rays:
-            raise ValueError(f"{len(self.positions)} rays do not fill a picture of {self.size} (height, width)")
+            raise ValueError(f"{len(self.positions)} rays do not fill an image of {self.size} (height, width)")
 
     def to(self, device: torch.device | str) -> "ViewSamples":
         """The same samples on another device."""

@@ -60,7 +60,7 @@ def test_a_report_of_a_plain_folder(disks, disk_model, tmp_path, capsys) -> None
 
 
 def test_what_is_wrong_is_a_row_each_and_an_exit_code(disks, disk_model, tmp_path, capsys) -> None:
-    (disks / "images/p0.png").unlink()  # a matte without its picture
+    (disks / "images/p0.png").unlink()  # a matte without its image
     write(disks / "alphas/p1.png", np.full((20, 30), 200, np.uint8))
     write(disks / "alphas/p2.png", np.zeros((48, 64), np.uint8))
     write(disks / "images/p4.png", np.zeros((48, 64, 3), np.uint8))
@@ -76,12 +76,12 @@ def test_what_is_wrong_is_a_row_each_and_an_exit_code(disks, disk_model, tmp_pat
         "p1": "size mismatch",
         "p2": "empty matte",
         "p4": "unreadable matte",
-        "p5": "unreadable picture",
+        "p5": "unreadable image",
     }
     assert report["counts"]["scored"] == 1  # p3
     errors = capsys.readouterr().err
     assert "size mismatch: images/p1.png alphas/p1" in errors
-    assert "30x20 px, its picture 64x48 px" in errors
+    assert "30x20 px, its image 64x48 px" in errors
     page = (out / "report.html").read_text()
     assert all(kind in page for kind in kinds.values())
     assert "empty matte" in (out / "rows.csv").read_text()
@@ -98,7 +98,7 @@ def test_a_prompt_outside_the_picture_and_one_that_is_not_served(disks, disk_mod
     assert evaluate(disks, model, again, "--prompts-from", str(tmp_path / "prompts.json")) == 1
     failures = report_of(again)["failures"]
     assert [(f["object"], f["kind"]) for f in failures if f["prompt"] == "box"] == [
-        ("alphas/p1", "prompt outside the picture"),
+        ("alphas/p1", "prompt outside the image"),
         ("alphas/p2", "no saved prompt"),
     ]
     assert [f["kind"] for f in failures if f["prompt"] == "point"] == ["unsupported prompt"] * 4
@@ -139,7 +139,7 @@ def test_only_what_is_left_is_done_again(disks, disk_model, tmp_path, capsys) ->
     stamps = {p: p.stat().st_mtime_ns for p in (out / "rows").rglob("*.json")}
     assert len(stamps) == 4
     assert evaluate(disks, disk_model, out) == 0
-    assert "4 of 4 pictures are done" in capsys.readouterr().err
+    assert "4 of 4 images are done" in capsys.readouterr().err
     assert {p: p.stat().st_mtime_ns for p in stamps} == stamps
     assert {name: (out / name).read_bytes() for name in REPORT} == before
     some = next(iter(stamps))
@@ -258,7 +258,7 @@ def test_a_damaged_file_of_rows_is_one_line_and_is_done_again(disks, disk_model,
         (("--no-zoom",), "zoom: nothing then, False now"),
         (("--refine", "none"), "refine: auto then, none now"),
         (("--seed", "1"), "prompts.seed: 3407 then, 1 now"),
-        (("--no-pictures",), "pictures: True then, False now"),
+        (("--no-pictures",), "images: True then, False now"),
     ],
 )
 def test_another_option_is_refused_by_name(disks, disk_model, tmp_path, capsys, more, named) -> None:

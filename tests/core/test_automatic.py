@@ -28,7 +28,7 @@ from zim_plugins.core.prompt import Prompt
 from zim_plugins.imaging.image import read_image
 
 DISKS = [((40.0, 50.0), 22.0, 0.97), ((120.0, 45.0), 18.0, 0.93), ((100.0, 110.0), 25.0, 0.99)]
-"""Centre XY [px], radius [px], score; on a picture of 160 x 200 px (H, W)."""
+"""Centre XY [px], radius [px], score; on an image of 160 x 200 px (H, W)."""
 SIZE = (160, 200)
 
 

@@ -21,7 +21,7 @@ from zim_plugins.errors import UnsupportedPrompt
 
 
 class BrightnessBackend:
-    """Answers with the frame's own brightness as the object: what is white in the picture is opaque."""
+    """Answers with the frame's own brightness as the object: what is white in the image is opaque."""
 
     name = "brightness"
     activation = "sigmoid"
@@ -202,7 +202,7 @@ def test_what_cannot_be_served_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="set_image"):
         predictor.predict(Prompt.from_point(1, 1))
     predictor.set_image(picture((48, 64), (20, 10, 40, 30)))
-    with pytest.raises(ValueError, match=r"70,5 is outside the picture, which is 64x48"):
+    with pytest.raises(ValueError, match=r"70,5 is outside the image, which is 64x48"):
         predictor.predict(Prompt.from_point(70, 5))
     both = Prompt(points=np.array([[5.0, 5.0]]), labels=np.array([1]), box=np.array([1.0, 1, 9, 9]))
     with pytest.raises(UnsupportedPrompt, match="not both"):

@@ -1,4 +1,4 @@
-"""Small faithful copies of data sets: 32-pixel pictures in the layouts that the authors publish."""
+"""Small faithful copies of data sets: 32-pixel images in the layouts that the authors publish."""
 
 import io
 import json
@@ -19,7 +19,7 @@ Write = Callable[..., None]
 
 @pytest.fixture
 def write(tmp_path) -> Write:
-    """Writes pictures below the test's folder: of noise (`rgb`), a soft disk (`matte`), a hard one (`mask`)."""
+    """Writes images below the test's folder: of noise (`rgb`), a soft disk (`matte`), a hard one (`mask`)."""
     rng = np.random.default_rng(0)
 
     def write_files(kind: str, *names: str, size: int = SIZE) -> None:

@@ -12,7 +12,7 @@ from zim_plugins.data.sample import read_index
 
 @pytest.fixture
 def sound(write, tmp_path):
-    """Two pictures with their mattes, nothing wrong."""
+    """Two images with their mattes, nothing wrong."""
     write("rgb", "images/1.png", "images/2.png")
     write("matte", "alphas/1.png", "alphas/2.png")
     return tmp_path
@@ -41,14 +41,14 @@ def test_unpaired(sound, write):
 def test_unreadable(sound):
     (sound / "images/1.png").write_bytes((sound / "images/1.png").read_bytes()[:500])
     (sound / "alphas/2.png").write_bytes(b"nothing")
-    assert kinds(sound) == {"unreadable picture": 1, "unreadable matte": 1}
+    assert kinds(sound) == {"unreadable image": 1, "unreadable matte": 1}
 
 
 def test_sizes(sound, write):
     write("matte", "alphas/2.png", size=31)
     findings = check_dataset("plain", sound)
     assert findings.faults.counts == {"size mismatch": 1}
-    assert "matte 31x31 px, picture 32x32 px" in findings.faults.faults[0].message
+    assert "matte 31x31 px, image 32x32 px" in findings.faults.faults[0].message
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_broken_rle(tmp_path, sa1b, tar):
     document["annotations"][0]["segmentation"]["counts"] = "zz"
     files |= {"sa_1.json": json.dumps(document).encode(), "sa_2.jpg": files["sa_2.jpg"][:200]}
     tar(tmp_path / "sa_000000.tar", files)
-    assert kinds(tmp_path, "sa1b") == {"broken RLE": 1, "unreadable picture": 1}
+    assert kinds(tmp_path, "sa1b") == {"broken RLE": 1, "unreadable image": 1}
 
 
 def test_masks(write, tmp_path):

@@ -61,7 +61,7 @@ def test_faults_are_told(tmp_path, sa1b, tar, converter, capsys):
     files = sa1b(1, 2, seed=0)
     files["sa_1.jpg"] = files["sa_1.jpg"][:200]
     assert convert(tar(tmp_path / "sa.tar", files), tmp_path / "out", converter, "--workers", "1") == 0
-    assert "passed over: 1 unreadable picture" in capsys.readouterr().err
+    assert "passed over: 1 unreadable image" in capsys.readouterr().err
 
 
 def test_misuse(shards, tmp_path, converter, capsys):
@@ -87,7 +87,7 @@ def test_folder_of_masks(write, tmp_path, converter, capsys):
     assert convert(tmp_path / "in", out, converter, *more, source="objects") == 1
     captured = capsys.readouterr()
     assert captured.out == f"{out}\n"
-    assert "pictures: 3 converted" in captured.err and "1 unreadable picture" in captured.err
+    assert "images: 3 converted" in captured.err and "1 unreadable image" in captured.err
     assert "images/s" in captured.err and "masks/s" in captured.err
     (tmp_path / "in/images/1.jpg").write_bytes(good)
     assert convert(tmp_path / "in", out, converter, *more, source="objects") == 0

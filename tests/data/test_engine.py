@@ -214,7 +214,7 @@ def test_ray_gives_the_same_bytes(shards, tmp_path, blur_maker, undisturbed, con
 
 @pytest.fixture
 def folder(write, tmp_path):
-    """Four pictures with three masks each, and what an undisturbed conversion makes of them."""
+    """Four images with three masks each, and what an undisturbed conversion makes of them."""
     write("rgb", *(f"objects/images/{k}.png" for k in range(4)))
     write("mask", *(f"objects/masks/{kind}_0_{k}.png" for k in range(4) for kind in ("cat", "cup", "hat")))
     return tmp_path / "objects"

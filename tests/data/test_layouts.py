@@ -94,7 +94,7 @@ def test_composition1k_as_published(write, tmp_path):
 
 
 def test_composition1k_composited(write, tmp_path):
-    """1000 test pictures: 50 foregrounds over 20 backgrounds share their mattes."""
+    """1000 test images: 50 foregrounds over 20 backgrounds share their mattes."""
     write("rgb", "Test_set/merged/dog_0.png", "Test_set/merged/dog_1.png", "Test_set/fg/dog.png")
     write("matte", "Test_set/alpha/dog.png")
     samples = read("composition1k", tmp_path, "test")
@@ -287,7 +287,7 @@ class TestBsds500:
         first = list(first)
         assert len(first) == sum(listed[stem]["regions"]) if "regions" in listed[stem] else len(first) > 10
         covered = sum(s.read_alpha() for s in first if s.extra["annotator"] == 0)
-        assert (covered == 1).all()  # an annotator's regions divide the picture
+        assert (covered == 1).all()  # an annotator's regions divide the image
         assert covered.shape == first[0].read_image().shape[:2]
 
 
@@ -314,7 +314,7 @@ class TestPlain:
     def test_unpaired_are_told(self, write, tmp_path):
         write("rgb", "images/1.jpg", "images/2.jpg")
         write("matte", "alphas/1.png", "alphas/3.png")
-        (tmp_path / "alphas/notes.txt").write_text("not a picture")
+        (tmp_path / "alphas/notes.txt").write_text("not an image")
         faults = FaultLog()
         assert len(list(read_dataset("plain", tmp_path, "all", report=faults))) == 1
         assert sorted(f.where.rsplit("/", 1)[1] for f in faults.faults) == ["2.jpg", "3.png"]

@@ -16,7 +16,7 @@ from zim_plugins.imaging.files import temporary_name
 
 @pytest.fixture
 def objects(write, tmp_path):
-    """Three pictures in the layout of the click benchmarks, of two masks each."""
+    """Three images in the layout of the click benchmarks, of two masks each."""
     write("rgb", *(f"in/images/0{k}.jpg" for k in range(3)))
     write("mask", *(f"in/masks/{kind}_{n}_0{k}.png" for n, kind in enumerate(("cat", "cup")) for k in range(3)))
     return tmp_path / "in"
@@ -33,7 +33,7 @@ def grey(path) -> np.ndarray:
 
 
 def test_mattes_are_the_converters_own(objects, tmp_path, blur_maker):
-    """Beside each mask's name lies what the converter said of it, in 8 bits, at the picture's size."""
+    """Beside each mask's name lies what the converter said of it, in 8 bits, at the image's size."""
     out, convert = tmp_path / "out", blur_maker()(0)
     summary, manifest = run(objects, out, blur_maker())
     assert summary.shards == {"done before": 0, "converted": 3}
@@ -124,7 +124,7 @@ def test_faults_are_counted_and_passed_over(objects, tmp_path, blur_maker, write
     (objects / "masks/bad_4_02.png").write_bytes(b"PNG")
     out = tmp_path / "out"
     _, manifest = run(objects, out, blur_maker())
-    kinds = {"unreadable picture": 1, "empty mask": 1, "size mismatch": 1, "unreadable mask": 1}
+    kinds = {"unreadable image": 1, "empty mask": 1, "size mismatch": 1, "unreadable mask": 1}
     assert manifest["counts"]["faults"] == kinds
     assert Counter(fault.split(":")[0] for fault in manifest["faults"]) == kinds
     assert sorted(p.name for p in (out / "mattes").iterdir()) == [

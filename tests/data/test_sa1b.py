@@ -31,7 +31,7 @@ def test_real_shard(test_data):
     assert not faults.faults
     assert (len(images), sum(len(i.annotations) for i in images)) == (24, 1008)
     covered = sum(a.mask.decode().astype(int) for a in images[0].annotations)
-    assert (covered == 1).all()  # its regions divide the picture
+    assert (covered == 1).all()  # its regions divide the image
     assert covered.shape == images[0].read_image().shape[:2]
 
 
@@ -101,7 +101,7 @@ class TestDamage:
         assert content == bytes(512) or faults.counts == {"corrupt tar": 1}
 
     def test_noise_anywhere(self, tmp_path, sa1b, tar, rng):
-        """Random bytes at random places: never an exception, never a picture that was not there."""
+        """Random bytes at random places: never an exception, never an image that was not there."""
         path = tar(tmp_path / "sa.tar", sa1b(1, 5, seed=0))
         whole = path.read_bytes()
         for _ in range(60):
@@ -119,7 +119,7 @@ class TestDamage:
         files = sa1b(1, 2, seed=0)
         files["sa_1.jpg"] = files["sa_1.jpg"][:400]
         images, faults = read(tar(tmp_path / "sa.tar", files))
-        assert not faults.faults  # pictures are decoded when asked for
+        assert not faults.faults  # images are decoded when asked for
         with pytest.raises(ImageError, match=r"sa_1\.jpg is (damaged|truncated)"):
             images[0].read_image()
 

@@ -268,7 +268,7 @@ def test_damaged_input_is_counted_and_skipped(tmp_path, sa1b, tar, convert):
     files["sa_4.json"] = json.dumps(document).encode()
     job = ShardJob(tar(tmp_path / "bad/sa.tar", files), tmp_path / "out")
     manifest = convert_shard(job, convert)
-    assert manifest["counts"]["faults"] == {"broken JSON": 1, "broken RLE": 1, "unreadable picture": 1}
+    assert manifest["counts"]["faults"] == {"broken JSON": 1, "broken RLE": 1, "unreadable image": 1}
     assert sorted(f.split(": ")[1] for f in manifest["faults"]) == ["sa.tar:sa_1.jpg", "sa.tar:sa_2", "sa.tar:sa_4#401"]
     assert str(tmp_path) not in json.dumps(manifest)
     found = members(job.tar)

@@ -78,7 +78,7 @@ def save(path: Path, array: np.ndarray) -> Path:
 
 @pytest.fixture
 def disks(tmp_path) -> Path:
-    """images/ and alphas/ of four pictures, one disk each, which the model of `disk_model` finds by a click."""
+    """images/ and alphas/ of four images, one disk each, which the model of `disk_model` finds by a click."""
     rng = np.random.default_rng(0)
     for k in range(4):
         noise = rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
@@ -97,7 +97,7 @@ def disk_model(tmp_path) -> str:
 
 @pytest.fixture
 def micromat(tmp_path) -> Path:
-    """MicroMat-3K in the small: two pictures, fine and coarse mattes, prompts."""
+    """MicroMat-3K in the small: two images, fine and coarse mattes, prompts."""
     import json
 
     root, lines = tmp_path / "MicroMat3K", []

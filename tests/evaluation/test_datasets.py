@@ -1,4 +1,4 @@
-"""Pictures grouped with their objects, under names that last."""
+"""Images grouped with their objects, under names that last."""
 
 import numpy as np
 import PIL.Image

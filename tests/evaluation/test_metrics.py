@@ -120,7 +120,7 @@ def test_no_error_for_the_truth_and_the_same_error_both_ways(alpha: np.ndarray, 
 
 
 def test_nothing_against_everything() -> None:
-    """All five in closed form: a white picture's Sobel magnitude is 4 at its edges, 3 * sqrt(2) at its corners."""
+    """All five in closed form: a white image's Sobel magnitude is 4 at its edges, 3 * sqrt(2) at its corners."""
     height, width = 30, 50
     none, full = np.zeros((2, height, width), dtype=np.float32)
     full += 1
@@ -183,7 +183,7 @@ def test_boundary_iou_by_counting() -> None:
     shared = 2 * 40 + 18 * 4
     union = (40**2 - 36**2) + (20 * 40 - 16 * 36) - shared
     assert boundary_iou(half, target, width=2 / 100) == pytest.approx(shared / union)
-    filled = np.ones((20, 20), dtype=bool)  # the picture's edge is a boundary
+    filled = np.ones((20, 20), dtype=bool)  # the image's edge is a boundary
     assert boundary_iou(filled, filled) == 1
     assert boundary_iou(filled, ~filled) == 0
 

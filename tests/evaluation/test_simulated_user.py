@@ -40,7 +40,7 @@ def brush(size: tuple[int, int], radius_px: float = 15.0) -> Brush:
 
 
 def depth_twin(wrong: np.ndarray) -> np.ndarray:
-    """Distance to the nearest pixel that is not wrong, or lies outside the picture."""
+    """Distance to the nearest pixel that is not wrong, or lies outside the image."""
     padded = np.pad(wrong, 1)
     right = np.argwhere(~padded)
     depth = np.zeros(padded.shape)

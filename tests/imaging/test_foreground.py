@@ -18,7 +18,7 @@ def soft_disk(size: tuple[int, int], radius_px: float, soft_px: float) -> np.nda
 
 
 def smooth_picture(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """A random picture of low frequencies, RGB float32 in [0, 1]."""
+    """A random image of low frequencies, RGB float32 in [0, 1]."""
     coarse = (rng.random((4, 4, 3)) * 255).astype(np.uint8)
     picture = PIL.Image.fromarray(coarse).resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC)
     return np.asarray(picture, dtype=np.float32) / 255
@@ -82,7 +82,7 @@ def test_colours_in_8_bits_are_the_rounded_foreground(rng: np.random.Generator) 
 
 
 def test_colours_are_solved_where_edges_are(rng: np.random.Generator) -> None:
-    """What is seen is what the whole picture solved gives; tiles without an edge are left out."""
+    """What is seen is what the whole image solved gives; tiles without an edge are left out."""
     image, alpha = rng.integers(0, 65536, (300, 700, 3), dtype=np.uint16), soft_disk((300, 700), 200, 60)
     exact = estimate_foreground(image / np.float32(65535), alpha).foreground * np.float32(65535)
     colours = foreground_colours(image, alpha)

@@ -16,7 +16,7 @@ from zim_plugins.imaging.sources import SAMPLE_FILES
 
 
 def gradient(height: int = 20, width: int = 30) -> np.ndarray:
-    """A picture without symmetry, so that no turn or mirror goes unseen: uint8 (h, w, 3)."""
+    """An image without symmetry, so that no turn or mirror goes unseen: uint8 (h, w, 3)."""
     ys, xs = np.mgrid[:height, :width]
     return np.stack([xs * 255 // max(width - 1, 1), ys * 255 // max(height - 1, 1), (xs + ys) % 256], 2).astype(
         np.uint8
@@ -206,7 +206,7 @@ class TestRefusals:
         with pytest.raises(ImageError, match=r"cut\.png is truncated"):
             read_image(save("cut.png", content[: len(content) // 2]))
 
-    @pytest.mark.parametrize(("content", "reason"), [(b"", "is empty"), (b"just some text\n", "is not a picture")])
+    @pytest.mark.parametrize(("content", "reason"), [(b"", "is empty"), (b"just some text\n", "is not an image")])
     def test_no_picture(self, save, content, reason):
         with pytest.raises(ImageError, match=rf"text\.png {reason}"):
             read_image(save("text.png", content))
@@ -254,7 +254,7 @@ class TestReadAlpha:
             np.testing.assert_allclose(alpha, gradient()[..., 1] / 255, atol=1e-6, err_msg=path.name)
 
     def test_colour_picture_is_no_matte(self, save):
-        with pytest.raises(ImageError, match="colour picture"):
+        with pytest.raises(ImageError, match="colour image"):
             read_alpha(save("colour.png", PIL.Image.fromarray(gradient())))
 
 
@@ -315,7 +315,7 @@ class TestInputs:
             "gone.png",
         ]
 
-    @pytest.mark.parametrize(("given", "reason"), [("*.jpg", "no file matches"), (".", "holds no picture")])
+    @pytest.mark.parametrize(("given", "reason"), [("*.jpg", "no file matches"), (".", "holds no image")])
     def test_nothing_found(self, tmp_path, monkeypatch, given, reason):
         monkeypatch.chdir(tmp_path)
         with pytest.raises(ImageError, match=reason):
@@ -366,7 +366,7 @@ def test_odd_files_of_the_collection(test_data, name):
     photo = PIL.Image.open(test_data / "inpaint" / "photos" / "remove-anything_dog.jpg").convert("RGB")
     original = np.asarray(photo.resize((320, 214))).astype(float)
     rgb = image.rgb.astype(float)
-    # Away from transparent corners every variant shows the dog: same structure in the picture's middle.
+    # Away from transparent corners every variant shows the dog: same structure in the image's middle.
     middle = np.s_[60:154, 90:230]
     assert np.corrcoef(rgb[middle].mean(2).ravel(), original[middle].mean(2).ravel())[0, 1] > 0.9
     if name in ("cmyk.jpg", "exif_orientation6.jpg", "animated.gif", "фото_été_図.jpg"):

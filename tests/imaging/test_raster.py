@@ -1,4 +1,4 @@
-"""Pictures in their own mode, depth, profile and EXIF: what is not repainted comes back byte for byte."""
+"""Images in their own mode, depth, profile and EXIF: what is not repainted comes back byte for byte."""
 
 import io
 
@@ -35,7 +35,7 @@ def exif(orientation: int = 1) -> PIL.Image.Exif:
 
 
 def repainted(path, out) -> tuple:
-    """Read, paint the hole in a plain colour, write: the picture and what was written."""
+    """Read, paint the hole in a plain colour, write: the image and what was written."""
     original = read_original(path)
     top = np.iinfo(original.colours().dtype).max
     colours = np.broadcast_to(np.array([top, top // 2, 0], original.colours().dtype), (*SIZE, 3))

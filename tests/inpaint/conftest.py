@@ -11,7 +11,7 @@ from zim_plugins.core import composite
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A composite and what it was made of; uint8 RGB pictures, alpha float32 in [0, 1]."""
+    """A composite and what it was made of; uint8 RGB images, alpha float32 in [0, 1]."""
 
     image: np.ndarray
     alpha: np.ndarray

@@ -29,7 +29,7 @@ def cli(arguments: list[str]) -> int:
 
 @pytest.fixture
 def pictures(scene, tmp_path: Path) -> Path:
-    """A list of six pictures with masks, and one that is broken."""
+    """A list of six images with masks, and one that is broken."""
     rows = []
     for number in range(6):
         PIL.Image.fromarray(np.roll(scene.image, 3 * number, axis=1)).save(tmp_path / f"{number}.png")
@@ -56,7 +56,7 @@ def start(pictures: Path, out: str, *options: str) -> subprocess.Popen:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files but hidden ones; each is a whole picture."""
+    """All files but hidden ones; each is a whole image."""
     found = {path.name: path.read_bytes() for path in folder.glob("*") if path.name[0] != "."}
     for name in found:
         with PIL.Image.open(folder / name) as picture:
@@ -78,7 +78,7 @@ def test_two_processes_do_what_one_does_and_say_it_in_the_same_order(pictures) -
         process = start(pictures, jobs, "--jobs", jobs, "--json")
         out, err = process.communicate(timeout=300)
         assert process.returncode == 1, err
-        assert "broken.png is not a picture" in err and "1 of 7 pictures failed" in err
+        assert "broken.png is not an image" in err and "1 of 7 images failed" in err
         records = [json.loads(line) for line in out.splitlines()]
         for record in records:
             record.pop("seconds", None)
@@ -100,7 +100,7 @@ def test_interrupted_runs_leave_whole_files_and_go_on(jobs, pictures) -> None:
     assert process.returncode == 130 and "interrupted" in err and "Traceback" not in err
     assert [path.name for path in out.glob(".*")] == [".zim-records"], "temporary files are left"
     before = contents(out)
-    assert before and len(before) % 3 == 0  # no picture has a part of its results
+    assert before and len(before) % 3 == 0  # no image has a part of its results
     process = start(pictures, "out", "--no-overwrite")
     assert process.communicate(timeout=300) and process.returncode == 1
     after = contents(out)

@@ -91,7 +91,7 @@ def test_a_bad_picture_does_not_stop_the_others(picture, out, tmp_path, fake_pre
         ({"point": ("80",)}, 2, "x,y"),
         ({"box": ("1,2,3",)}, 2, "x1,y1,x2,y2"),
         ({}, 2, "--point"),
-        ({"images": ()}, 2, "no picture"),
+        ({"images": ()}, 2, "no image"),
         ({"point": ("80,64",), "backend": "magic"}, 2, "patchmatch"),
         ({"point": ("80,64",), "tau": 1.5}, 2, "--tau"),
         ({"point": ("80,64",), "grow": -1}, 2, "--grow"),
@@ -162,8 +162,8 @@ def test_an_interruption_takes_back_a_result_that_is_half_written(picture, mask,
 REFUSED = {
     "truncated.jpg": "truncated",
     "zero_bytes.png": "empty",
-    "text_named.png": "not a picture",
-    "one_pixel.png": "whole picture",
+    "text_named.png": "not an image",
+    "one_pixel.png": "whole image",
     "bomb_60000x60000.png": "too large",
 }
 """Files of `bad_inputs` that are to be refused, and the reason; one pixel is all hole."""

@@ -120,7 +120,7 @@ def test_several_pictures_with_a_mask_and_a_prompt_each(pipe: ZimInpaintPipeline
     masks = [scene.alpha > 0.5, scene.alpha > 0.9]
     output = pipe(["a cat", "a dog"], [scene.image] * 2, masks, output_type="np", **STEPS)
     assert len(output.images) == 2
-    with pytest.raises(ValueError, match="2 pictures, 1 masks"):
+    with pytest.raises(ValueError, match="2 images, 1 masks"):
         pipe("a cat", [scene.image] * 2, [masks[0]])
 
 
@@ -157,8 +157,8 @@ def test_a_first_fill_takes_settings_too(folder: Path, scene) -> None:
 @pytest.mark.parametrize(
     ("given", "match"),
     [
-        ({}, "no picture"),
-        ({"image": []}, "no picture"),
+        ({}, "no image"),
+        ({"image": []}, "no image"),
         ({"image": np.zeros((8, 8, 3), np.uint8)}, "either mask_image"),
         ({"image": np.zeros((8, 8, 3), np.uint8), "mask_image": np.zeros((8, 8)), "box": (1, 1, 4, 4)}, "either mask_"),
         ({"image": np.zeros((8, 8, 3), np.uint8), "mask_image": np.zeros((8, 8))}, "is black"),

@@ -1,4 +1,4 @@
-"""Networks of a few kilobytes with the interfaces of the real ones; their weights are random, their pictures noise."""
+"""Networks of a few kilobytes with the interfaces of the real ones; their weights are random, their images noise."""
 
 import warnings
 from pathlib import Path
@@ -35,7 +35,7 @@ def save_lama(path: Path) -> Path:
 
 
 def save_stable_diffusion(folder: Path, *, xl: bool = False, unet_channels: int = 4) -> Path:
-    """Write a Stable Diffusion (XL) pipeline as diffusers saves it: 64 px pictures, an autoencoder that halves them.
+    """Write a Stable Diffusion (XL) pipeline as diffusers saves it: 64 px images, an autoencoder that halves them.
 
     Args:
         folder: where to.
@@ -91,7 +91,7 @@ def save_stable_diffusion(folder: Path, *, xl: bool = False, unet_channels: int 
 
 
 def save_flux_fill(folder: Path) -> Path:
-    """Write a FLUX.1 Fill pipeline: an autoencoder that halves pictures, latents packed two by two."""
+    """Write a FLUX.1 Fill pipeline: an autoencoder that halves images, latents packed two by two."""
     return save_flux(folder, "FluxFillPipeline")
 
 
@@ -103,7 +103,7 @@ def save_flux(folder: Path, kind: str) -> Path:
 
     torch.manual_seed(0)
     transformer = FluxTransformer2DModel(
-        # Fill takes latents, masked picture and mask, each of 4 channels in packs of four; the others latents alone.
+        # Fill takes latents, masked image and mask, each of 4 channels in packs of four; the others latents alone.
         in_channels=48 if kind == "FluxFillPipeline" else 16,
         out_channels=16,
         num_layers=1,

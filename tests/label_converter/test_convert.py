@@ -16,7 +16,7 @@ SMALL_FRAMES = ConvertSettings(frames_px=(64, 128), margin_px=8)
 
 
 class LocalNetwork:
-    """A matte that depends on 5x5 px of mask and picture: what a crop or a tile sees does not matter."""
+    """A matte that depends on 5x5 px of mask and image: what a crop or a tile sees does not matter."""
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
@@ -38,7 +38,7 @@ def rectangle(height: int, width: int, x: int, y: int, w: int, h: int) -> np.nda
 
 
 def whole_at_once(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The same network on the whole picture."""
+    """The same network on the whole image."""
     big = ConvertSettings(frames_px=(32 * -(-max(mask.shape) // 32),), margin_px=10**6)
     return MatteConverter(LocalNetwork(), settings=big).convert(image, [mask])[0].full(*mask.shape)
 
@@ -56,7 +56,7 @@ def test_crops_paste_back_in_place(size: tuple[int, int]) -> None:
         assert 0 <= matte.y <= height - h
         expected = whole_at_once(image, mask)
         assert expected[mask].all()
-        # averages over the picture's border see the frame's zeros; inside, crop and whole agree
+        # averages over the image's border see the frame's zeros; inside, crop and whole agree
         inner = np.s_[3:-3, 3:-3] if min(size) > 6 else np.s_[:0]
         np.testing.assert_allclose(matte.full(height, width)[inner], expected[inner], atol=1e-5)
 
@@ -117,7 +117,7 @@ def test_misuse_names_the_mask() -> None:
     converter = MatteConverter(LocalNetwork())
     with pytest.raises(ValueError, match="mask 1 is empty"):
         converter.convert(picture(9, 9), [np.ones((9, 9), bool), np.zeros((9, 9), bool)])
-    with pytest.raises(ValueError, match="mask 0 is 8x9 px, the picture 9x9"):
+    with pytest.raises(ValueError, match="mask 0 is 8x9 px, the image 9x9"):
         converter.convert(picture(9, 9), [np.ones((9, 8), bool)])
     with pytest.raises(ValueError, match="frames_px"):
         ConvertSettings(frames_px=(100,))
@@ -132,7 +132,7 @@ def test_a_cropped_matte_knows_its_place() -> None:
 
 
 def two_tones(height: int, width: int, mask: np.ndarray) -> np.ndarray:
-    """A picture whose edges are those of the mask, with a little noise."""
+    """An image whose edges are those of the mask, with a little noise."""
     noise = np.random.default_rng(1).integers(0, 12, (height, width, 3))
     return (np.where(mask[..., None], 190, 40) + noise).astype(np.uint8)
 
@@ -166,7 +166,7 @@ def test_a_large_crop_is_reduced_and_comes_back_along_the_picture_s_edges(corner
     expected = 0.3 * whole_at_once(image, mask)
     found = matte.full(height, width)
     assert np.abs(found - expected).mean() < 0.01
-    assert ((found > 0.08) == mask).mean() > 0.995  # the edge lies where the picture has it, to the pixel
+    assert ((found > 0.08) == mask).mean() > 0.995  # the edge lies where the image has it, to the pixel
     # a blind enlargement is blurred by three and more pixels
     small = F.interpolate(torch.from_numpy(expected)[None, None], scale_factor=0.3, mode="area")
     blind = F.interpolate(small, (height, width), mode="bilinear")[0, 0].numpy()

@@ -42,7 +42,7 @@ def test_the_switches_of_the_ablation(library: Library) -> None:
     assert not ConverterSource(library, 64, 20, sampling=replace(both, stl=False)).batch(0).selective.any()
     with_sga = ConverterSource(library, 64, 20, sampling=both).batch(0)
     without = ConverterSource(library, 64, 20, sampling=replace(both, sga=False)).batch(0)
-    assert torch.equal(with_sga.images, without.images)  # the picture is untouched
+    assert torch.equal(with_sga.images, without.images)  # the image is untouched
     cut = (with_sga.masks != without.masks).flatten(1).any(1)
     assert 0.2 < cut.float().mean() < 0.8
     assert ((with_sga.masks <= without.masks) & (with_sga.targets <= without.targets)).all()

@@ -13,7 +13,7 @@ from zim_plugins.cli.runtime import run as command
 
 @pytest.fixture
 def medical_data(test_data: Path) -> Path:
-    """Folder of real medical pictures with masks."""
+    """Folder of real medical images with masks."""
     root = test_data / "medical"
     if not root.is_dir():
         pytest.skip(f"no medical data at {root}")
@@ -33,7 +33,7 @@ def blob(size: tuple[int, int], rng: np.random.Generator, threshold: float = 0.6
 
 
 def save(path: Path, array: np.ndarray, **options: object) -> Path:
-    """Write a picture for a test."""
+    """Write an image for a test."""
     path.parent.mkdir(parents=True, exist_ok=True)
     PIL.Image.fromarray(array).save(path, **options)
     return path
@@ -41,7 +41,7 @@ def save(path: Path, array: np.ndarray, **options: object) -> Path:
 
 @pytest.fixture
 def folder_set(tmp_path: Path, rng: np.random.Generator) -> Path:
-    """A plain folder of 7 pictures (40 x 56) with one bright, off-centre disk each, and its mask."""
+    """A plain folder of 7 images (40 x 56) with one bright, off-centre disk each, and its mask."""
     root = tmp_path / "hospital" / "plain"
     ys, xs = np.mgrid[:40, :56]
     for i in range(7):

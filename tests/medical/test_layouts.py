@@ -99,7 +99,7 @@ def test_pictures_are_paired_by_name(name: str, tmp_path: Path) -> None:
     else:
         assert found[labels[0], 0] == 12
     if name == "busi":
-        assert not list(read_scan(cases[1]).targets(0)), "a normal picture has an empty mask and nothing to prompt"
+        assert not list(read_scan(cases[1]).targets(0)), "a normal image has an empty mask and nothing to prompt"
 
 
 @pytest.mark.parametrize("name", VOLUMES)
@@ -154,7 +154,7 @@ def test_missing_partners_and_links_are_told(tmp_path: Path) -> None:
         ("images/b.png", "is a symbolic link: see --follow-links"),
         ("images/more", "is a symbolic link: see --follow-links"),
         ("images/a.png", "has no mask"),
-        ("masks/b.png", "is a mask without its picture"),
+        ("masks/b.png", "is a mask without its image"),
     ]
     (root / "images/more").unlink()  # a loop
     assert len(find_cases(root, find_layout("folder"), follow_links=True)[0]) == 1
@@ -182,7 +182,7 @@ def test_sizes_are_never_adjusted(tmp_path: Path) -> None:
     save(tmp_path / "images/a.png", GREY)
     save(tmp_path / "masks/a.png", MASK[:5])
     case = find_cases(tmp_path, find_layout("folder"))[0][0]
-    with pytest.raises(ScanFault, match="8x5 px, the picture 8x6"):
+    with pytest.raises(ScanFault, match="8x5 px, the image 8x6"):
         read_scan(case)
 
 

@@ -21,7 +21,7 @@ def content(path: Path) -> bytes:
         with PIL.Image.open(path) as picture:
             assert set(picture.info) <= {"dpi"}, "no text chunks"
     if path.suffix == ".html":
-        return re.sub(rb"base64,[A-Za-z0-9+/=]+", b"", data)  # its pictures are looked at as files
+        return re.sub(rb"base64,[A-Za-z0-9+/=]+", b"", data)  # its images are looked at as files
     return gzip.decompress(data) if path.suffix == ".gz" else data
 
 

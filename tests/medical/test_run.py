@@ -231,7 +231,7 @@ def test_check_names_what_is_wrong(folder_set: Path, capsys) -> None:
     (folder_set / "images" / "Doe_Jane_3.png").write_bytes(b"x")
     assert command(check, CheckArgs(str(folder_set), layout="folder"), package="medical") == 1
     said = capsys.readouterr().out
-    assert "images/Doe_Jane_2.png: has no mask" in said and "images/Doe_Jane_3.png: not a picture" in said
+    assert "images/Doe_Jane_2.png: has no mask" in said and "images/Doe_Jane_3.png: not an image" in said
     assert "5 of 6 cases can be used, files that make no case: 1" in said
     assert command(check, CheckArgs(list=True), package="medical") == 0
     assert "kvasir-seg" in capsys.readouterr().out

@@ -140,7 +140,7 @@ def test_faults_of_pictures(tmp_path: Path) -> None:
             read()
     with pytest.raises(ScanFault, match="colour"):
         read_values(save(tmp_path / "c.png", np.dstack([np.eye(4, dtype=np.uint8)] * 2 + [np.ones((4, 4), np.uint8)])))
-    with pytest.raises(ScanFault, match="not a picture"):
+    with pytest.raises(ScanFault, match="not an image"):
         read_values(Path(__file__))
 
 

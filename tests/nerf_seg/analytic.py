@@ -1,7 +1,7 @@
 """A scene in closed form: a soft ball with hairs before a wall, a pole in front of both, cameras on an arc.
 
 All matter but the wall is a sum of Gaussian densities, whose integral along any stretch of any ray is a difference of
-two error functions. Rendering weights, mattes and pictures are therefore exact, and the scene needs no training.
+two error functions. Rendering weights, mattes and images are therefore exact, and the scene needs no training.
 """
 
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ class AnalyticScene:
     """A `ViewSource`.
 
     Args:
-        size: (H, W) of the pictures.
+        size: (H, W) of the images.
         count: cameras on the arc.
         arc_degrees: from the first camera to the last.
         occluder: whether the pole stands there.

@@ -79,7 +79,7 @@ def write_labels(labels: Path) -> None:
 
 
 def write_capture(root: Path) -> None:
-    """What tells the pictures' names: transforms.json with the original ones."""
+    """What tells the images' names: transforms.json with the original ones."""
     (root / "images_8").mkdir(parents=True)
     pairs = zip(SCENE.names, ORIGINALS, strict=True)
     frames = [{"file_path": f"images_8/{name}", "original_name": f"{original}.JPG"} for name, original in pairs]
@@ -96,7 +96,7 @@ def write_nerf(folder: Path) -> Path:
 
 
 def save(path: Path, mask: np.ndarray) -> None:
-    """A black and white picture."""
+    """A black and white image."""
     path.parent.mkdir(parents=True, exist_ok=True)
     PIL.Image.fromarray(mask * np.uint8(255)).save(path)
 

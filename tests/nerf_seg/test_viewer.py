@@ -20,7 +20,7 @@ def cameras() -> Any:
 
 
 class FakePipeline:
-    """A floor at z = 0, and two pictures of it."""
+    """A floor at z = 0, and two images of it."""
 
     def __init__(self) -> None:
         names = [Path("left.png"), Path("right.png")]
@@ -71,7 +71,7 @@ def test_a_click_that_no_picture_shows_changes_nothing(panel: Any, monkeypatch: 
     panel.take(click(0.0, 0.0), "points")
     panel.take(click(-4.5, 0.0), "points")
     assert panel._pipeline().config.points == "20.0,15.0"
-    assert "no training picture" in said[0] and "does not see" in said[2]
+    assert "no training image" in said[0] and "does not see" in said[2]
 
 
 def test_the_button_listens_once_and_lets_the_camera_go(panel: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def test_every_row_is_somebody_s(library: Library, make: type[SampleSource] | ty
     for field in dataclasses.fields(whole):
         joined = torch.cat([getattr(part, field.name) for part in parts])
         assert torch.equal(joined, getattr(whole, field.name)), field.name
-    with pytest.raises(ValueError, match="a batch of 6 pictures does not divide among 4 processes"):
+    with pytest.raises(ValueError, match="a batch of 6 images does not divide among 4 processes"):
         make(library, 32, batch_size=6, share=Share(0, 4)).batch(0)
 
 

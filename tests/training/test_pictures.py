@@ -1,4 +1,4 @@
-"""Pictures of progress, and TensorBoard."""
+"""Images of progress, and TensorBoard."""
 
 import sys
 from pathlib import Path

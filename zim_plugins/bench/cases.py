@@ -53,8 +53,8 @@ def vit_bf16(settings: BenchSettings, name: str = "vit_b") -> Iterator[Row]:
     yield _encode_row(name, ours, sam, settings)
     eight = torch.randn(8, 3, SIDE, SIDE, device=settings.device).bfloat16()
     yield Row(
-        f"encode 8 pictures, {name}, bf16",
-        {OURS: _inference(lambda: zim.encode(eight)), PUBLIC_SAM: "eight pictures at once need about 20 GB there"},
+        f"encode 8 images, {name}, bf16",
+        {OURS: _inference(lambda: zim.encode(eight)), PUBLIC_SAM: "eight images at once need about 20 GB there"},
         _encode_floor(zim.config, 8),
         torch.bfloat16,
         least=3,
@@ -83,11 +83,11 @@ def tiny(settings: BenchSettings) -> Iterator[Row]:
     yield from _decode_rows(plain, bare, settings, (1, 16, 64, 1024), release, budget_s=8)
     whole = load_predictor("zim_tiny", device=settings.device)
     image = picture(768, SIDE)
-    yield Row("picture to matte, one click, zim_tiny", {OURS: lambda: _click(whole, image)}, budget_s=8)
+    yield Row("image to matte, one click, zim_tiny", {OURS: lambda: _click(whole, image)}, budget_s=8)
 
 
 def everything(settings: BenchSettings) -> Iterator[Row]:
-    """All objects of a picture, 32 x 32 clicks, SAM vit_b with random weights."""
+    """All objects of an image, 32 x 32 clicks, SAM vit_b with random weights."""
     from zim_plugins.core.automatic import EverythingConfig, matte_everything
 
     _, sam = random_pair("vit_b")
@@ -166,7 +166,7 @@ def _encode_row(
     *,
     warm_up: bool = True,
 ) -> Row:
-    """One picture through our encoder, segment-anything's and, where there is one, the release's."""
+    """One image through our encoder, segment-anything's and, where there is one, the release's."""
     zim = _network(ours)
     frame = torch.randn(1, 3, SIDE, SIDE, device=settings.device)
     own = frame.to(zim.dtype)
@@ -204,7 +204,7 @@ def _decode_rows(
     *,
     budget_s: float = 15,
 ) -> Iterator[Row]:
-    """Clicks on one picture, then a picture and a click; the release takes one at a time."""
+    """Clicks on one image, then an image and a click; the release takes one at a time."""
     zim = _network(ours)
     image = picture(768, SIDE)
     ours.set_image(image)
@@ -224,7 +224,7 @@ def _decode_rows(
     calls = {OURS: lambda: _click(ours, image)}
     if isinstance(release, Release):
         calls[PUBLIC_ZIM] = lambda: (release.predictor.set_image(image), release.click_all(_clicks(1)))
-    yield Row(f"picture to matte, one click, {name}", calls, budget_s=budget_s, least=3, warm_up=False)
+    yield Row(f"image to matte, one click, {name}", calls, budget_s=budget_s, least=3, warm_up=False)
 
 
 def _decoder_row(name: str, zim: Zim, settings: BenchSettings) -> Row:
@@ -290,7 +290,7 @@ def _click(predictor: ImagePredictor, image: UInt8[np.ndarray, "h w 3"]) -> Pred
 
 
 def _clicks(count: int) -> list[Prompt]:
-    """On a picture of 768 x 1024 px."""
+    """On an image of 768 x 1024 px."""
     places = np.random.default_rng(0).uniform((50, 50), (970, 710), (count, 2))
     return [Prompt.from_point(*place) for place in places]
 
@@ -300,7 +300,7 @@ def _encode_floor(config: ZimConfig | LiteConfig, count: int) -> Floor:
 
 
 def _decode_floor(config: ZimConfig | LiteConfig, count: int) -> Floor:
-    """Without the encoder, and without what the details add, which is made once for the picture."""
+    """Without the encoder, and without what the details add, which is made once for the image."""
 
     def decode(zim: Any, x: Tensor) -> Any:
         coords, labels = torch.zeros(count, 2, 2, device="meta"), torch.zeros(count, 2, device="meta", dtype=torch.long)
@@ -312,7 +312,7 @@ def _decode_floor(config: ZimConfig | LiteConfig, count: int) -> Floor:
 
 
 def _floor(config: ZimConfig | LiteConfig, call: Callable[[Any, Tensor], Any], count: int) -> Floor:
-    """Operations by the formula; bytes of the encoder's weights and of the pictures."""
+    """Operations by the formula; bytes of the encoder's weights and of the images."""
     with torch.device("meta"):
         zim = build_network(config).eval()
         frame = torch.zeros(count, 3, config.frame_px, config.frame_px)

@@ -65,7 +65,7 @@ class Release:
         """The same files in this project's runtime of ONNX: with the threads of this measurement, or on the GPU."""
 
     def click_all(self, prompts: Sequence[Prompt]) -> list[Any]:
-        """A matte of each prompt's clicks, at the size of the picture that is set, one call each."""
+        """A matte of each prompt's clicks, at the size of the image that is set, one call each."""
         return [
             self.predictor.predict(point_coords=p.points, point_labels=p.labels, multimask_output=False)
             for p in prompts

@@ -33,7 +33,7 @@ STDOUT = "-"
 
 @dataclass(frozen=True)
 class ImagesArgs(CommandArgs):
-    """Options of every command that takes pictures."""
+    """Options of every command that takes images."""
 
     images: Positional[Annotated[tuple[str, ...], arg(metavar="IMAGE...")]] = ()
     """Files, folders, globs in quotes, sample:NAME (such as sample:chelsea), or - for standard input."""
@@ -49,7 +49,7 @@ class ImagesArgs(CommandArgs):
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Precision of the model."""
     no_zoom: bool = False
-    """Leave out the second pass on the object's surroundings, which refines pictures larger than the model's frame."""
+    """Leave out the second pass on the object's surroundings, which refines images larger than the model's frame."""
     refine: Annotated[str, arg(metavar="HOW")] = "auto"
     """auto, colour, none, converter[:FILE], vitmatte[:NAME_OR_FOLDER]: improve mattes by the image's colours (auto: for
     small models), by the label converter, or by ViTMatte on a trimap made of them."""
@@ -66,7 +66,7 @@ class ImagesArgs(CommandArgs):
     range: Annotated[str | None, arg(metavar="LOW,HIGH")] = None
     """Values of black and white in the files, as 0,4095 for 12 bits in 16; by default told by type and data."""
     json: bool = False
-    """Print one JSON record per picture on standard output."""
+    """Print one JSON record per image on standard output."""
     waits_asleep: ClassVar[bool] = True
 
 
@@ -174,7 +174,7 @@ def find_sources(args: ImagesArgs, *, exact: bool = False) -> tuple[list[str], l
 
     refuse_impossible_names(args.images, vars(args))
     if not args.images:
-        raise Misuse("no picture given (sample:chelsea is always at hand)")
+        raise Misuse("no image given (sample:chelsea is always at hand)")
     value_range(args)
     existing(args)
     if exact:
@@ -210,7 +210,7 @@ def existing(args: ImagesArgs) -> "Existing":
 def write_all(
     files: dict[str, Path], pictures: "dict[str, np.ndarray | Raster]", *, quality: int | None = None
 ) -> tuple[str, ...]:
-    """Write all pictures of a result, or none of them, and return what a format could not hold.
+    """Write all images of a result, or none of them, and return what a format could not hold.
 
     Args:
         files: by kind.

@@ -32,7 +32,7 @@ def run_in_processes(
 
     Args:
         args: the command's arguments.
-        sources: the pictures.
+        sources: the images.
         stems: the stems of their results.
         make_work: tells each process what to do; it must be picklable.
         jobs: processes.
@@ -93,7 +93,7 @@ def _work_on(source: str, stem: str) -> Outcome:
     try:
         outcome = _worker[0].batch.work_on(source, stem)
     except KeyboardInterrupt:
-        _worker.clear()  # pictures that are already on their way here are not begun
+        _worker.clear()  # images that are already on their way here are not begun
         raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

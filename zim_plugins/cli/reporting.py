@@ -69,7 +69,7 @@ def report(
             logger.info("%s", ", ".join(rest))
         return DONE
     if images > 1:
-        logger.error("%s", ", ".join([f"{len(faults)} of {images} pictures failed", *rest]))
+        logger.error("%s", ", ".join([f"{len(faults)} of {images} images failed", *rest]))
         return FAILED
     return MISUSED if faults == ["misused"] else FAILED
 

@@ -43,7 +43,7 @@ def draw_overlay(
         ValueError: image and matte differ in size.
     """
     if rgb.shape[:2] != alpha.shape:
-        raise ValueError(f"the matte is {alpha.shape}, the picture {rgb.shape[:2]} (height, width)")
+        raise ValueError(f"the matte is {alpha.shape}, the image {rgb.shape[:2]} (height, width)")
     blended = np.empty_like(rgb)
     tint = np.float32(TINT_OPACITY) * np.array(OBJECT_TINT, dtype=np.float32)
     for top in range(0, len(rgb), BAND_ROWS):

@@ -220,12 +220,12 @@ class Prompt:
         if self.points is not None:
             for x, y in self.points:
                 if not (0 <= x <= width and 0 <= y <= height):
-                    raise ValueError(f"the click {x:g},{y:g} is outside the picture, which is {width}x{height} px")
+                    raise ValueError(f"the click {x:g},{y:g} is outside the image, which is {width}x{height} px")
         if self.box is not None:
             x1, y1, x2, y2 = self.box
             if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
                 raise ValueError(
-                    f"the box {x1:g},{y1:g},{x2:g},{y2:g} is outside the picture, which is {width}x{height} px"
+                    f"the box {x1:g},{y1:g},{x2:g},{y2:g} is outside the image, which is {width}x{height} px"
                 )
         if self.alpha is not None and self.alpha.shape != size:
             raise ValueError(f"the coarse matte is {self.alpha.shape}, the image {size} (height, width)")

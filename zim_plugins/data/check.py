@@ -47,7 +47,7 @@ def check_dataset(
 ) -> Findings:
     """Read every sample of a data set and note what is wrong.
 
-    Noted are, beside what the reader itself passes over: `unreadable picture`, `unreadable matte`,
+    Noted are, beside what the reader itself passes over: `unreadable image`, `unreadable matte`,
     `alpha stored as colour`, `size mismatch`, `empty matte`, `full matte` (opaque throughout), `binary matte`
     (nothing between 0 and 1), `broken RLE`, `duplicate` (one image under two names, one matte twice).
 
@@ -107,7 +107,7 @@ class _Checker:
             if path is not None and path != sample.image:
                 other = self._size(Sample(path, sample.dataset, sample.split))
                 if size is not None and other not in (None, size):
-                    self.note(Fault("size mismatch", str(path), f"{_words(other)}, its picture {_words(size)}"))
+                    self.note(Fault("size mismatch", str(path), f"{_words(other)}, its image {_words(size)}"))
         if sample.kind == "mask":
             self._mask(sample, size)
         elif sample.alpha is not None:
@@ -123,14 +123,14 @@ class _Checker:
                 where = _where(sample)
                 first = self.pictures.setdefault(_fingerprint(sample.image, sample.image_bytes), where)
                 if first != where:
-                    self.note(Fault("duplicate", where, f"the same picture as {first}"))
+                    self.note(Fault("duplicate", where, f"the same image as {first}"))
         return self.sizes[at]
 
     def _size(self, sample: Sample) -> tuple[int, int] | None:
         try:
             rgb = sample.read_image()
         except ImageError as error:
-            self.note(Fault("unreadable picture", _where(sample), str(error)))
+            self.note(Fault("unreadable image", _where(sample), str(error)))
             return None
         return rgb.shape[0], rgb.shape[1]
 
@@ -138,7 +138,7 @@ class _Checker:
         assert sample.mask is not None
         where = f"{_where(sample)} {dict(sample.extra)}"
         if size is not None and sample.mask.size != size:
-            self.note(Fault("size mismatch", where, f"mask {_words(sample.mask.size)}, picture {_words(size)}"))
+            self.note(Fault("size mismatch", where, f"mask {_words(sample.mask.size)}, image {_words(size)}"))
         try:
             if sample.mask.area == 0:
                 self.note(Fault("empty matte", where, "the mask has no pixel"))
@@ -158,7 +158,7 @@ class _Checker:
             return
         alpha_size = (alpha.shape[0], alpha.shape[1])
         if size is not None and alpha_size != size:
-            self.note(Fault("size mismatch", str(path), f"matte {_words(alpha_size)}, picture {_words(size)}"))
+            self.note(Fault("size mismatch", str(path), f"matte {_words(alpha_size)}, image {_words(size)}"))
         soft = ((alpha > 0) & (alpha < 1)).any()
         if alpha.max() < 1 / 255:
             self.note(Fault("empty matte", str(path), "it is 0 throughout"))
@@ -169,7 +169,7 @@ class _Checker:
         if path != sample.image:
             twice = (_where(sample), _fingerprint(path, None))
             if twice in self.mattes:
-                self.note(Fault("duplicate", str(path), "another matte of this picture is the same"))
+                self.note(Fault("duplicate", str(path), "another matte of this image is the same"))
             self.mattes.add(twice)
 
 

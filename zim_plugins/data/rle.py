@@ -124,7 +124,7 @@ def _decompress(text: str) -> Int[np.ndarray, " runs"]:
     ends = np.flatnonzero(last)
     starts = np.r_[0, ends[:-1] + 1]
     if (ends - starts).max() > 7:
-        raise DataError("broken RLE: a run longer than any picture")
+        raise DataError("broken RLE: a run longer than any image")
     place = 5 * (np.arange(len(codes)) - np.repeat(starts, ends - starts + 1))
     runs = np.add.reduceat((codes & 31) << place, starts)
     negative = (codes[ends] & 16) != 0

@@ -128,7 +128,7 @@ def decode_image(content: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
     try:
         return read_image(io.BytesIO(content)).rgb
     except ImageError as error:  # which takes any open file for the one that users pipe in
-        raise ImageError(str(error).replace("the picture on standard input", name)) from error
+        raise ImageError(str(error).replace("the image on standard input", name)) from error
 
 
 def write_index(path: Path, samples: Iterable[Sample]) -> int:

@@ -17,11 +17,11 @@ SEED_SHARE = 0.01
 class GrabCut:
     """OpenCV's GrabCut (Rother et al. 2004) at 640 px on the longest side, five iterations; hard masks.
 
-    A box starts it as its authors mean it. Clicks mark small disks as certain; without a box, that of the whole picture
+    A box starts it as its authors mean it. Clicks mark small disks as certain; without a box, that of the whole image
     is taken.
 
     Args:
-        longest_side_px: larger pictures are cut at reduced size.
+        longest_side_px: larger images are cut at reduced size.
         core: sides of an ellipse in the middle of a box that is certain to be the object, as a share of the box's
             sides; 0 for none, as its authors have it. Without it an object that looks like its surroundings is lost.
 
@@ -43,7 +43,7 @@ class GrabCut:
         self._small: UInt8[np.ndarray, "h w 3"] | None = None
 
     def set_image(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Take an RGB picture."""
+        """Take an RGB image."""
         cv2 = self._cv2
         height, width = image.shape[:2]
         self._size = (height, width)
@@ -54,7 +54,7 @@ class GrabCut:
     def predict(self, prompt: Prompt) -> Prediction:
         """Cut out what one prompt points at; its coarse matte is not looked at."""
         if self._small is None:
-            raise ValueError("no picture is set: call set_image(image) first")
+            raise ValueError("no image is set: call set_image(image) first")
         prompt.check_inside(self._size)
         cv2 = self._cv2
         height, width = self._small.shape[:2]
@@ -99,7 +99,7 @@ class GrabCut:
 def _whole_box(
     box: Float[np.ndarray, " 4"] | Int[np.ndarray, " 4"], size: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """A box in whole pixels, inside the picture, at least one pixel large."""
+    """A box in whole pixels, inside the image, at least one pixel large."""
     height, width = size
     x1, y1, x2, y2 = (int(v) for v in np.round(box))
     x1, y1 = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)

@@ -1,8 +1,8 @@
 """Matting and segmentation errors as pure functions, in two profiles whose values never share a column.
 
-`zim`: as the ZIM release scores (its evaluation code): whole picture, float32, 3x3 Sobel gradients.
+`zim`: as the ZIM release scores (its evaluation code): whole image, float32, 3x3 Sobel gradients.
 `dim`: the classic benchmark (Rhemann et al. 2009; the MATLAB code of Deep Image Matting): Gaussian-derivative
-gradients, the whole picture or the unknown region of a trimap.
+gradients, the whole image or the unknown region of a trimap.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from scipy import ndimage
 from zim_plugins.imaging.geometry import window_of
 
 SIZE_LIMITS = (0.01, 0.1)
-"""Shares of the picture below which an object is small, and medium."""
+"""Shares of the image below which an object is small, and medium."""
 SIZE_OPACITY = 0.3
 """Opacity above which a pixel counts for the object's size."""
 BOUNDARY_WIDTH = 0.02
-"""Width of the boundary in boundary IoU, as a share of the picture's diagonal."""
+"""Width of the boundary in boundary IoU, as a share of the image's diagonal."""
 DIM_SIGMA, DIM_CUTOFF = 1.4, 1e-2
 """Of the Gaussian derivative [px], and where its support ends."""
 CONNECTIVITY_STEP_COUNT, CONNECTIVITY_TOLERANCE = 10, 0.15
@@ -39,7 +39,7 @@ class MattingErrors:
 
 
 def zim_errors(alpha: Float32[np.ndarray, "h w"], target: Float32[np.ndarray, "h w"]) -> MattingErrors:
-    """Errors as the ZIM release defines them, over the whole picture.
+    """Errors as the ZIM release defines them, over the whole image.
 
     SAD and Conn are sums / 1000; MSE, MAE and Grad are means x 1000.
 
@@ -108,7 +108,7 @@ def gaussian_grad_map(
 ) -> Float[np.ndarray, "h w"]:
     """Squared difference of gradient magnitudes, each matte stretched to [0, 1] first (MATLAB's mat2gray).
 
-    Filters are Gaussian derivatives (sigma 1.4 px, 9x9, unit L2 norm), the picture's edge is replicated: Grad of
+    Filters are Gaussian derivatives (sigma 1.4 px, 9x9, unit L2 norm), the image's edge is replicated: Grad of
     Rhemann et al. (2009) is its sum.
     """
     return np.square(_gaussian_magnitude(_stretch(alpha)) - _gaussian_magnitude(_stretch(target)))
@@ -147,7 +147,7 @@ def boundary_iou(
     Args:
         mask: the answer.
         target: the truth.
-        width: of the boundary, as a share of the picture's diagonal; at least one pixel.
+        width: of the boundary, as a share of the image's diagonal; at least one pixel.
     """
     _check_shapes(mask, target)
     width_px = max(1, round(width * float(np.hypot(mask.shape[0], mask.shape[1]))))
@@ -226,7 +226,7 @@ def _disconnection(alpha: Float32[np.ndarray, "h w"], level: Float32[np.ndarray,
 
 
 def _inner_boundary(mask: Bool[np.ndarray, "h w"], width_px: int) -> Bool[np.ndarray, "h w"]:
-    """Pixels of the mask within `width_px` (chessboard distance) of its outside or of the picture's edge."""
+    """Pixels of the mask within `width_px` (chessboard distance) of its outside or of the image's edge."""
     window = window_of(mask)
     boundary = np.zeros_like(mask)
     if window[0].stop == 0:

@@ -67,7 +67,7 @@ def click_ious(
     enough: float = 1.0,
     feed_back: bool = False,
 ) -> list[float]:
-    """IoU after each simulated click, on the picture that the predictor was given last.
+    """IoU after each simulated click, on the image that the predictor was given last.
 
     Args:
         predictor: with `set_image` done.

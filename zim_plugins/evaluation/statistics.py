@@ -20,7 +20,7 @@ _AT_ONCE = 4_000_000
 
 
 def mean_by_picture(values: Sequence[float], pictures: Sequence[Hashable]) -> dict[Hashable, float]:
-    """The mean of each picture's values."""
+    """The mean of each image's values."""
     collected: dict[Hashable, list[float]] = {}
     for value, picture in zip(values, pictures, strict=True):
         collected.setdefault(picture, []).append(value)

@@ -105,7 +105,7 @@ def decode(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS, dee
         raise ImageError(f"the open file cannot be read: {error}") from None
     if not isinstance(content, bytes):
         raise TypeError(f"an image is read from a file opened in binary mode, got {type(content).__name__} from it")
-    return _decode_stream(io.BytesIO(content), None, "the picture on standard input", max_pixels, deep, None)
+    return _decode_stream(io.BytesIO(content), None, "the image on standard input", max_pixels, deep, None)
 
 
 def _decode_stream(
@@ -136,7 +136,7 @@ def _decode_stream(
             return _decode_tiff(stream, name, max_pixels, page)
         if plugin is not None:
             raise ImageError(f"{name} is damaged: {plugin.package} cannot read it") from None
-        raise ImageError(f"{name} is not a picture, or of a format that is not read here (read: {READ})") from None
+        raise ImageError(f"{name} is not an image, or of a format that is not read here (read: {READ})") from None
     except BROKEN_FILE as error:
         raise ImageError(f"{name} is damaged: {error}") from error
     if page is not None:
@@ -292,11 +292,11 @@ def _decode_tiff(stream: _Stream, name: str, max_pixels: int, index: int | None)
             if not all(isinstance(value, int) and value > 0 for value in (width, height, samples)):
                 raise ImageError(f"{name} is damaged: its header names no size")
             if samples > 4:
-                raise ImageError(f"{name} has {samples} channels, a picture has 1 to 4")
+                raise ImageError(f"{name} has {samples} channels, an image has 1 to 4")
             if width * height > max_pixels:
                 raise ImageError(f"{name} is too large: more than {max_pixels / 1e6:g} megapixels ({width}x{height})")
             if page.axes not in ("YX", "YXS", "SYX"):
-                raise ImageError(f"{name} is a TIFF of axes {page.axes}, not a picture")
+                raise ImageError(f"{name} is a TIFF of axes {page.axes}, not an image")
             values = page.asarray()
             icc_profile, xmp, iptc = (page.tags.valueof(tag) for tag in (_ICC_PROFILE, XMP_TAG, IPTC_TAG))
             if page.axes == "SYX":

@@ -190,7 +190,7 @@ def read_alpha(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS)
     if alpha is not None and alpha.min() < 1:
         return np.ascontiguousarray(alpha)
     if (colours != colours[..., :1]).any():
-        raise ImageError(f"{name} is a colour picture, not a matte: give a grey picture or one with an alpha channel")
+        raise ImageError(f"{name} is a colour image, not a matte: give a grey image or one with an alpha channel")
     return np.ascontiguousarray(colours[..., 0])
 
 
@@ -299,16 +299,16 @@ def _flatten(values: Float32[np.ndarray, "h w c"], notes: list[str]) -> UInt8[np
 
 def _encode(array: np.ndarray, file_format: str, quality: int) -> bytes:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
-        raise ImageError(f"a picture has shape (h, w), (h, w, 3) or (h, w, 4), got {array.shape}")
+        raise ImageError(f"an image has shape (h, w), (h, w, 3) or (h, w, 4), got {array.shape}")
     if array.dtype.kind == "f":
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-            raise ImageError(f"floating-point pictures lie in [0, 1], got {array.min():g}..{array.max():g}")
+            raise ImageError(f"floating-point images lie in [0, 1], got {array.min():g}..{array.max():g}")
         rounded = np.empty(array.shape, dtype=np.uint8)
         for top in range(0, len(array), 256):  # in bands: large images are large enough once
             rounded[top : top + 256] = array[top : top + 256] * 255 + 0.5
         array = rounded
     if array.dtype != np.uint8:
-        raise ImageError(f"a picture is uint8, or floating-point in [0, 1], got {array.dtype}")
+        raise ImageError(f"an image is uint8, or floating-point in [0, 1], got {array.dtype}")
     buffer = io.BytesIO()
     if file_format == "PNG":
         write_png(buffer, array if array.ndim == 3 else array[..., None])

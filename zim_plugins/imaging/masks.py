@@ -175,7 +175,7 @@ def _grey(
     if not lit.all() and (colours[lit] == first).all():
         notes.append("it has two colours: what is not black is the mask")
         return np.asarray(lit, dtype=np.float32)
-    raise ImageError(f"{name} is a colour picture, not a matte: give a grey picture or one with an alpha channel")
+    raise ImageError(f"{name} is a colour image, not a matte: give a grey image or one with an alpha channel")
 
 
 def _stray(decoded: Decoded, source: object) -> tuple[float, str]:

@@ -147,7 +147,7 @@ class _Search:
             below = "" if self.recursive else " directly in it"
             others = sum(map(len, self.left_out.values()))
             seen = f", only {others} other file{'s'[: others != 1]}" if others else ""
-            raise ImageError(f"the folder {folder} holds no picture{below}{seen} (read: {READ})")
+            raise ImageError(f"the folder {folder} holds no image{below}{seen} (read: {READ})")
 
     def _walk(self, folder: Path, own: frozenset[Path], seen: set[tuple[int, int]]) -> Iterator[Path]:
         """Images of a folder, then of the folders below; each folder once, also where links make a circle."""
@@ -214,7 +214,7 @@ def check_is_file(path: Path, name: str) -> None:
     except OSError:
         return  # opening it names the fault
     if stat.S_ISDIR(mode):
-        raise ImageError(f"{name} is a folder, not a picture")
+        raise ImageError(f"{name} is a folder, not an image")
     if not stat.S_ISREG(mode):
         raise ImageError(f"{name} is a pipe or a device, not a file: read it through standard input, as - < {name}")
 

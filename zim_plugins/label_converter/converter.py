@@ -151,7 +151,7 @@ class MatteConverter:
         size = image.shape[:2]
         for i, mask in enumerate(masks):
             if mask.shape != size:
-                raise ValueError(f"mask {i} is {mask.shape[1]}x{mask.shape[0]} px, the picture {size[1]}x{size[0]} px")
+                raise ValueError(f"mask {i} is {mask.shape[1]}x{mask.shape[0]} px, the image {size[1]}x{size[0]} px")
             if not mask.any():
                 raise ValueError(f"mask {i} is empty: leave it out")
         windows = [self._window(mask) for mask in masks]

@@ -35,7 +35,7 @@ class Share:
             ValueError: the batch does not divide among the processes.
         """
         if batch_size % self.world:
-            raise ValueError(f"a batch of {batch_size} pictures does not divide among {self.world} processes")
+            raise ValueError(f"a batch of {batch_size} images does not divide among {self.world} processes")
         each = batch_size // self.world
         return slice(self.rank * each, (self.rank + 1) * each)
 

@@ -63,7 +63,7 @@ def test_projected_details_are_the_convolution_of_the_concatenation():
 
 @torch.no_grad()
 def test_prompts_on_one_picture_are_prompts_on_its_copies():
-    """Sharing the picture's tokens, or repeating them for every prompt."""
+    """Sharing the image's tokens, or repeating them for every prompt."""
     zim = random_zim()
     features = zim.encode(torch.randn(1, 3, 256, 256))
     coords, labels = torch.rand(3, 2, 2) * 256, torch.tensor([[1, -1], [2, 3], [1, 0]])

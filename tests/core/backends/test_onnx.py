@@ -63,7 +63,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def image() -> np.ndarray:
-    """96 x 128, smooth: a picture that no resampling filter disagrees about."""
+    """96 x 128, smooth: an image that no resampling filter disagrees about."""
     ys, xs = np.mgrid[:96, :128] / 128
     waves = np.stack([np.sin(9 * xs + 3 * ys), np.cos(7 * ys * xs), np.hypot(xs - 0.6, ys - 0.3)], axis=-1)
     return np.clip(127 + 100 * waves, 0, 255).astype(np.uint8)
@@ -71,7 +71,7 @@ def image() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def public_predictor(zim_anything: ModuleType, exported: tuple[Zim, Path], image: np.ndarray):
-    """PyPI's predictor on our files, the picture set."""
+    """PyPI's predictor on our files, the image set."""
     predictor = zim_anything.ZimPredictor(zim_anything.build_zim_model(str(exported[1])))
     predictor.set_image(image)
     return predictor
@@ -79,7 +79,7 @@ def public_predictor(zim_anything: ModuleType, exported: tuple[Zim, Path], image
 
 @pytest.fixture(scope="module")
 def in_onnx(exported: tuple[Zim, Path], image: np.ndarray) -> ImagePredictor:
-    """Our predictor on our files, the picture set."""
+    """Our predictor on our files, the image set."""
     predictor = ImagePredictor(ZimOnnxBackend(exported[1], name="random", threads=1))
     predictor.set_image(image)
     return predictor
@@ -87,7 +87,7 @@ def in_onnx(exported: tuple[Zim, Path], image: np.ndarray) -> ImagePredictor:
 
 @pytest.fixture(scope="module")
 def in_torch(exported: tuple[Zim, Path], image: np.ndarray) -> ImagePredictor:
-    """Our predictor on the model that was exported, the picture set."""
+    """Our predictor on the model that was exported, the image set."""
     predictor = ImagePredictor(ZimTorchBackend(copy.deepcopy(exported[0]), name="random"))
     predictor.set_image(image)
     return predictor
@@ -259,7 +259,7 @@ def test_public_package_gives_our_mattes(public_predictor, in_onnx, in_torch, pr
     if in_torch.backend.frame_px == 1024:
         np.testing.assert_allclose(public, expected.alphas, atol=1e-3)
         np.testing.assert_allclose(public_scores, expected.scores, atol=1e-3)
-    else:  # the picture goes through the official frame into the model's own: another resampling, so not the same
+    else:  # the image goes through the official frame into the model's own: another resampling, so not the same
         assert np.abs(public - expected.alphas).mean() < 1e-2
         np.testing.assert_allclose(public_scores, expected.scores, atol=5e-3)
 

@@ -248,7 +248,7 @@ def test_a_list_names_pictures_objects_and_backgrounds(scene, capsys) -> None:
         (["--list", "twice.json"], "row 2: column prompt"),
         (["ball.png", "--point", "1,1", "--also", "1"], "a click is"),
         (["ball.png", "--point", "1,1", "--jobs", "0"], "--jobs"),
-        (["ball.png", "mask.png", "--point", "1,1", "--out", "-"], "one picture"),
+        (["ball.png", "mask.png", "--point", "1,1", "--out", "-"], "one image"),
         (["ball.png", "-", "--point", "1,1", "--jobs", "2"], "standard input"),
         (["fill", "ball.png", "--point", "1,1"], "--prompt"),
         (["replace", "ball.png", "--point", "1,1"], "--background FILE or COLOUR, or --prompt"),
@@ -274,7 +274,7 @@ def test_a_matte_over_everything_and_an_empty_one(task, capsys) -> None:
     assert call(task, "ball.png", "--mask", "empty.png") == 1
     assert "the matte is empty" in capsys.readouterr().err and written() == []
     code = call(task, "ball.png", "--mask", "full.png")
-    assert "whole picture" in capsys.readouterr().err
+    assert "whole image" in capsys.readouterr().err
     assert code == (1 if task == "remove" else 0) and bool(written()) == (task == "cutout")
 
 
@@ -283,7 +283,7 @@ def test_an_object_at_the_border_is_removed_with_a_warning(scene, capsys) -> Non
     mask[:40, :30] = 255
     PIL.Image.fromarray(mask).save("corner.png")
     assert call("ball.png", "--mask", "corner.png") == 0
-    assert "touches the picture's edge" in capsys.readouterr().err
+    assert "touches the image's edge" in capsys.readouterr().err
     hole = read("ball_hole.png") > 0
     assert np.array_equal(read("ball_removed.png")[~hole], scene.image[~hole])
 

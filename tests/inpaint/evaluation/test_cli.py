@@ -129,7 +129,7 @@ class Model:
     [
         ("alpha[y1:y2, x1:x2] = 1", None, ""),
         ("pass", "removal failed", "the matte is empty"),
-        ("alpha[:] = 1", "removal failed", "whole picture"),
+        ("alpha[:] = 1", "removal failed", "whole image"),
         ("raise ValueError('no luck')", "model failed", "no luck"),
         ("alpha = np.zeros((4, 4), np.float32)", "model failed", "(4, 4)"),
     ],

@@ -1,4 +1,4 @@
-"""Composites: the truth is exact, and the same sources give the same pictures."""
+"""Composites: the truth is exact, and the same sources give the same images."""
 
 from pathlib import Path
 

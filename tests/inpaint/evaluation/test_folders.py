@@ -40,7 +40,7 @@ def test_what_has_no_partner_is_told(root: Path) -> None:
     faults: list[tuple[str, str, str]] = []
     assert [case.key for case in list_folders(root, lambda *fault: faults.append(fault))] == ["a"]
     assert [kind for kind, _, _ in faults] == ["unpaired", "unpaired"]
-    assert "no mask" in faults[0][2] and "clean picture has no picture" in faults[1][2]
+    assert "no mask" in faults[0][2] and "clean image has no image" in faults[1][2]
 
 
 @pytest.mark.parametrize("which", ["mask", "clean"])

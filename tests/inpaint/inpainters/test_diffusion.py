@@ -57,7 +57,7 @@ def load(folder: Path, settings: FillSettings = STEPS) -> DiffusionInpainter:
 
 @pytest.fixture
 def image() -> np.ndarray:
-    """A smooth picture, 56 x 64 px: the model's own width."""
+    """A smooth image, 56 x 64 px: the model's own width."""
     ys, xs = np.mgrid[:56, :64]
     return np.stack([xs * 3, ys * 4, 120 + 0 * xs], axis=-1).astype(np.uint8)
 
@@ -112,7 +112,7 @@ def test_the_pipeline_gets_the_picture_padded_not_squeezed(
     assert np.array_equal(filled[~hole], image[~hole])
 
     inpainter.fill(image[:20, :32], hole[41:, 51:])
-    assert (seen["height"], seen["width"]) == (40, 64)  # a small picture comes at the model's own size
+    assert (seen["height"], seen["width"]) == (40, 64)  # a small image comes at the model's own size
 
 
 def test_a_soft_map_changes_what_a_hard_one_does_not(
@@ -200,7 +200,7 @@ def test_only_the_hole_of_a_map_counts(folders: dict[str, Path], image: np.ndarr
 def test_a_text_may_fill_the_whole_picture(folders: dict[str, Path], image: np.ndarray) -> None:
     inpainter, everything = load(folders["sd"]), np.ones(image.shape[:2], bool)
     assert (inpainter.fill_guided(image, everything, prompt="a cat") != image).any()
-    with pytest.raises(ValueError, match="whole picture"):
+    with pytest.raises(ValueError, match="whole image"):
         inpainter.fill(image, everything)
     assert np.array_equal(inpainter.fill_guided(image, ~everything), image)
 

@@ -78,7 +78,7 @@ def test_tiny_pictures(inpainter: Inpainter, size: tuple[int, int]) -> None:
 
 
 def test_a_hole_over_everything_is_refused(inpainter: Inpainter) -> None:
-    with pytest.raises(ValueError, match="whole picture"):
+    with pytest.raises(ValueError, match="whole image"):
         inpainter.fill(np.zeros((16, 16, 3), np.uint8), np.ones((16, 16), bool))
 
 

@@ -101,7 +101,7 @@ class Fake(BaseHTTPRequestHandler):
 
     model: object = {"name": "lama", "need_prompt": False}
     answer: bytes | int | None = None
-    """What a fill is answered with: a body, a status, or the picture."""
+    """What a fill is answered with: a body, a status, or the image."""
     delay_s = 0.0
     asked: dict[str, object]
 
@@ -227,5 +227,5 @@ def test_no_server_and_another_server_are_named_with_the_remedy(fake: tuple[type
 
 
 def test_a_full_hole_is_not_sent(fake: tuple[type[Fake], str], image: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="whole picture"):
+    with pytest.raises(ValueError, match="whole image"):
         ServerInpainter(fake[1]).fill(image, np.ones(image.shape[:2], bool))

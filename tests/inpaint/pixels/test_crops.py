@@ -60,7 +60,7 @@ def test_the_filler_never_sees_more_than_the_longest_side() -> None:
 
 
 def test_shrinking_keeps_a_hair_thin_hole_and_hides_all_of_it(rng: np.random.Generator) -> None:
-    """A hole one pixel wide survives, and no known pixel of the small picture carries its colour."""
+    """A hole one pixel wide survives, and no known pixel of the small image carries its colour."""
     image = np.full((301, 407, 3), 90, np.uint8)
     hole = np.zeros((301, 407), bool)
     hole[np.arange(301), np.arange(301) + 50] = True

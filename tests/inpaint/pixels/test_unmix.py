@@ -9,12 +9,12 @@ from zim_plugins.core import composite
 
 
 def psnr(image: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of uint8 pictures over the marked pixels [dB]."""
+    """Peak signal-to-noise ratio of uint8 images over the marked pixels [dB]."""
     return float(10 * np.log10(255**2 / ((image.astype(float) - truth)[where] ** 2).mean()))
 
 
 def flat_fill(scene, hole: np.ndarray) -> np.ndarray:
-    """The picture with the hole in the mean colour of what is known: the plainest filler."""
+    """The image with the hole in the mean colour of what is known: the plainest filler."""
     fill = scene.image.copy()
     fill[hole] = scene.image[~hole].mean(axis=0).astype(np.uint8)
     return fill

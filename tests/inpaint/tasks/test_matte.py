@@ -1,4 +1,4 @@
-"""Objects of a target, united; the hole in large pictures."""
+"""Objects of a target, united; the hole in large images."""
 
 import numpy as np
 import pytest

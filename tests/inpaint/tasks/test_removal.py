@@ -93,11 +93,11 @@ def test_warnings_name_what_to_look_at() -> None:
     alpha[:, 3:37] = 0.4
     alpha[15:25, 15:25] = 0.45
     warnings = " ".join(remove(image, alpha, inpainter=FlatInpainter()).warnings)
-    assert "faint" in warnings and "edge" in warnings and "% of the picture" in warnings
+    assert "faint" in warnings and "edge" in warnings and "% of the image" in warnings
 
 
 def test_a_matte_over_everything_is_refused() -> None:
-    with pytest.raises(ValueError, match="whole picture"):
+    with pytest.raises(ValueError, match="whole image"):
         remove(np.zeros((20, 20, 3), np.uint8), np.ones((20, 20), np.float32))
 
 

@@ -97,7 +97,7 @@ def test_empty_and_full_mattes(task, scene) -> None:
     full = task(scene.image, np.ones_like(scene.alpha))
     shown = full.rgba[..., :3] if hasattr(full, "rgba") else full.image
     assert np.array_equal(shown, scene.image)
-    assert "whole picture" in full.warnings[0]
+    assert "whole image" in full.warnings[0]
 
 
 def test_covering_keeps_the_middle_and_the_proportions() -> None:

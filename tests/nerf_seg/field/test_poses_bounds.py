@@ -28,7 +28,7 @@ def rows_of(rotations: list[np.ndarray], centres: np.ndarray) -> np.ndarray:
 
 
 def write_capture(root: Path, folders: dict[str, int], names: list[str] | None = None) -> list[np.ndarray]:
-    """A capture whose picture i is grey of value 10 i; answers with its OpenGL rotations."""
+    """A capture whose image i is grey of value 10 i; answers with its OpenGL rotations."""
     rotations = [rotation(seed) for seed in range(COUNT)]
     np.save(root / POSES_FILE, rows_of(rotations, np.arange(COUNT * 3.0).reshape(-1, 3)))
     for folder, factor in folders.items():
@@ -83,7 +83,7 @@ def test_a_plain_folder_of_any_scale(tmp_path):
 def test_a_missing_picture_is_told_with_both_counts(tmp_path):
     write_capture(tmp_path, {"images": 1})
     (tmp_path / "images" / "IMG_2.png").unlink()
-    with pytest.raises(ValueError, match=r"4 pictures \(IMG_0.png to IMG_4.png\).* 5 cameras"):
+    with pytest.raises(ValueError, match=r"4 images \(IMG_0.png to IMG_4.png\).* 5 cameras"):
         read_capture(tmp_path)
 
 
@@ -94,7 +94,7 @@ def test_a_truncated_picture_is_named(tmp_path, suffix):
     path = tmp_path / "images" / f"3.{suffix}"
     PIL.Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[:-400])
-    with pytest.raises(ValueError, match=rf"3\.{suffix} cannot be read as a picture"):
+    with pytest.raises(ValueError, match=rf"3\.{suffix} cannot be read as an image"):
         read_capture(tmp_path)
 
 
@@ -142,7 +142,7 @@ class TestBrokenPoses:
 
     @pytest.mark.parametrize("shape", [(5, 15), (17,), (0, 17)])
     def test_shape(self, tmp_path, shape):
-        with pytest.raises(ValueError, match=r"LLFF's is \(pictures, 17\)"):
+        with pytest.raises(ValueError, match=r"LLFF's is \(images, 17\)"):
             read_poses_bounds(self.write(tmp_path, np.ones(shape)))
 
     def test_not_finite(self, tmp_path):

@@ -18,7 +18,7 @@ def write_mask(path: Path, size: tuple[int, int] = (12, 16), value: int = 255) -
 
 
 def write_nvos(labels: Path) -> None:
-    """The whole tree of NVOS's labels, without the pictures."""
+    """The whole tree of NVOS's labels, without the images."""
     for name, (target, _) in NVOS_VIEWS.items():
         base = name.partition("_")[0]
         write_mask(labels / "masks" / name / f"{target}_mask.png")
@@ -113,5 +113,5 @@ class TestPictures:
     @pytest.mark.parametrize("content", [b"", b"no picture"])
     def test_damaged(self, tmp_path, content):
         (tmp_path / "a.png").write_bytes(content)
-        with pytest.raises(LabelError, match=r"a\.png cannot be read as a picture"):
+        with pytest.raises(LabelError, match=r"a\.png cannot be read as an image"):
             read_mask(tmp_path / "a.png")

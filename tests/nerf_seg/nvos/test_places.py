@@ -1,4 +1,4 @@
-"""Which picture a label means, which NeRF a scene has, and the command that makes a missing one."""
+"""Which image a label means, which NeRF a scene has, and the command that makes a missing one."""
 
 import json
 import os

@@ -106,9 +106,9 @@ def test_a_malformed_prompt_file_is_named(tmp_path: Path, text: str) -> None:
         ({"points": "45"}, "for example"),
         ({"points": "a,b"}, "for example"),
         ({"box": "1,2,3"}, "for example"),
-        ({"points": "200,30"}, "the click 200,30 is outside the picture, which is 80x60 px"),
+        ({"points": "200,30"}, "the click 200,30 is outside the image, which is 80x60 px"),
         ({"negative_points": "20,30"}, "background clicks alone"),
-        ({"box": "90,90,100,100"}, "outside the picture"),
+        ({"box": "90,90,100,100"}, "outside the image"),
         ({"box": "10,10,10,40"}, "has no area"),
     ],
 )

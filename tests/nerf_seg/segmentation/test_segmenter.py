@@ -199,7 +199,7 @@ def test_a_reference_that_cannot_work_raises_at_once() -> None:
         start(reference=ReferencePrompt(view="IMG_1", points=((1, 1, 1),)))
     for predictor, reference, message in (
         (oracle(view_04="nothing"), REFERENCE, "yields an empty matte"),
-        (oracle(), ReferencePrompt(view="view_04", points=((500, 5, 1),)), "outside the picture"),
+        (oracle(), ReferencePrompt(view="view_04", points=((500, 5, 1),)), "outside the image"),
         (oracle(), ReferencePrompt(view="view_04", matte=np.ones((5, 5), np.float32)), "the mask is"),
     ):
         segmenter = start(predictor=predictor, reference=reference)

@@ -56,7 +56,7 @@ def test_cache_renders_a_damaged_file_anew(counting: Counting, tmp_path: Path, d
     cache = ViewCache(counting, tmp_path, "a")
     cache.view(0)
     (path,) = tmp_path.rglob("*.npz")
-    if damage == "renamed":  # the data set has changed: the place now belongs to another picture
+    if damage == "renamed":  # the data set has changed: the place now belongs to another image
         cache.view(1)
         path.with_name("00001.npz").replace(path)
     else:

@@ -22,7 +22,7 @@ def square(size: tuple[int, int] = (40, 60)) -> np.ndarray:
 def test_box_and_deepest_point_of_a_square() -> None:
     np.testing.assert_array_equal(tight_box(square()), [20, 10, 41, 31])
     assert deepest_point(square()) == (30.5, 20.5)
-    full = np.ones((5, 9), bool)  # the picture's border is a border of the object too
+    full = np.ones((5, 9), bool)  # the image's border is a border of the object too
     assert deepest_point(full)[1] == 2.5
     with pytest.raises(ValueError, match="empty"):
         tight_box(np.zeros((3, 3), bool))

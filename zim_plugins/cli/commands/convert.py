@@ -1,4 +1,4 @@
-"""`zim convert`: masks to mattes, of SA-1B shard by shard, of other data sets picture by picture."""
+"""`zim convert`: masks to mattes, of SA-1B shard by shard, of other data sets image by image."""
 
 import logging
 import os
@@ -38,7 +38,7 @@ class ConvertArgs(CommandArgs):
     address: Annotated[str | None, arg(metavar="HOST:PORT")] = None
     """Of a running Ray cluster; starts one on this machine if left out."""
     workers: Annotated[int, arg(metavar="N")] = field(default_factory=lambda: os.cpu_count() or 1)
-    """Shards, or pictures, in work at one time; on GPUs several for each, as one core feeds each worker."""
+    """Shards, or images, in work at one time; on GPUs several for each, as one core feeds each worker."""
     device: Annotated[str, arg(metavar="auto|cpu|cuda")] = "auto"
     """Where the converter runs."""
     dtype: Literal["fp32", "bf16"] = "fp32"
@@ -48,7 +48,7 @@ class ConvertArgs(CommandArgs):
     min_area_px: Annotated[int, arg(metavar="PIXELS")] = 0
     """Leave out smaller masks."""
     min_area_share: Annotated[float, arg(metavar="0..1")] = 0.0
-    """Leave out masks that are a smaller share of their picture."""
+    """Leave out masks that are a smaller share of their image."""
     min_predicted_iou: Annotated[float, arg(metavar="0..1")] = 0.0
     """Leave out masks whose quality SAM put lower; only of SA-1B."""
     min_stability_score: Annotated[float, arg(metavar="0..1")] = 0.0

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 class EvaluateArgs(EvaluationArgs):
     """Score models on a matting set; run the same command again after a kill, and it does what is left.
 
-    Exit code 1 where a picture or matte is missing, damaged or of another size, or a prompt cannot be served: each is a
+    Exit code 1 where an image or matte is missing, damaged or of another size, or a prompt cannot be served: each is a
     row of the report.
     """
 
@@ -51,7 +51,7 @@ class EvaluateArgs(EvaluationArgs):
     trimaps: Annotated[Path | None, arg(metavar="DIR")] = None
     """Folder of trimaps named as the mattes are, for dim_unknown."""
     every: Annotated[int, arg(metavar="N")] = 1
-    """Take every Nth picture only."""
+    """Take every Nth image only."""
     out: Annotated[Path, arg(metavar="DIR", aliases=["-o"])] = Path("outputs/evaluation")
     """Folder for report.json, report.html, tables.md, tables.tex, rows.csv and prompts.json."""
     workers: Annotated[int, arg(metavar="N")] = 1
@@ -82,14 +82,14 @@ def main(args: EvaluateArgs) -> int:
         for spec, job in jobs.items():
             todo = [one for one in data.pictures if job.store.find(one.slug, job.inputs(one))[0] != "done"]
             if len(todo) < len(data.pictures):
-                logger.info("%s: %d of %d pictures are done", spec, len(data.pictures) - len(todo), len(data.pictures))
+                logger.info("%s: %d of %d images are done", spec, len(data.pictures) - len(todo), len(data.pictures))
             if not todo:
                 continue
             maker = model_maker(spec, job.options, args.workers)
             # disable=None: a bar on a terminal only.
             with logging_redirect_tqdm(), tqdm(total=len(todo), unit="picture", desc=spec, disable=None) as bar:
                 clock = evaluate_model(maker, todo, job, workers=args.workers, tick=bar.update)
-            logger.info("%s: %d pictures in %.1f s, %.0f %% of it outside the model", *_told(spec, clock))
+            logger.info("%s: %d images in %.1f s, %.0f %% of it outside the model", *_told(spec, clock))
             _note_run(args.out, spec, clock)
         return _write(args, jobs, data)
 

@@ -1,4 +1,4 @@
-"""`zim everything`: pictures in, a matte of each of their objects out."""
+"""`zim everything`: images in, a matte of each of their objects out."""
 
 import logging
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EverythingArgs(ImagesArgs):
-    """Matte every object of pictures, found by a grid of clicks."""
+    """Matte every object of images, found by a grid of clicks."""
 
     points_per_side: int = 32
     """The grid holds its square of clicks."""
@@ -33,12 +33,12 @@ class EverythingArgs(ImagesArgs):
 
 
 def main(args: EverythingArgs) -> int:
-    """Find and write the objects of every picture."""
+    """Find and write the objects of every image."""
     from zim_plugins.core.automatic import EverythingConfig
 
     sources, stems = find_sources(args)
     if args.out == STDOUT:
-        raise Misuse("the objects of a picture are several files: name a folder with --out")
+        raise Misuse("the objects of an image are several files: name a folder with --out")
     try:
         config = EverythingConfig(
             points_per_side=args.points_per_side, min_score=args.min_score, min_stability=args.min_stability

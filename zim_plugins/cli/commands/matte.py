@@ -196,7 +196,7 @@ def _is_json(out: str) -> bool:
 
 def _check_single(args: MatteArgs, sources: Sequence[str]) -> None:
     if args.out == STDOUT and (len(sources) > 1 or args.json):
-        raise ValueError("--out - writes one picture to standard output: give one picture, without --json")
+        raise ValueError("--out - writes one image to standard output: give one image, without --json")
     if names_a_file(args.out) and len(sources) > 1:
         raise ValueError(f"--out {args.out} is one file, and there are {len(sources)} images: name a folder")
 

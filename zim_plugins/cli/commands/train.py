@@ -55,7 +55,7 @@ class TrainArgs(CommandArgs):
     lora: Annotated[int | None, arg(metavar="RANK")] = None
     """Train low-rank adapters in ZIM's encoder instead of the encoder."""
     batch_size: Annotated[int | None, arg(metavar="N")] = None
-    """Pictures in a step, of all processes together, instead of the recipe's."""
+    """Images in a step, of all processes together, instead of the recipe's."""
     lr: Annotated[float | None, arg(metavar="RATE")] = None
     """Peak learning rate instead of the recipe's."""
     seed: Annotated[int | None, arg(metavar="N")] = None
@@ -67,7 +67,7 @@ class TrainArgs(CommandArgs):
     hourly_price: Annotated[float | None, arg(metavar="PRICE")] = None
     """Of one GPU (or of this machine, without one); the estimate then says what the run costs."""
     tensorboard: bool = False
-    """Write curves, and pictures at every held-out check, to the run's folder tensorboard/."""
+    """Write curves, and images at every held-out check, to the run's folder tensorboard/."""
     device: Annotated[str, arg(metavar="auto|cpu|cuda|mps")] = "auto"
     """Where to train."""
     dtype: Literal["fp32", "bf16"] = "fp32"

@@ -42,7 +42,7 @@ def official_frame(image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "1 
     """An RGB image, longest side 1024 px, standardised, then zero-padded to the right and below."""
     height, width = image.shape[:2]
     if max(height, width) != FRAME_PX:
-        raise ValueError(f"the longest side must be {FRAME_PX} px, the picture is {width}x{height} px")
+        raise ValueError(f"the longest side must be {FRAME_PX} px, the image is {width}x{height} px")
     frame = np.zeros((1, 3, FRAME_PX, FRAME_PX), dtype=np.float32)
     standardised = (image - np.array(PIXEL_MEAN, np.float32)) / np.array(PIXEL_STD, np.float32)
     frame[0, :, :height, :width] = standardised.transpose(2, 0, 1)

@@ -137,7 +137,7 @@ class PictureJob:
         try:
             rgb = self.samples[0].read_image()
         except ImageError as error:
-            faults(Fault("unreadable picture", self.image.name, str(error)))
+            faults(Fault("unreadable image", self.image.name, str(error)))
         else:
             selected = self.selection.select(list(self._annotations(rgb.shape[:2], faults)), left_out)
             for annotation, alpha in _mattes(rgb, selected, convert, counts):
@@ -177,7 +177,7 @@ class PictureJob:
             where = f"{self.image.name}:{matte_name(sample)}"
             try:
                 if mask.size != size:
-                    words = f"mask {mask.size[1]}x{mask.size[0]} px, picture {size[1]}x{size[0]} px"
+                    words = f"mask {mask.size[1]}x{mask.size[0]} px, image {size[1]}x{size[0]} px"
                     faults(Fault("size mismatch", where, words))
                 elif mask.area == 0:
                     faults(Fault("empty mask", where, "it has no pixel"))
@@ -215,7 +215,7 @@ def read_record(path: Path) -> dict[str, Any]:
         if record["format"] != FORMAT:
             raise DataError(f"{path} is of format {record['format']!r}, expected {FORMAT!r}")
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no record of a picture's mattes: {error}; delete it to make it anew") from error
+        raise DataError(f"{path} is no record of an image's mattes: {error}; delete it to make it anew") from error
     return record
 
 

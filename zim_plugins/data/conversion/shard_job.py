@@ -283,7 +283,7 @@ def _members(
     try:
         rgb = image.read_image()
     except ImageError as error:
-        faults(Fault("unreadable picture", f"{image.path.name}:{image.file_name}", str(error)))
+        faults(Fault("unreadable image", f"{image.path.name}:{image.file_name}", str(error)))
         return
     rows, pictures = [], []
     for first in range(0, len(selected), MASKS_AT_ONCE):
@@ -318,7 +318,7 @@ def tight_crop(matte: Matte, size: tuple[int, ...]) -> tuple[UInt8[np.ndarray, "
     """The matte in 8 bits without its empty margins, and the crop's left column and top row [px]."""
     height, width = matte.alpha.shape
     if matte.x < 0 or matte.y < 0 or matte.y + height > size[0] or matte.x + width > size[1]:
-        raise ValueError(f"the converter's crop {width}x{height} at {matte.x},{matte.y} leaves the picture {size}")
+        raise ValueError(f"the converter's crop {width}x{height} at {matte.x},{matte.y} leaves the image {size}")
     alpha = from_unit(matte.alpha)
     box = tight_box(alpha > 0)
     if box is None:

@@ -23,9 +23,9 @@ class CocoLayout:
 
 
 COCO_LAYOUTS = {
-    "coco": CocoLayout("instances_{split}2017.json", "CC BY 4.0 annotations; pictures under Flickr terms"),
-    "lvis": CocoLayout("lvis_v1_{split}.json", "CC BY 4.0 annotations; pictures under Flickr terms"),
-    "paco": CocoLayout("paco_lvis_v1_{split}.json", "MIT annotations; pictures under Flickr terms"),
+    "coco": CocoLayout("instances_{split}2017.json", "CC BY 4.0 annotations; images under Flickr terms"),
+    "lvis": CocoLayout("lvis_v1_{split}.json", "CC BY 4.0 annotations; images under Flickr terms"),
+    "paco": CocoLayout("paco_lvis_v1_{split}.json", "MIT annotations; images under Flickr terms"),
 }
 
 
@@ -58,12 +58,12 @@ def read_coco(name: str, root: Path, split: str, report: Report) -> Iterator[Sam
         where = f"{path}#{row['id']}"
         image = images.get(row["image_id"])
         if image is None:
-            report(Fault("unpaired", where, f"its picture {row['image_id']} is not listed"))
+            report(Fault("unpaired", where, f"its image {row['image_id']} is not listed"))
             continue
         if row["image_id"] not in found:
             found[row["image_id"]] = _find_image(root, image, split)
             if found[row["image_id"]] is None:
-                report(Fault("unpaired", where, f"picture {_name(image, split)} is not under {root}"))
+                report(Fault("unpaired", where, f"image {_name(image, split)} is not under {root}"))
         picture = found[row["image_id"]]
         if picture is None:
             continue
@@ -84,7 +84,7 @@ def _mask(segmentation: Any, image: dict[str, Any]) -> Rle:
         return rle_of_polygons(segmentation, size)
     mask = Rle.from_json(segmentation)
     if mask.size != size:
-        raise DataError(f"the mask has {list(mask.size)} pixels, the picture {list(size)}")
+        raise DataError(f"the mask has {list(mask.size)} pixels, the image {list(size)}")
     mask.runs  # noqa: B018  raises where the text is damaged
     return mask
 

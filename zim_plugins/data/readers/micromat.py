@@ -42,9 +42,7 @@ def _listed(root: Path, report: Report) -> Iterator[_Row]:
             continue
         words = line.split()
         if len(words) != 4:
-            report(
-                Fault("bad line", f"{listing}:{number}", f"expected picture matte prompt segmentation, got {line!r}")
-            )
+            report(Fault("bad line", f"{listing}:{number}", f"expected image matte prompt segmentation, got {line!r}"))
             continue
         image, alpha, *others = (root / word for word in words)
         missing = [p for p in (image, alpha) if not p.is_file()]
@@ -65,7 +63,7 @@ def _walked(root: Path, report: Report) -> Iterator[_Row]:
         for stem, alpha in pictures(folder).items() if folder.is_dir() else ():
             image = images.get(stem.rsplit("_", 1)[0])
             if image is None:
-                report(Fault("unpaired", str(alpha), "no picture in img/"))
+                report(Fault("unpaired", str(alpha), "no image in img/"))
                 continue
             others = [
                 root / kind / subset / f"{stem}{suffix}" for kind in ("prompt", "seg") for suffix in (".json", ".png")

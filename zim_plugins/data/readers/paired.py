@@ -85,7 +85,7 @@ def is_picture(path: Path) -> bool:
 
 def _words(part: Pairs) -> str:
     if part.images == ".":
-        return "pictures with an alpha channel"
+        return "images with an alpha channel"
     return f"{part.images}/" if part.alphas in (None, part.images) else f"{part.images}/ with {part.alphas}/"
 
 
@@ -144,14 +144,14 @@ def _mattes(part: Pairs, base: Path, images: Mapping[str, Path], report: Report)
         used = {path for paths in mattes.values() for path in paths}
         for alpha in available.values():
             if alpha not in used:
-                report(Fault("unpaired", str(alpha), f"no picture in {part.images}/"))
+                report(Fault("unpaired", str(alpha), f"no image in {part.images}/"))
     else:
         for stem, alpha in pictures(folder).items():
             mattes.setdefault(_image_stem(stem, part.match, images), []).append(alpha)
     for stem, paths in mattes.items():
         if stem not in images:
             for alpha in paths:
-                report(Fault("unpaired", str(alpha), f"no picture in {part.images}/"))
+                report(Fault("unpaired", str(alpha), f"no image in {part.images}/"))
     return mattes
 
 

@@ -113,7 +113,7 @@ def read_shard(shard: Path, report: Report) -> Iterator[ShardImage]:
         image_name = next((stem + s for s in IMAGE_SUFFIXES if stem + s in members), None)
         where = f"{shard}:{stem}"
         if image_name is None or f"{stem}.json" not in members:
-            report(Fault("unpaired", where, "no picture" if image_name is None else "no JSON"))
+            report(Fault("unpaired", where, "no image" if image_name is None else "no JSON"))
             continue
         try:
             record, rows = _parse(read_member(*members[f"{stem}.json"]))
@@ -230,7 +230,7 @@ def _annotations(rows: list[Any], record: Mapping[str, Any], where: str, report:
             report(Fault("broken RLE" if "RLE" in str(error) else "broken annotation", name, str(error)))
             continue
         if annotation.id in seen:
-            report(Fault("duplicate", name, "another annotation of this picture has the same id"))
+            report(Fault("duplicate", name, "another annotation of this image has the same id"))
             continue
         seen.add(annotation.id)
         yield annotation
@@ -241,7 +241,7 @@ def _annotation(row: Any, record: Mapping[str, Any]) -> Annotation:
         raise DataError("an annotation is an object with a whole number as id")
     mask = Rle.from_json(row.get("segmentation"))
     if mask.size != (record["height"], record["width"]):
-        raise DataError(f"broken RLE: the mask has {list(mask.size)} pixels, the picture another size")
+        raise DataError(f"broken RLE: the mask has {list(mask.size)} pixels, the image another size")
     scores = {}
     for name in ("predicted_iou", "stability_score"):
         value = row.get(name)

@@ -78,7 +78,7 @@ def _read_bsds(images: dict[str, Path], maps: Path, suffix: str, split: str, rep
     for path in sorted(maps.glob(f"*{suffix}")):
         by_image.setdefault(path.stem if suffix == ".mat" else path.stem.rsplit("_", 1)[0], []).append(path)
     for stem in sorted(by_image.keys() - images.keys()):
-        report(Fault("unpaired", str(by_image[stem][0]), "no picture of that number"))
+        report(Fault("unpaired", str(by_image[stem][0]), "no image of that number"))
     for stem, image in images.items():
         if stem not in by_image:
             report(Fault("unpaired", str(image), f"no label maps in {maps.name}/"))
@@ -134,7 +134,7 @@ def _paired(images: dict[str, Path], maps: dict[str, Path], report: Report) -> I
         if stem in images and stem in maps:
             yield images[stem], maps[stem]
         else:
-            report(Fault("unpaired", str(images.get(stem) or maps[stem]), "no picture and label map of one name"))
+            report(Fault("unpaired", str(images.get(stem) or maps[stem]), "no image and label map of one name"))
 
 
 def _instances(path: Path) -> Iterator[tuple[Rle, dict[str, Any]]]:

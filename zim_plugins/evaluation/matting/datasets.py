@@ -14,28 +14,28 @@ DEFAULT_SPLITS = {"am2k": "val", "p3m10k": "val", "micromat3k": "test", "aim500"
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture with the objects to find in it."""
+    """One image with the objects to find in it."""
 
     key: str
-    """The picture's path relative to the data set's folder: its name in all results."""
+    """The image's path relative to the data set's folder: its name in all results."""
     samples: tuple[Sample, ...]
     object_keys: tuple[str, ...]
     """Of each sample, the path of its matte relative to the data set's folder."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files that the picture's scores depend on."""
+        """All files that the image's scores depend on."""
         return tuple(dict.fromkeys(p for s in self.samples for p in (s.image, s.alpha) if p is not None))
 
     @property
     def slug(self) -> str:
-        """A file name that no other picture has."""
+        """A file name that no other image has."""
         return f"{Path(self.key).stem}-{hashlib.sha256(self.key.encode()).hexdigest()[:8]}"
 
 
 @dataclass
 class EvaluationSet:
-    """All pictures of one split, and what is wrong with it."""
+    """All images of one split, and what is wrong with it."""
 
     name: str
     split: str
@@ -59,13 +59,13 @@ def dataset_names() -> list[str]:
 
 
 def load_evaluation_set(name: str, root: Path, split: str | None = None, *, every: int = 1) -> EvaluationSet:
-    """List the pictures of a data set's split, with the samples of one picture together, in the data set's order.
+    """List the images of a data set's split, with the samples of one image together, in the data set's order.
 
     Args:
         name: of `dataset_names()`.
         root: its folder.
         split: None for the one that is reported on.
-        every: take every Nth picture only.
+        every: take every Nth image only.
 
     Raises:
         DataError: name or split is unknown, or the folder is not laid out as expected.
@@ -106,7 +106,7 @@ def find_trimap(folder: Path, sample: Sample) -> Path | None:
 
 
 def _picture_key(sample: Sample, root: Path) -> str:
-    """The picture's path; with its place where many are in one tar."""
+    """The image's path; with its place where many are in one tar."""
     at = "" if sample.image_bytes is None else f"@{sample.image_bytes[0]}"
     return _relative(sample.image, root) + at
 

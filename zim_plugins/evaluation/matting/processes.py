@@ -1,4 +1,4 @@
-"""One model in one process, or in several that divide the pictures among them."""
+"""One model in one process, or in several that divide the images among them."""
 
 import multiprocessing
 import os
@@ -35,7 +35,7 @@ def _make(spec: str, options: ModelOptions, workers: int, worker: int) -> Predic
 def evaluate_model(
     make_predictor: MakePredictor, pictures: Sequence[Picture], job: Job, *, workers: int = 1, tick: Tick | None = None
 ) -> Clock:
-    """Ask one model about the pictures.
+    """Ask one model about the images.
 
     Raises:
         DataError: a worker process ended early; what is done is kept.

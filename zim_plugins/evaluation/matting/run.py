@@ -1,4 +1,4 @@
-"""The run: pictures are read ahead of the model and scored behind it; the rows of each are one file."""
+"""The run: images are read ahead of the model and scored behind it; the rows of each are one file."""
 
 import hashlib
 import json
@@ -25,13 +25,13 @@ from zim_plugins.evaluation.prompting import PromptPlan, draw_prompt
 from zim_plugins.evaluation.results import Record, ResultStore, Row, files_digest
 
 READ_AHEAD = 3
-"""Pictures read before the model asks for them."""
+"""Images read before the model asks for them."""
 PROMPTS_AT_ONCE = 16
 """Prompts decoded together at most."""
 ROW_NAMES = ("picture", "object", "subset", "model", "prompt", "given", "failure")
 
 Tick = Callable[[], object]
-"""Called for each picture whose rows are written."""
+"""Called for each image whose rows are written."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Job:
     def store(self) -> ResultStore:
         """Return the place of the model's rows: of one image, all objects and prompts are one file.
 
-        A row holds picture, object, subset, model, prompt, given, and its scores or a failure.
+        A row holds image, object, subset, model, prompt, given, and its scores or a failure.
         """
         return ResultStore(self.out, model_slug(self.model), "its image, a matte or a trimap", ROW_NAMES)
 
@@ -134,13 +134,13 @@ class _Failed(ValueError):
 
 
 def evaluate_pictures(predictor: Predictor, pictures: Sequence[Picture], job: Job, tick: Tick | None = None) -> Clock:
-    """Ask one model about all objects of the pictures and write their rows.
+    """Ask one model about all objects of the images and write their rows.
 
     Args:
         predictor: the model.
         pictures: what is not yet done.
         job: what to ask.
-        tick: called for each picture whose rows are written.
+        tick: called for each image whose rows are written.
     """
     clock, start = Clock(), time.perf_counter()
     scoring: deque[Future[Picture]] = deque()
@@ -182,7 +182,7 @@ def _load(picture: Picture, job: Job) -> _Loaded:
     try:
         rgb = picture.samples[0].read_image()
     except ImageError as error:
-        unreadable = _Failed("unreadable picture", str(error))
+        unreadable = _Failed("unreadable image", str(error))
     asked = []
     for number, (sample, key) in enumerate(zip(picture.samples, picture.object_keys, strict=True)):
         truth, failed = None, unreadable
@@ -196,7 +196,7 @@ def _load(picture: Picture, job: Job) -> _Loaded:
             row |= {"prompt": kind, "given": None, "failure": None}
             one = _Asked(row, number, truth, sample=sample)
             if failed is not None or truth is None:
-                _note(one, failed or _Failed("unreadable picture", "no pixels"))
+                _note(one, failed or _Failed("unreadable image", "no pixels"))
             else:
                 _prompt(one, kind, key, sample, truth, job)
             asked.append(one)
@@ -210,7 +210,7 @@ def _read_truth(sample: Sample, size: tuple[int, int]) -> Float32[np.ndarray, "h
         raise _Failed("unreadable matte", str(error)) from error
     if truth.shape != size:
         height, width = truth.shape
-        raise _Failed("size mismatch", f"the matte is {width}x{height} px, its picture {size[1]}x{size[0]} px")
+        raise _Failed("size mismatch", f"the matte is {width}x{height} px, its image {size[1]}x{size[0]} px")
     if truth.max() < 1 / 255:
         raise _Failed("empty matte", "it is 0 throughout")
     return truth
@@ -235,7 +235,7 @@ def _prompt(asked: _Asked, kind: str, key: str, sample: Sample, truth: Float32[n
     try:
         prompt.check_inside((truth.shape[0], truth.shape[1]))
     except ValueError as error:
-        _note(asked, _Failed("prompt outside the picture", str(error)))
+        _note(asked, _Failed("prompt outside the image", str(error)))
         return
     asked.prompt = prompt
 
@@ -277,7 +277,7 @@ def _score(loaded: _Loaded, job: Job) -> Picture:
         if one.answer is not None and one.truth is not None and one.prompt is not None and loaded.rgb is not None:
             alpha = one.answer.alpha
             if alpha.shape != one.truth.shape:
-                _note(one, _Failed("answer of another size", f"{alpha.shape} for a picture of {one.truth.shape}"))
+                _note(one, _Failed("answer of another size", f"{alpha.shape} for an image of {one.truth.shape}"))
                 continue
             try:
                 unknown = _unknown(job, one, (alpha.shape[0], alpha.shape[1]))

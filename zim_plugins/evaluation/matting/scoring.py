@@ -1,4 +1,4 @@
-"""One object's scores as a row, and the picture that shows them."""
+"""One object's scores as a row, and the image that shows them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ from zim_plugins.imaging.image import read_alpha, write_image
 from zim_plugins.imaging.ranges import from_unit
 
 PROFILES = ("zim", "dim", "dim_unknown")
-"""zim and dim: whole picture. dim_unknown: the classic errors over the unknown pixels of a trimap."""
+"""zim and dim: whole image. dim_unknown: the classic errors over the unknown pixels of a trimap."""
 OVERLAPS = {"iou": iou, "boundary_iou": boundary_iou}
 """Scores of the masks above one half, by name. A metric of masks is added here, one of mattes to `MattingErrors`."""
 HIGHER_IS_BETTER = frozenset(OVERLAPS)
 _ERRORS = tuple(field.name for field in dataclasses.fields(MattingErrors))
 _DIGITS = 9
 TILE_PX, TILE_GAP_PX = 180, 4
-"""Height of the tiles of a result's picture, and what lies between them."""
+"""Height of the tiles of a result's image, and what lies between them."""
 
 
 def score_columns(profiles: Sequence[str]) -> list[str]:
@@ -69,7 +69,7 @@ def read_unknown(path: Path, size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
     """
     trimap = read_alpha(path)
     if trimap.shape != size:
-        raise ValueError(f"{path} is {trimap.shape}, its picture {size} (height, width)")
+        raise ValueError(f"{path} is {trimap.shape}, its image {size} (height, width)")
     unknown = (trimap > 0) & (trimap < 1)
     if not unknown.any():
         raise ValueError(f"{path} has no unknown pixel")
@@ -83,7 +83,7 @@ def draw_result(
     alpha: Float32[np.ndarray, "h w"],
     prompt: Prompt,
 ) -> None:
-    """Write the picture with its prompt, the truth, the answer and their difference, side by side."""
+    """Write the image with its prompt, the truth, the answer and their difference, side by side."""
     from PIL import Image, ImageDraw
 
     height, width = truth.shape

@@ -23,7 +23,7 @@ Report = dict[str, Any]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores of a comparison; rows have picture, object, subset, model, prompt, failure, and each score or None."""
+    """Scores of a comparison; rows have image, object, subset, model, prompt, failure, and each score or None."""
 
     columns: Sequence[str]
     """Names of the scores."""
@@ -61,7 +61,7 @@ def build_report(
 
     Args:
         rows: of all models, in order.
-        faults: picture, kind and message of what the data set's reader passed over.
+        faults: image, kind and message of what the data set's reader passed over.
         how: what is compared.
         provenance: see `describe_run`.
     """
@@ -97,7 +97,7 @@ def short(value: float) -> float:
 
 
 def _means(scored: Sequence[Row], how: Comparison) -> list[dict[str, Any]]:
-    """One entry for each subset, size, prompt and model; plain means over objects, with intervals over pictures."""
+    """One entry for each subset, size, prompt and model; plain means over objects, with intervals over images."""
     entries = []
     subsets = list(dict.fromkeys(row["subset"] for row in scored if row["subset"]))
     subsets = ["all", *(subsets if len(subsets) >= how.min_subsets else [])]

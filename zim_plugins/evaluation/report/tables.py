@@ -136,7 +136,7 @@ def _table(
             rows.append((f"{row.method} ({PUBLISHED_MARK})", row.prompt, *cells, ""))
             published.append(True)
     whole = "" if subset == "all" else f", {subset}"
-    note = PROFILE_WORDS[profile] + ". In brackets: 95 % bootstrap interval over pictures."
+    note = PROFILE_WORDS[profile] + ". In brackets: 95 % bootstrap interval over images."
     if any(published):
         note += f" Rows marked {PUBLISHED_MARK} are printed from the ZIM paper (arXiv 2411.00626), not measured here."
     caption = f"{dataset['name']} {dataset['split']}{whole}: {PROFILE_NAMES[profile]}"

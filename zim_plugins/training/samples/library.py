@@ -100,7 +100,7 @@ def load_library(root: Path, split: Split, mattes: Path | None = None) -> Librar
         and held_out(p.stem.removeprefix("bsds_"), 8) == wanted
     ]
     if not photos and not cutouts:
-        raise FileNotFoundError(f"no training pictures under {root}: expected matting/ and segmentation/ folders")
+        raise FileNotFoundError(f"no training images under {root}: expected matting/ and segmentation/ folders")
     return Library(photos, cutouts, backgrounds)
 
 
