@@ -8,7 +8,12 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Bool
 
-from zim_plugins.core import ZimError
+from zim_plugins.core import ImageError, ZimError
+from zim_plugins.core import read_mask as read_opacity
+
+from ..field.gaussians.camera_files import read_cameras
+from ..field.gaussians.colmap import find_model
+from ..field.poses_bounds import list_pictures
 
 NVOS_VIEWS = {
     "fern": ("IMG_4027", "IMG_4038"),
@@ -93,12 +98,15 @@ def read_tasks(dataset: str, root: Path, names: Iterable[str] = ()) -> tuple[lis
 
 
 def read_mask(path: Path) -> Bool[np.ndarray, "h w"]:
-    """A mask file, true above 127.
+    """A mask file, true above the middle of black and white; values of 0 and 1 are a mask, too.
 
     Raises:
         LabelError: it cannot be read, or shows no object.
     """
-    mask = np.asarray(_open(path).convert("L")) > 127
+    try:
+        mask = read_opacity(path).alpha > 0.5
+    except ImageError as error:
+        raise LabelError(str(error)) from error
     if not mask.any():
         raise LabelError(f"{path} is empty: there is no object to score")
     return mask
@@ -160,14 +168,21 @@ def _spin(root: Path) -> dict[str, Task | str]:
 def _lerf_mask(root: Path) -> dict[str, Task | str]:
     """SCENE/test_mask/VIEW/TEXT.png: the first view that shows an object is the prompt, the others are scored.
 
-    LERF-Mask's own protocol prompts with the text; a mask is another prompt, and the numbers do not compare.
+    LERF-Mask's own protocol prompts with the text; a mask is another prompt, and the numbers do not compare. Its views
+    are numbers: the place among the test views, which are those of SCENE/images that are not in SCENE/images_train.
     """
     tasks: dict[str, Task | str] = {}
     for place in sorted(root.glob("*/test_mask")):
         scene = place.parent.name
         found: dict[str, list[Target]] = {}
-        for mask in sorted(place.glob("*/*.png")):
-            found.setdefault(mask.stem, []).append(Target(mask.parent.name, mask))
+        views = {folder.name: folder.name for folder in place.iterdir() if folder.is_dir()}
+        try:
+            views |= _numbered_views(place.parent, [name for name in views if name.isdecimal()])
+        except (ZimError, OSError, ValueError) as error:
+            tasks[scene] = " ".join(str(error).split())
+            continue
+        for mask in sorted(place.glob("*/*.png"), key=lambda path: (views[path.parent.name], path.name)):
+            found.setdefault(mask.stem, []).append(Target(views[mask.parent.name], mask))
         for text, targets in sorted(found.items()):
             name = f"{scene}/{text}"
             if len(targets) < 2:
@@ -177,3 +192,32 @@ def _lerf_mask(root: Path) -> dict[str, Task | str]:
     if not tasks:
         raise LabelError(f"{root} holds no SCENE/test_mask/VIEW/TEXT.png, as LERF-Mask is laid out")
     return tasks
+
+
+def _numbered_views(scene: Path, numbers: list[str]) -> dict[str, str]:
+    """Return the stems of the test views that numbers mean; a number that is a view's own name is left out.
+
+    Raises:
+        LabelError: what tells the test views is missing, or there are fewer.
+    """
+    model = find_model(scene)
+    if model is not None:
+        images = [Path(camera.name).stem for camera in read_cameras(model)]
+    else:
+        images = [path.stem for path in list_pictures(scene / "images")] if (scene / "images").is_dir() else []
+    unknown = [number for number in numbers if number not in images]
+    if not unknown:
+        return {}
+    if not images or not (scene / "images_train").is_dir():
+        raise LabelError(
+            f"{scene}/test_mask/{unknown[0]} is the number of a test view, and {scene}/images and images_train tell "
+            "which: they are not there"
+        )
+    trained = {path.stem for path in list_pictures(scene / "images_train")}
+    held_out = [stem for stem in sorted(images) if stem not in trained]
+    if beyond := [number for number in unknown if int(number) >= len(held_out)]:
+        raise LabelError(
+            f"{scene}/test_mask/{beyond[0]} is the number of a test view, and there are {len(held_out)} "
+            f"({', '.join(held_out[:3])}): images that are not in images_train"
+        )
+    return {number: held_out[int(number)] for number in unknown}

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,10 @@ _OWN_METHOD = "sa3d-zim"
 """Runs of this method are segmentations, not radiance fields."""
 _SPLAT_METHODS = ("splatfacto", "splatfacto-big", "splatfacto-mcmc", "splatfacto-w")
 """Runs of these methods are splats, which are read as exported."""
+_OF_DATASET = re.compile(
+    r"[ _-]*\(?(llff|nerf[ _-]?supervision|tanks[ _&-]*(and)?[ _-]*temples|tandt)\)?$", re.IGNORECASE
+)
+"""Ends of SPIn-NeRF's folder names: the data set that a scene is taken from."""
 CHOICES = ("auto", "nerf", "splat")
 """What a task's folder is asked for; auto takes what is there."""
 
@@ -54,6 +59,13 @@ def nerf_name(task: Task, protocol: str) -> str:
     return f"{task.capture}_strict" if protocol == STRICT else task.capture
 
 
+def _field_folder(nerfs: Path, task: Task, protocol: str) -> Path:
+    """NERFS/NAME, where that is not there the name without SPIn-NeRF's data set: fern for fern_llff."""
+    folder = nerfs / nerf_name(task, protocol)
+    short = nerfs / _OF_DATASET.sub("", folder.name)
+    return short if short != nerfs and short.is_dir() and not folder.is_dir() else folder
+
+
 def find_field(nerfs: Path, task: Task, protocol: str, capture: Path | None, choice: str = "auto") -> Found:
     """The field of a task below NERFS/NAME: a NeRF as `find_nerf` finds it, or a splat as `find_splat` does.
 
@@ -68,7 +80,7 @@ def find_field(nerfs: Path, task: Task, protocol: str, capture: Path | None, cho
         MissingNerf: there is none, or there are both and `choice` does not say which.
         ZimError: a splat has no cameras or photographs.
     """
-    folder = nerfs / nerf_name(task, protocol)
+    folder = _field_folder(nerfs, task, protocol)
     splat = None if choice == "nerf" else find_splat(folder, capture)
     if splat is None and choice == "splat":
         exported = _splat_runs(folder)
@@ -87,7 +99,7 @@ def find_nerf(nerfs: Path, task: Task, protocol: str, capture: Path | None) -> P
     Raises:
         MissingNerf: there is none.
     """
-    folder = nerfs / nerf_name(task, protocol)
+    folder = _field_folder(nerfs, task, protocol)
     found = _nerf_runs(folder)
     if not found:
         said = f"{folder} holds no config.yml of a NeRF with a checkpoint, and no splat"
@@ -132,7 +144,8 @@ def train_command(nerfs: Path, task: Task, protocol: str, capture: Path | None) 
 
 def find_capture(places: Sequence[Path], name: str) -> Path | None:
     """The folder of a capture's images, where there is one."""
-    candidates = (place / folder for place in places for folder in (f"{name}_undistort", name))
+    names = dict.fromkeys((name, _OF_DATASET.sub("", name) or name))
+    candidates = (place / folder for each in names for place in places for folder in (f"{each}_undistort", each))
     return next((path for path in candidates if any(path.glob("images*"))), None)
 
 
@@ -140,7 +153,7 @@ def match_view(label: str, names: Sequence[str], capture: Path | None, kind: str
     """Return the field's image that a label means.
 
     The same name; or one that is part of the other, as SA3D matches; or the image of the same place in the order of
-    file names, where a capture's down-scaled images are called image000, image001 and so on.
+    file names, where a capture's down-scaled images are called image000, image001 and so on, or the label is.
 
     Args:
         label: the view's name in the labels.
@@ -159,10 +172,10 @@ def match_view(label: str, names: Sequence[str], capture: Path | None, kind: str
         raise ZimError(f"{label} could be any of {', '.join(parts)}")
     if parts:
         return parts[0]
-    originals = [] if capture is None else original_names(capture)
     ordered = sorted(names)
-    if label in originals and len(originals) == len(ordered):
-        return ordered[originals.index(label)]
+    for others in [] if capture is None else [original_names(capture), *_scaled_names(capture)]:
+        if label in others and len(others) == len(ordered):
+            return ordered[others.index(label)]
     raise ZimError(
         f"no view of the {kind} is called {label} ({ordered[0]} to {ordered[-1]})"
         + ("" if capture is None else f", and {capture} does not tell which it is")
@@ -179,6 +192,16 @@ def original_names(capture: Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return [name for _, name in told]
+
+
+def _scaled_names(capture: Path) -> list[list[str]]:
+    """Stems of a capture's down-scaled images by file name, one list for each folder images_N."""
+    found = []
+    for folder in sorted(capture.glob("images_*")):
+        if folder.name.removeprefix("images_").isdecimal():
+            with suppress(ValueError):  # none in it
+                found.append([path.stem for path in list_pictures(folder)])
+    return found
 
 
 def _file_of(label: str, capture: Path) -> str:

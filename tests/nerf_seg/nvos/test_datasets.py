@@ -113,5 +113,5 @@ class TestPictures:
     @pytest.mark.parametrize("content", [b"", b"no picture"])
     def test_damaged(self, tmp_path, content):
         (tmp_path / "a.png").write_bytes(content)
-        with pytest.raises(LabelError, match=r"a\.png cannot be read as an image"):
+        with pytest.raises(LabelError, match=r"a\.png (is empty|is not an image)"):
             read_mask(tmp_path / "a.png")
