@@ -15,6 +15,7 @@ from torch.nn import Parameter
 
 from zim_plugins.core import ZimError
 from zim_plugins.evaluation import boundary_iou, iou, zim_errors
+from zim_plugins.imaging.overlay import OBJECT_TINT, TINT_OPACITY
 
 from .field.rendering import density_and_colour, expected_depth
 from .segmentation.estimators import Estimator, MatteEstimator, Sa3dEstimator
@@ -116,7 +117,7 @@ class Sa3dZimModel(Model):
         # As `MaskGrid.look`: SA3D's unbounded values are rendered first and thresholded then.
         alpha = estimator.opacity((weights * values).sum(-2))
         rgb = self.nerf.renderer_rgb(rgb=colour, weights=weights)
-        tint = torch.tensor([1.0, 0.35, 0.1], device=rgb.device)
+        tint = torch.tensor(OBJECT_TINT, device=rgb.device) / 255
         return {
             "rgb": rgb,
             "accumulation": accumulation,
@@ -124,7 +125,7 @@ class Sa3dZimModel(Model):
             "expected_depth": expected_depth(samples, weights[..., 0])[..., None],
             "object_alpha": alpha,
             "object_rgb": (weights * estimator.opacity(values) * colour).sum(-2).clamp(0, 1),
-            "overlay": rgb + alpha * 0.5 * (tint - rgb),
+            "overlay": rgb + alpha * TINT_OPACITY * (tint - rgb),
         }
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:

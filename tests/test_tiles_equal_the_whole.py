@@ -68,12 +68,13 @@ def fringe(image: np.ndarray, alpha: np.ndarray, set_: Callable[..., None]) -> A
 
 
 def overlay(image: np.ndarray, alpha: np.ndarray, set_: Callable[..., None]) -> Answers:
-    from zim_plugins.core import overlay
+    from zim_plugins.core.overlay import draw_overlay
+    from zim_plugins.imaging import overlay
 
     set_(overlay, "BAND_ROWS", 64)
-    tiled = overlay.draw_overlay(image, alpha)
+    tiled = draw_overlay(image, alpha)
     set_(overlay, "BAND_ROWS", 4096)
-    return overlay.draw_overlay(image, alpha), tiled
+    return draw_overlay(image, alpha), tiled
 
 
 def laid_over(image: np.ndarray, alpha: np.ndarray, set_: Callable[..., None]) -> Answers:

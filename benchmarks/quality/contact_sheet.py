@@ -9,11 +9,11 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from inpaint import load_inpainter, remove
 from zim_plugins.core import composite, estimate_foreground, load_predictor, parse_prompt, read_image, write_image
 from zim_plugins.core.overlay import draw_overlay
+from zim_plugins.imaging.overlay import grey, joined, resized
 
 DOGS = (("sample:dogs", ("278,304",), None),)
 ROWS = (
@@ -42,20 +42,16 @@ def main() -> None:
         predictor.set_image(image)
         alpha = predictor.predict(prompt).alpha
         colours = image.astype(np.float32) / 255
-        grey = np.full_like(colours, 0.6)
-        cutout = composite(estimate_foreground(colours, alpha).foreground, alpha, grey)
+        cutout = composite(estimate_foreground(colours, alpha).foreground, alpha, np.full_like(colours, 0.6))
         tiles = [
             draw_overlay(image, alpha, prompt),
-            np.repeat(np.rint(alpha * 255).astype(np.uint8)[..., None], 3, 2),
+            grey(alpha),
             np.rint(cutout * 255).astype(np.uint8),
             remove(image, alpha, inpainter=inpainter).image,
         ]
         width = round(height * image.shape[1] / image.shape[0])
-        scaled = [np.asarray(Image.fromarray(t).resize((width, height), Image.Resampling.BOX)) for t in tiles]
-        rows.append(np.concatenate(scaled, axis=1))
-    widest = max(r.shape[1] for r in rows)
-    padded = [np.pad(r, ((0, 4), (0, widest - r.shape[1]), (0, 0)), constant_values=255) for r in rows]
-    write_image(args.out, np.concatenate(padded), quality=76)
+        rows.append(joined([resized(tile, (height, width)) for tile in tiles], gap_px=0))
+    write_image(args.out, joined(rows, columns=1), quality=76)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
 
-from zim_plugins.core import write_image
+from zim_plugins.core import read_alpha, read_image, write_image
+from zim_plugins.imaging.overlay import draw_marks, grey, joined, resized
 
 OURS = {
     "Dragonfly_by_Bolly.jpg": (53, 30, 80, 100),
@@ -55,9 +55,8 @@ def main() -> None:
     remove_all(boxes, args.work)
     strips = sorted((strip(path, box, args.work) for path, box in boxes.items()), key=lambda one: -one.shape[1])
     half = -(-len(strips) // 2)
-    columns = [np.concatenate(padded(strips[:half])), np.concatenate(padded(strips[half:]))]
-    columns = [np.pad(c, ((0, max(map(len, columns)) - len(c)), (0, 12), (0, 0)), constant_values=255) for c in columns]
-    write_image(args.sheet, np.concatenate(columns, axis=1), quality=65)
+    columns = [joined(part, columns=1, gap_px=3) for part in (strips[:half], strips[half:]) if part]
+    write_image(args.sheet, joined(columns, gap_px=12), quality=65)
 
 
 def remove_all(boxes: dict[Path, tuple[int, int, int, int]], work: Path) -> None:
@@ -75,23 +74,12 @@ def remove_all(boxes: dict[Path, tuple[int, int, int, int]], work: Path) -> None
 def strip(path: Path, box: tuple[int, int, int, int], work: Path) -> np.ndarray:
     """Before with its box, the matte over the hole, after."""
     found = {kind: next(work.rglob(f"{path.stem}_{kind}.png")) for kind in ("alpha", "hole", "removed")}
-    before = Image.open(path).convert("RGB")
-    size = round(HEIGHT_PX * before.width / before.height), HEIGHT_PX
-    tiles = [before.resize(size, Image.Resampling.BOX)]
-    corners = [side / 100 * size[i % 2] for i, side in enumerate(box)]
-    ImageDraw.Draw(tiles[0]).rectangle(corners, outline=(255, 210, 0), width=2)
-    matte, hole = (np.asarray(Image.open(found[kind]).resize(size), np.uint8) for kind in ("alpha", "hole"))
-    shown = np.maximum(np.repeat(matte[..., None], 3, axis=2), (hole[..., None] > 0) * np.uint8([60, 0, 80]))
-    after = Image.open(found["removed"]).convert("RGB").resize(size, Image.Resampling.BOX)
-    tiles += [Image.fromarray(shown), after]
-    framed = [np.pad(np.asarray(tile), ((0, 3), (0, 3), (0, 0)), constant_values=255) for tile in tiles]
-    return np.concatenate(framed, axis=1)
-
-
-def padded(strips: list[np.ndarray]) -> list[np.ndarray]:
-    """Strips of one width."""
-    widest = max(strip.shape[1] for strip in strips)
-    return [np.pad(s, ((0, 0), (0, widest - s.shape[1]), (0, 0)), constant_values=255) for s in strips]
+    before = read_image(path).rgb
+    size = HEIGHT_PX, round(HEIGHT_PX * before.shape[1] / before.shape[0])
+    marked = draw_marks(resized(before, size), boxes=[box], scale=(size[1] / 100, size[0] / 100))
+    matte, hole = (resized(read_alpha(found[kind]), size) for kind in ("alpha", "hole"))
+    shown = np.maximum(grey(matte), (hole[..., None] > 0) * np.uint8([60, 0, 80]))
+    return joined([marked, shown, resized(read_image(found["removed"]).rgb, size)], gap_px=3)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,10 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from zim_plugins.core import read_alpha, read_image
+from zim_plugins.core import read_alpha, read_image, write_image
 from zim_plugins.evaluation.metrics import sobel_grad
 from zim_plugins.evaluation.provenance import describe_process
+from zim_plugins.imaging.overlay import grey, joined
 from zim_plugins.label_converter.converter import MatteConverter
 from zim_plugins.label_converter.samples.degrade import Degradation, coarse_label
 from zim_plugins.label_converter.samples.selective import without_soft_classes
@@ -144,9 +145,8 @@ def table(samples: list[Sample], converters: dict[str, MatteConverter], baseline
                 answers[f"closed-form, band {band} px"] = alpha = closed_form(sample, band)
                 rows.setdefault(f"closed-form, band {band} px", []).append(errors(alpha, sample))
         if pictures:
-            pictures.mkdir(parents=True, exist_ok=True)
-            tiles = [sample.rgb, *(np.repeat((255 * a)[..., None], 3, 2) for a in (sample.truth, *answers.values()))]
-            Image.fromarray(np.concatenate(tiles, axis=1).astype(np.uint8)).save(pictures / f"{sample.name}.png")
+            sheet = joined([sample.rgb, *(grey(alpha) for alpha in (sample.truth, *answers.values()))], gap_px=0)
+            write_image(pictures / f"{sample.name}.png", sheet)
     return {name: means(values) for name, values in rows.items()}
 
 

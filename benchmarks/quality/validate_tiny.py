@@ -21,6 +21,7 @@ from zim_plugins.core.checkpoints.records import CHECKPOINTS, find
 from zim_plugins.evaluation.baselines import GrabCut
 from zim_plugins.evaluation.metrics import iou, zim_errors
 from zim_plugins.evaluation.provenance import describe_process
+from zim_plugins.imaging.overlay import grey, joined
 from zim_plugins.training.samples.prompts import deepest_point, tight_box
 
 METRICS = ("iou", "mae_e3", "mse_e3", "grad_e3")
@@ -72,8 +73,8 @@ def main() -> None:
         for name, alpha in answers.items():
             rows.setdefault(name, []).append({"image": path.stem} | score(alpha, truth))
         if args.pictures:
-            tiles = [rgb, *(np.repeat((a * 255).astype(np.uint8)[..., None], 3, 2) for a in (truth, *answers.values()))]
-            write_image(args.pictures / f"{path.stem}.png", np.concatenate(tiles, axis=1)[::2, ::2].copy())
+            sheet = joined([rgb, *(grey(alpha) for alpha in (truth, *answers.values()))], gap_px=0)
+            write_image(args.pictures / f"{path.stem}.png", sheet[::2, ::2].copy())
     means = {
         name: {key: float(np.mean([r[key] for r in values])) for key in METRICS}
         | {"median_seconds": float(np.median(seconds[name]))}

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from zim_plugins.core import composite, write_image
 from zim_plugins.evaluation import iou
 from zim_plugins.imaging import from_unit
+from zim_plugins.imaging.overlay import draw_marks, grey, joined, shrunk
 
 from .cases import Case
 from .clip import CLIP_RANKS, Clip
@@ -28,7 +29,8 @@ COLUMNS = (*TRUTH_COLUMNS, *PLAIN_COLUMNS, *CLIP_COLUMNS)
 LOWER_IS_BETTER = frozenset({"leftover", "lpips", "uncovered"})
 NEITHER_IS_BETTER = frozenset({"seam", "sharpness", "hole_share"})
 """1 is what the first two should be near; the third tells how much was repainted."""
-TILE_PX, TILE_GAP_PX = 180, 4
+TILE_PX = 180
+"""Height of the tiles of a removal's image."""
 
 Scores = dict[str, float | None]
 
@@ -106,20 +108,14 @@ def twin_of(case: Case) -> UInt8[np.ndarray, "h w 3"] | None:
 
 def draw_removal(path: Path, result: UInt8[np.ndarray, "h w 3"], case: Case, box: Float[np.ndarray, " 4"]) -> None:
     """Write image with box, truth (where none is known, the object's mask), result and their difference in a row."""
-    from PIL import Image, ImageDraw
-
-    height, width = case.alpha.shape
-    scale = min(1.0, TILE_PX / height)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    mask = np.repeat(from_unit(case.alpha)[..., None], 3, axis=2)
     reference = case.image if case.clean is None else case.clean
     change = np.abs(result.astype(np.int16) - reference).astype(np.uint8)
-    shown = [case.image, mask if case.clean is None else case.clean, result, change]
-    tiles = [Image.fromarray(tile).resize(size, Image.Resampling.BOX) for tile in shown]
-    ImageDraw.Draw(tiles[0]).rectangle([float(v) * scale for v in box], outline=(255, 210, 0), width=2)
-    gap = np.full((size[1], TILE_GAP_PX, 3), 255, dtype=np.uint8)
-    strip = [part for tile in tiles for part in (np.asarray(tile), gap)]
-    write_image(path, np.concatenate(strip[:-1], axis=1), quality=80)
+    shown = [case.image, grey(case.alpha) if case.clean is None else case.clean, result, change]
+    tiles = [shrunk(tile, TILE_PX) for tile in shown]
+    height, width = tiles[0].shape[:2]
+    scale = width / case.image.shape[1], height / case.image.shape[0]
+    tiles[0] = draw_marks(tiles[0], boxes=[box.tolist()], scale=scale)
+    write_image(path, joined(tiles), quality=80)
 
 
 def _ssims(result: np.ndarray, clean: np.ndarray, parts: dict[str, np.ndarray]) -> Scores:

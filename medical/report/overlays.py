@@ -8,12 +8,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
-import PIL.ImageDraw
-import PIL.ImageFont
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, UInt8
 
 from zim_plugins.core import read_alpha, write_image
+from zim_plugins.imaging.overlay import (
+    DARK_PAPER,
+    REFERENCE_TINT,
+    captioned,
+    draw_marks,
+    draw_outline,
+    joined,
+    resized,
+    tint,
+)  # fmt: skip
 
 from ..io.pairing import CaseFiles
 from ..protocol.evaluate_scan import Place
@@ -22,12 +29,8 @@ from ..protocol.records import SINGLE, Row
 from ..run import RunConfig, answer_name, read_case
 
 PANEL_PX = 300
-CAPTION_PX = 20
 LEAST_VIEW_PX = 64
 """Small objects are shown in a cut-out of at least this side."""
-TINT = (40, 130, 255)
-OUTLINE = (255, 255, 255)
-REFERENCE_TINT = (60, 200, 90)
 RANKS = ("best", "median", "worst")
 
 
@@ -96,24 +99,25 @@ def _strip(
     view = view_of(mask)
     rgb = np.ascontiguousarray(rgb[view])
     scale = PANEL_PX / max(rgb.shape[:2])
-    small, reference = _resized(rgb, scale), _resized_mask(np.ascontiguousarray(mask[view]), scale)
-    edge = _outline(reference)
+    size = max(1, round(rgb.shape[0] * scale)), max(1, round(rgb.shape[1] * scale))
+    small, reference = resized(rgb, size), resized(np.ascontiguousarray(mask[view]), size)
     where = (row.dataset, row.case, row.frame, row.label, row.instance, row.prompt)
-    prompted = small.copy()
     shown = pointed.get((*where, "")) or pointed.get((*where, models[0])) or Pointing()
-    _draw_prompt(prompted, shown, scale, (view[1].start, view[0].start))
-    panels = [_captioned(prompted, f"{row.case}, {row.label}"),
-              _captioned(_tinted(small, reference.astype(np.float32), REFERENCE_TINT), "reference")]  # fmt: skip
+    # A click of the protocol is a pixel's index; what is drawn is its centre.
+    clicks = [(x + 0.5, y + 0.5, positive) for x, y, positive in shown.clicks]
+    origin = view[1].start, view[0].start
+    prompted = draw_marks(small, clicks=clicks, boxes=shown.boxes, origin=origin, scale=(scale, scale))
+    panels = [captioned(prompted, f"{row.case}, {row.label}"),
+              captioned(tint(small, reference, REFERENCE_TINT), "reference")]  # fmt: skip
     for model in models:
         name = answer_name(row.frame, row.label, row.instance, model, row.prompt)
         path = config.out / "mattes" / row.dataset / row.case / name
         if not path.exists():
             continue
-        alpha = _resized_matte(np.ascontiguousarray(read_alpha(path)[view]), scale)
-        panel = _tinted(small, alpha, TINT)
-        panel[edge] = OUTLINE
-        panels.append(_captioned(panel, f"{model}: IoU {_iou_of(rows, row, model):.2f}"))
-    return np.concatenate(panels, axis=1)
+        alpha = resized(np.ascontiguousarray(read_alpha(path)[view]), size)
+        panel = draw_outline(tint(small, alpha), reference)
+        panels.append(captioned(panel, f"{model}: IoU {_iou_of(rows, row, model):.2f}"))
+    return joined(panels, paper=DARK_PAPER)
 
 
 def view_of(mask: Bool[np.ndarray, "h w"]) -> tuple[slice, slice]:
@@ -143,53 +147,3 @@ def _pointed(path: Path) -> dict[tuple[object, ...], Pointing]:
         names = ("dataset", "case", "frame", "label", "instance", "prompt", "model")
         found[tuple(fields[name] for name in names)] = pop_pointing(fields)
     return found
-
-
-def _draw_prompt(picture: np.ndarray, pointing: Pointing, scale: float, origin: tuple[int, int]) -> None:
-    image = PIL.Image.fromarray(picture)
-    pen = PIL.ImageDraw.Draw(image)
-    left, top = origin
-    for box in pointing.boxes:
-        x1, y1, x2, y2 = (v * scale for v in (box[0] - left, box[1] - top, box[2] - left, box[3] - top))
-        pen.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=(255, 210, 0), width=2)
-    for x, y, positive in pointing.clicks:
-        cx, cy, r = (x - left + 0.5) * scale, (y - top + 0.5) * scale, 5
-        pen.ellipse(
-            (cx - r, cy - r, cx + r, cy + r), fill=(40, 200, 60) if positive else (230, 40, 40), outline="white"
-        )
-    picture[:] = np.asarray(image)
-
-
-def _tinted(rgb: np.ndarray, alpha: Float32[np.ndarray, "h w"], colour: tuple[int, int, int]) -> np.ndarray:
-    opacity = 0.6 * alpha[..., None]
-    return (opacity * np.array(colour, np.float32) + (1 - opacity) * rgb + 0.5).clip(0, 255).astype(np.uint8)
-
-
-def _captioned(panel: np.ndarray, text: str) -> np.ndarray:
-    """The panel with a line of text below and a dark margin at its right."""
-    height, width = panel.shape[:2]
-    image = PIL.Image.new("RGB", (width + 4, height + CAPTION_PX), (20, 20, 20))
-    image.paste(PIL.Image.fromarray(panel), (0, 0))
-    font = PIL.ImageFont.load_default(12)
-    PIL.ImageDraw.Draw(image).text((3, height + 2), text[: max(8, width // 7)], fill=(235, 235, 235), font=font)
-    return np.asarray(image)
-
-
-def _resized(rgb: np.ndarray, scale: float) -> np.ndarray:
-    size = max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))
-    return np.array(PIL.Image.fromarray(rgb).resize(size, PIL.Image.Resampling.BILINEAR))
-
-
-def _resized_matte(alpha: Float32[np.ndarray, "h w"], scale: float) -> Float32[np.ndarray, "panel_h panel_w"]:
-    size = max(1, round(alpha.shape[1] * scale)), max(1, round(alpha.shape[0] * scale))
-    return np.clip(np.array(PIL.Image.fromarray(alpha).resize(size, PIL.Image.Resampling.BILINEAR)), 0, 1)
-
-
-def _resized_mask(mask: Bool[np.ndarray, "h w"], scale: float) -> Bool[np.ndarray, "panel_h panel_w"]:
-    return _resized_matte(mask.astype(np.float32), scale) > 0.5
-
-
-def _outline(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    from scipy.ndimage import binary_erosion
-
-    return mask & np.logical_not(binary_erosion(mask))

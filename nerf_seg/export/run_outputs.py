@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from zim_plugins.core import ZimError, estimate_foreground, write_image
 from zim_plugins.imaging import atomic_write, unit_values, write_text
+from zim_plugins.imaging.overlay import tint
 
 from ..field.rendering import Kept, edited_picture
 from ..field.scene import boxed
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from ..pipeline import Sa3dZimPipeline
     from ..segmentation.views import View
 
-OVERLAY_COLOUR = (255, 90, 25)
 KEY_VIEWS = 6
 """Training cameras that the fly-through passes."""
 FRAMES_PER_SECOND = 12
@@ -80,7 +80,7 @@ class RunOutputs:
             alpha = segmenter.grid.render(view.samples)
             picture = f"{Path(name).stem}.png"
             write_image(self.folder / "alpha" / picture, alpha)
-            write_image(self.folder / "overlay" / picture, overlay(view.image, alpha))
+            write_image(self.folder / "overlay" / picture, tint(view.image, alpha))
             if name in trained:
                 matte = segmenter.matte_view(view)
                 write_image(self.folder / "matte" / picture, matte)
@@ -209,12 +209,6 @@ def on_white(colours: UInt8[np.ndarray, "h w 3"], opacity: Float[np.ndarray, "h 
     """An image that was rendered without its surroundings, on white."""
     share = opacity[..., None]
     return np.round(colours * share + 255 * (1 - share)).astype(np.uint8)
-
-
-def overlay(image: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """The image with the object tinted by half."""
-    share = 0.5 * alpha[..., None]
-    return np.round(image * (1 - share) + np.array(OVERLAY_COLOUR) * share).astype(np.uint8)
 
 
 def cut_out(image: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 4"]:

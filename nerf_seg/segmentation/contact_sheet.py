@@ -5,18 +5,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import PIL.Image
-import PIL.ImageDraw
 from jaxtyping import Float32, UInt8
 
-from zim_plugins.imaging import from_unit
+from zim_plugins.imaging.overlay import (
+    ACCEPTED_INK,
+    LIGHT_PAPER,
+    REJECTED_INK,
+    captioned,
+    draw_marks,
+    grey,
+    joined,
+    resized,
+)  # fmt: skip
 
 TILE_PX = 220
 """Width of one image on the sheet."""
-CAPTION_PX = 26
-GAP_PX = 6
-POSITIVE, NEGATIVE, BOX = (40, 200, 60), (230, 40, 40), (255, 210, 0)
-ACCEPTED, REJECTED, PAPER = (30, 110, 40), (180, 30, 30), (245, 245, 245)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,46 +47,16 @@ def contact_sheet(rows: Sequence[SheetRow], *, columns: int = 2) -> UInt8[np.nda
     """
     if not rows:
         raise ValueError("a contact sheet needs at least one view")
-    tiles = [_draw_row(row) for row in rows]
-    height, width = max(t.shape[0] for t in tiles) + GAP_PX, tiles[0].shape[1] + GAP_PX
-    lines = -(-len(tiles) // columns)
-    sheet = np.full((lines * height, min(columns, len(tiles)) * width, 3), PAPER, dtype=np.uint8)
-    for i, tile in enumerate(tiles):
-        y, x = i // columns * height, i % columns * width
-        sheet[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
-    return sheet
+    return joined([_draw_row(row) for row in rows], columns=columns)
 
 
 def _draw_row(row: SheetRow) -> UInt8[np.ndarray, "h w 3"]:
     height, width = row.alpha_3d.shape
-    scale = TILE_PX / width
-    size = (TILE_PX, max(round(height * scale), 1))
-    picture = PIL.Image.fromarray(row.image).resize(size)
-    pen = PIL.ImageDraw.Draw(picture)
-    if "box" in row.prompt:
-        pen.rectangle([c * scale for c in row.prompt["box"]], outline=BOX, width=2)
-    for x, y, label in row.prompt.get("points", ()):
-        centre, radius = (x * scale, y * scale), 4
-        extent = (centre[0] - radius, centre[1] - radius, centre[0] + radius, centre[1] + radius)
-        pen.ellipse(extent, fill=POSITIVE if label == 1 else NEGATIVE, outline="white")
-    pictures = [picture]
-    for alpha in (np.zeros_like(row.alpha_3d) if row.alpha_2d is None else row.alpha_2d, row.alpha_3d):
-        grey = PIL.Image.fromarray(from_unit(alpha, halves_up=True)).resize(size)
-        pictures.append(grey.convert("RGB"))
-    tile = PIL.Image.new("RGB", (3 * TILE_PX, size[1] + CAPTION_PX), PAPER)
-    for i, one in enumerate(pictures):
-        tile.paste(one, (i * TILE_PX, 0))
-    colour = ACCEPTED if row.accepted else REJECTED
-    pen = PIL.ImageDraw.Draw(tile)
-    pen.text((4, size[1] + 2), _shortened(row.name, 3 * TILE_PX, pen), fill=colour)
-    pen.text((4, size[1] + 13), _shortened(row.caption, 3 * TILE_PX, pen), fill=colour)
-    return np.array(tile)
-
-
-def _shortened(text: str, width_px: int, pen: PIL.ImageDraw.ImageDraw) -> str:
-    """As much of a text as fits."""
-    if pen.textlength(text) <= width_px - 8:
-        return text
-    while text and pen.textlength(text + "...") > width_px - 8:
-        text = text[:-1]
-    return text + "..."
+    size = (max(round(height * TILE_PX / width), 1), TILE_PX)
+    boxes = [row.prompt["box"]] if "box" in row.prompt else []
+    scale = TILE_PX / row.image.shape[1], size[0] / row.image.shape[0]
+    shown = draw_marks(resized(row.image, size), clicks=row.prompt.get("points", ()), boxes=boxes, scale=scale)
+    alpha_2d = np.zeros_like(row.alpha_3d) if row.alpha_2d is None else row.alpha_2d
+    tiles = [shown, grey(resized(alpha_2d, size)), grey(resized(row.alpha_3d, size))]
+    ink = ACCEPTED_INK if row.accepted else REJECTED_INK
+    return captioned(joined(tiles, gap_px=0), [row.name, row.caption], ink=ink, paper=LIGHT_PAPER)

@@ -3,9 +3,10 @@ import types
 import numpy as np
 import pytest
 
-from zim_plugins.core import overlay
-from zim_plugins.core.overlay import BOX_COLOUR, draw_objects, draw_overlay
+from zim_plugins.core.overlay import draw_objects, draw_overlay
 from zim_plugins.core.prompt import Prompt
+from zim_plugins.imaging import overlay
+from zim_plugins.imaging.overlay import BOX_COLOUR
 
 
 @pytest.fixture

@@ -1,38 +1,26 @@
-"""The image of an answer: what was pointed at, and what the matte took."""
+"""Overlays of an answer: what was pointed at, and what the matte took."""
 
-import colorsys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import PIL.Image
-import PIL.ImageDraw
 from jaxtyping import Float32, UInt8
 
 from zim_plugins.core.prompt import Prompt
+from zim_plugins.imaging.overlay import dim, draw_marks, object_colour, tint
+from zim_plugins.imaging.ranges import ImageArray
 
 if TYPE_CHECKING:
     from zim_plugins.core.automatic import ObjectMatte
-
-OBJECT_TINT = (20, 110, 255)
-"""Colour laid over the object, RGB in [0, 255]."""
-TINT_OPACITY = 0.5
-BACKGROUND_DIMMING = 0.25
-"""Share of its brightness that the background loses."""
-FOREGROUND_CLICK = (40, 200, 60)
-BACKGROUND_CLICK = (230, 40, 40)
-BOX_COLOUR = (255, 210, 0)
-RELATIVE_CLICK_RADIUS = 0.012
-"""Radius of a drawn click as a share of the image's long side."""
-
-BAND_ROWS = 256
-"""Rows that are blended at once."""
 
 
 def draw_overlay(
     rgb: UInt8[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"], *prompts: Prompt
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Tint the object, dim the rest, and draw the prompts' clicks (green or red) and box (yellow).
+
+    >>> draw_overlay(np.full((1, 2, 3), 100, np.uint8), np.array([[0, 1]], np.float32)).tolist()
+    [[[75, 75, 75], [60, 105, 178]]]
 
     Args:
         rgb: the image in [0, 255].
@@ -42,51 +30,34 @@ def draw_overlay(
     Raises:
         ValueError: image and matte differ in size.
     """
-    if rgb.shape[:2] != alpha.shape:
-        raise ValueError(f"the matte is {alpha.shape}, the image {rgb.shape[:2]} (height, width)")
-    blended = np.empty_like(rgb)
-    tint = np.float32(TINT_OPACITY) * np.array(OBJECT_TINT, dtype=np.float32)
-    for top in range(0, len(rgb), BAND_ROWS):
-        rows = slice(top, top + BAND_ROWS)
-        opacity = alpha[rows][..., None]
-        mixed = rgb[rows] * np.float32(1 - TINT_OPACITY)
-        mixed += tint
-        mixed *= opacity
-        dimmed = rgb[rows] * np.float32(1 - BACKGROUND_DIMMING)
-        dimmed *= 1 - opacity
-        mixed += dimmed
-        mixed += np.float32(0.5)
-        blended[rows] = np.clip(mixed, 0, 255, out=mixed)
-    drawn = PIL.Image.fromarray(blended)
+    drawn = tint(rgb, alpha, backdrop=dim(rgb))
     for prompt in prompts:
-        _draw_prompt(drawn, prompt)
-    return np.array(drawn)
+        drawn = draw_prompt(drawn, prompt)
+    return drawn
 
 
-def _draw_prompt(picture: PIL.Image.Image, prompt: Prompt) -> None:
-    pen = PIL.ImageDraw.Draw(picture)
-    radius_px = max(2.0, RELATIVE_CLICK_RADIUS * max(picture.size))
-    line_px = max(1, round(radius_px / 3))
-    if prompt.box is not None:
-        # Pixel indices of the outermost pixels that the box covers.
-        x1, y1 = (max(0, int(v)) for v in prompt.box[:2])
-        x2, y2 = (min(side, int(np.ceil(v))) - 1 for v, side in zip(prompt.box[2:], picture.size, strict=True))
-        pen.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=BOX_COLOUR, width=line_px)
-    if prompt.points is not None and prompt.labels is not None:
-        for (x, y), label in zip(prompt.points, prompt.labels, strict=True):
-            colour = FOREGROUND_CLICK if label == 1 else BACKGROUND_CLICK
-            extent = (x - radius_px, y - radius_px, x + radius_px, y + radius_px)
-            pen.ellipse(extent, fill=colour, outline="white", width=line_px)
+def draw_prompt(
+    image: ImageArray, prompt: Prompt, *, scale: tuple[float, float] = (1.0, 1.0)
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the image with a prompt's clicks and box; a coarse matte is not drawn.
+
+    >>> draw_prompt(np.zeros((9, 9, 3), np.uint8), Prompt.from_point(4, 4))[4, 4].tolist()
+    [40, 200, 60]
+
+    Args:
+        image: RGB.
+        prompt: in pixels of the original.
+        scale: pixels of the image for one of the original, along x and y.
+    """
+    row = prompt.to_json()
+    return draw_marks(image, clicks=row.get("points", ()), boxes=[row["box"]] if "box" in row else (), scale=scale)
 
 
 def draw_objects(rgb: UInt8[np.ndarray, "h w 3"], objects: "Sequence[ObjectMatte]") -> UInt8[np.ndarray, "h w 3"]:
     """Tint each object in a colour of its own, the best-scored last, and dim the rest."""
-    shown = rgb * np.float32(1 - BACKGROUND_DIMMING)
+    shown = dim(rgb)
     for index, found in reversed(list(enumerate(objects))):
-        hue = index * 0.618034 % 1.0  # the golden section: neighbours in rank differ most
-        colour = 255 * np.array(colorsys.hsv_to_rgb(hue, 0.85, 1.0), dtype=np.float32)
         x1, y1, x2, y2 = found.box
-        opacity = found.alpha[..., None]
-        tinted = rgb[y1:y2, x1:x2] * np.float32(1 - TINT_OPACITY) + np.float32(TINT_OPACITY) * colour
-        shown[y1:y2, x1:x2] = opacity * tinted + (1 - opacity) * shown[y1:y2, x1:x2]
-    return (shown + 0.5).clip(0, 255).astype(np.uint8)
+        window = slice(y1, y2), slice(x1, x2)
+        shown[window] = tint(rgb[window], found.alpha, object_colour(index), backdrop=shown[window])
+    return shown

@@ -10,7 +10,7 @@ from zim_plugins.core.overlay import draw_overlay
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.tokens import BACKGROUND, BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND
 from zim_plugins.core.transforms import PIXEL_MEAN, PIXEL_STD
-from zim_plugins.imaging.ranges import from_unit
+from zim_plugins.imaging.overlay import grey, joined
 
 
 def from_standardised(image: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
@@ -35,5 +35,5 @@ def strip(
     rgb: UInt8[np.ndarray, "h w 3"], maps: Sequence[Float32[np.ndarray, "h w"]], prompt: Prompt | None = None
 ) -> UInt8[np.ndarray, "h w_all 3"]:
     """The image with the first map laid over it and the prompt drawn, then every map in grey."""
-    grey = [np.repeat(from_unit(m, halves_up=True)[..., None], 3, axis=2) for m in maps]
-    return np.concatenate([draw_overlay(rgb, maps[0].clip(0, 1), *([] if prompt is None else [prompt])), *grey], axis=1)
+    drawn = draw_overlay(rgb, maps[0].clip(0, 1), *([] if prompt is None else [prompt]))
+    return joined([drawn, *(grey(m.clip(0, 1)) for m in maps)], gap_px=0)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
+from zim_plugins.core.overlay import draw_prompt
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.evaluation.metrics import (
     MattingErrors,
@@ -18,7 +19,7 @@ from zim_plugins.evaluation.metrics import (
     zim_errors,
 )
 from zim_plugins.imaging.image import read_alpha, write_image
-from zim_plugins.imaging.ranges import from_unit
+from zim_plugins.imaging.overlay import grey, joined, shrunk
 
 PROFILES = ("zim", "dim", "dim_unknown")
 """zim and dim: whole image. dim_unknown: the classic errors over the unknown pixels of a trimap."""
@@ -27,8 +28,8 @@ OVERLAPS = {"iou": iou, "boundary_iou": boundary_iou}
 HIGHER_IS_BETTER = frozenset(OVERLAPS)
 _ERRORS = tuple(field.name for field in dataclasses.fields(MattingErrors))
 _DIGITS = 9
-TILE_PX, TILE_GAP_PX = 180, 4
-"""Height of the tiles of a result's image, and what lies between them."""
+TILE_PX = 180
+"""Height of the tiles of a result's image."""
 
 
 def score_columns(profiles: Sequence[str]) -> list[str]:
@@ -84,21 +85,7 @@ def draw_result(
     prompt: Prompt,
 ) -> None:
     """Write the image with its prompt, the truth, the answer and their difference, side by side."""
-    from PIL import Image, ImageDraw
-
-    height, width = truth.shape
-    scale = min(1.0, TILE_PX / height)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    tiles = [Image.fromarray(rgb).resize(size, Image.Resampling.BOX)]
-    for matte in (truth, alpha, np.abs(alpha - truth)):
-        grey = Image.fromarray(from_unit(matte))
-        tiles.append(grey.resize(size, Image.Resampling.BOX).convert("RGB"))
-    draw = ImageDraw.Draw(tiles[0])
-    if prompt.box is not None:
-        draw.rectangle([float(v) * scale for v in prompt.box], outline=(255, 210, 0), width=2)
-    if prompt.points is not None and prompt.labels is not None:
-        for (x, y), label in zip(prompt.points * scale, prompt.labels, strict=True):
-            draw.ellipse((x - 4, y - 4, x + 4, y + 4), (40, 220, 80) if label == 1 else (240, 40, 40), (255, 255, 255))
-    gap = np.full((size[1], TILE_GAP_PX, 3), 255, dtype=np.uint8)
-    strip = [part for tile in tiles for part in (np.asarray(tile), gap)]
-    write_image(path, np.concatenate(strip[:-1], axis=1), quality=80)
+    tiles = [shrunk(tile, TILE_PX) for tile in (rgb, grey(truth), grey(alpha), grey(np.abs(alpha - truth)))]
+    height, width = tiles[0].shape[:2]
+    tiles[0] = draw_prompt(tiles[0], prompt, scale=(width / rgb.shape[1], height / rgb.shape[0]))
+    write_image(path, joined(tiles), quality=80)
