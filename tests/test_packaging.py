@@ -19,6 +19,8 @@ PACKAGES = {"zim_plugins", "nerf_seg", "inpaint", "medical"}
 MAX_WEIGHTS_BYTES = 16 * 1024 * 1024
 MAX_LINES = 400
 MAX_MODULES = 16
+PENS = {"zim_plugins/imaging/overlay.py", "zim_plugins/training/samples/procedural.py"}
+"""Who draws: overlays, and the shapes of invented training samples."""
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
 
 
@@ -96,6 +98,8 @@ def broken_rules(path: Path, text: str) -> Iterator[str]:
     if re.search(r"^from __future__ import annotations", text, flags=re.MULTILINE):
         yield "jaxtyping reads hints: no `from __future__ import annotations`"
     inside = path.relative_to(ROOT).parts[0] in PACKAGES
+    if inside and re.search(r"\bImageDraw\b|\bputText\b", text) and path.relative_to(ROOT).as_posix() not in PENS:
+        yield "a pen of its own: zim_plugins.imaging.overlay draws clicks, boxes, captions and sheets"
     if inside and re.search(r"^\s*except( Exception)?\s*( as \w+)?:", text, flags=re.MULTILINE):
         yield "an except that catches everything"
     for first in _first_lines(text) if inside else ():
@@ -128,6 +132,7 @@ def test_rules_of_the_house_are_checked_at_their_edges() -> None:
     assert not list(broken_rules(path, "x\n" * MAX_LINES))
     assert list(broken_rules(path, "x\n" * (MAX_LINES + 1)))
     assert list(broken_rules(path.with_name("utils.py"), ""))
+    assert list(broken_rules(path, "from PIL import ImageDraw\n"))
     assert list(broken_rules(path, "try:\n    x\nexcept Exception as error:\n    y\n"))
     assert list(broken_rules(path, 'def f():\n    """Whether it is."""\n'))
     assert not list(broken_rules(path, 'def f():\n    """Return whether it is."""\n'))

@@ -57,7 +57,7 @@ def test_one_pixel_is_an_image() -> None:
     assert joined([PIXEL]).tolist() == PIXEL.tolist()
 
 
-@pytest.mark.parametrize("factor, dtype", [(257, np.uint16), (1 / 255, np.float32)])
+@pytest.mark.parametrize(("factor", "dtype"), [(257, np.uint16), (1 / 255, np.float32)])
 def test_deep_and_floating_images_are_converted(rng: np.random.Generator, factor: float, dtype: type) -> None:
     image = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     deep = (image * np.float64(factor)).astype(dtype)
@@ -76,7 +76,7 @@ def test_deep_and_floating_images_are_converted(rng: np.random.Generator, factor
 
 
 @pytest.mark.parametrize(
-    "alpha, message",
+    ("alpha", "message"),
     [
         (np.full((1, 1), np.nan, np.float32), "must be finite"),
         (np.full((1, 1), 255.0, np.float32), "divide by 255"),
