@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from zim_plugins.server.routes import media as media
     from zim_plugins.server.schemas import Action as Action
     from zim_plugins.server.schemas import ActionField as ActionField
+    from zim_plugins.server.schemas import Gallery as Gallery
     from zim_plugins.server.schemas import ImageInfo as ImageInfo
     from zim_plugins.server.schemas import ObjectPrompt as ObjectPrompt
     from zim_plugins.server.schemas import ObjectsBody as ObjectsBody
@@ -24,6 +25,7 @@ _HOME = {
     "Action": "schemas",
     "ActionField": "schemas",
     "Extension": "extensions",
+    "Gallery": "schemas",
     "ImageInfo": "schemas",
     "ObjectPrompt": "schemas",
     "ObjectsBody": "schemas",
@@ -42,6 +44,7 @@ __all__ = [
     "Action",
     "ActionField",
     "Extension",
+    "Gallery",
     "ImageInfo",
     "ObjectPrompt",
     "ObjectsBody",

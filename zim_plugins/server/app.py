@@ -81,6 +81,7 @@ def create_app(
         ),
         actions=[action for extension in added for action in extension.actions],
         openers=[opener for extension in added for opener in extension.openers],
+        galleries=[gallery for extension in added for gallery in extension.galleries],
         unavailable=[*unavailable, *failed],
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter
 
 from zim_plugins.errors import ZimError
-from zim_plugins.server.schemas import Action, Opener
+from zim_plugins.server.schemas import Action, Gallery, Opener
 
 if TYPE_CHECKING:
     from zim_plugins.server.services import Services
@@ -31,6 +31,8 @@ class Extension:
     """What the page offers for the objects of an image."""
     openers: tuple[Opener, ...] = ()
     """Files that the page hands over as a series of images."""
+    galleries: tuple[Gallery, ...] = ()
+    """Finished work in the server's folders that the page shows."""
 
 
 Register = Callable[["Services"], Extension]

@@ -200,6 +200,17 @@ class Opener(BaseModel):
     path: str
 
 
+class Gallery(BaseModel):
+    """Finished work on the server's disk that an adapter shows.
+
+    GET `path` lists collections, each with `id`, `name`, `about`, `views`, `layers` and `files` (`name`, `bytes`). An
+    image lies at `path/{id}/views/{number}/{layer}`, a file at `path/{id}/files/{name}`.
+    """
+
+    label: str
+    path: str
+
+
 class ServerInfo(BaseModel):
     """Name, limits and abilities of this server."""
 
@@ -209,5 +220,6 @@ class ServerInfo(BaseModel):
     limits: Limits
     actions: list[Action]
     openers: list[Opener]
+    galleries: list[Gallery]
     unavailable: list[str]
     """Adapters that could not be loaded, each with the reason."""

@@ -1,6 +1,7 @@
 """Bounds of the server: what it takes, keeps and waits for, and who may ask."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 MEBIBYTE = 1 << 20
 
@@ -16,6 +17,8 @@ class ServerSettings:
 
     token: str | None = None
     """Secret that every request must show; None where only this machine can ask."""
+    folders: tuple[Path, ...] = ()
+    """Folders whose finished work adapters may show, and nothing else on the disk."""
     hosts: tuple[str, ...] = ()
     """Host names that requests may name besides the loopback ones, lower case, without a port."""
     takes_addresses: bool = False

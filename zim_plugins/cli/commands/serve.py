@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import UseAppendAction, arg
@@ -50,6 +51,9 @@ class ServeArgs(CommandArgs):
     """Largest image, refused from its header."""
     memory_mb: Annotated[int, arg(metavar="N")] = 1024
     """Memory for open images [MiB]; those used longest ago are let go."""
+    folder: UseAppendAction[Annotated[tuple[Path, ...], arg(metavar="DIR")]] = ()
+    """Folder whose finished work is shown on the page, and read only: a run of `ns-train sa3d-zim` or `zim-splat`, or
+    the folder that holds such runs. Repeatable; no other folder of this machine is read."""
     open: bool = False
     """Open the page in this machine's browser."""
 
@@ -123,7 +127,11 @@ def make_settings(args: ServeArgs) -> "ServerSettings":
     hosts = [name.lower() for name in args.allow_host]
     if not is_local:
         hosts += [args.host.lower(), socket.gethostname().lower()]
+    for folder in args.folder:
+        if not folder.is_dir():
+            raise Misuse(f"--folder {folder} is no folder: name a finished run, or the folder that holds some")
     return ServerSettings(
+        folders=tuple(folder.resolve() for folder in args.folder),
         token=token,
         hosts=tuple(hosts),
         takes_addresses=not is_local,

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { alphaOf, compose, rgbOf, share } from "./compose.js";
 import { Slot, hue, isPointedAt, label, prompt, promptKey } from "./documents.js";
 import { buildActions, fillObjects, fillStrip, save, walk } from "./panel.js";
+import { buildGalleries } from "./runs.js";
 import { View } from "./view.js";
 
 export const $ = (id) => document.getElementById(id);
@@ -398,7 +399,7 @@ for (const button of document.querySelectorAll("[data-tool]")) button.onclick = 
 for (const button of document.querySelectorAll("[data-save]")) button.onclick = () => save(slot(), button.dataset.save, { deep: $("deep").checked, apart: $("apart").checked });
 
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.matches("input:not([type=radio],[type=checkbox],[type=range]), select, textarea") || $("help").open;
+  const typing = event.target.matches("input:not([type=radio],[type=checkbox],[type=range]), select, textarea") || $("help").open || $("runs").open;
   if ((event.ctrlKey || event.metaKey) && !typing) {
     const key = event.key.toLowerCase();
     if (key === "z" || key === "y") { event.preventDefault(); travel(key === "y" || event.shiftKey ? "redo" : "undo"); }
@@ -447,6 +448,7 @@ during("Starting", async () => {
   app.info = await api.info();
   document.querySelector("[data-save=exr]").hidden = !app.info.outputs.includes("exr");
   buildActions(app.info.actions);
+  buildGalleries(app.info.galleries);
   $("foot").textContent = `${app.info.model} on zim-plugins ${app.info.version}. What you see is computed at up to 1536 pixels; what you save, at the image's own size.`;
   for (const line of app.info.unavailable) toast(`Left out: ${line}`, true);
 });

@@ -5,7 +5,7 @@ import { $, change, during, matteOf, refresh, runAction, toast, withImage } from
 import { rgbOf } from "./compose.js";
 import { hue, isPointedAt, label, prompt } from "./documents.js";
 
-function element(tag, attributes = {}, ...children) {
+export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("on")) made[key] = value; else if (value !== false) made.setAttribute(key, value);
