@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import pickle
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -66,6 +68,7 @@ def find_nerf(config_path: Path) -> TrainedNerf:
     from nerfstudio.configs.method_configs import all_methods  # noqa: F401  # their classes stand in config.yml
     from nerfstudio.engine.trainer import TrainerConfig
     from nerfstudio.models.nerfacto import NerfactoModelConfig
+    from nerfstudio.models.splatfacto import SplatfactoModelConfig
 
     if config_path.is_dir():
         below = sorted(config_path.rglob("config.yml"))
@@ -74,6 +77,13 @@ def find_nerf(config_path: Path) -> TrainedNerf:
     if not config_path.is_file():
         raise CheckpointError(f"there is no {config_path}: give the config.yml that `ns-train nerfacto` wrote")
     config = yaml.load(config_path.read_text("utf8"), Loader=yaml.Loader)
+    if isinstance(config, TrainerConfig) and isinstance(config.pipeline.model, SplatfactoModelConfig):
+        manager: Any = config.pipeline.datamanager
+        data = shlex.quote(str(manager.data or getattr(manager.dataparser, "data", "CAPTURE")))
+        raise CheckpointError(
+            f"{config_path} is a run of {config.method_name}, a splat; on a CPU too, not exported: zim-splat "
+            f"{shlex.quote(str(config_path))} --cameras {data} --images {data} --view NAME --point x,y"
+        )
     if not isinstance(config, TrainerConfig) or not isinstance(config.pipeline.model, NerfactoModelConfig):
         method = getattr(config, "method_name", type(config).__name__)
         raise CheckpointError(f"{config_path} is a run of {method}, and sa3d-zim stands on nerfacto and its variants")
@@ -86,6 +96,8 @@ def find_nerf(config_path: Path) -> TrainedNerf:
         state = {
             key.removeprefix("_model.").removeprefix("module."): value for key, value in stored["pipeline"].items()
         }
+    except pickle.UnpicklingError as error:  # its own text advises to run whatever the file holds
+        raise CheckpointError(f"{checkpoints[-1]} is no checkpoint, or damaged: train the NeRF again") from error
     except (OSError, EOFError, RuntimeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{checkpoints[-1]} cannot be read ({error}): train the NeRF again") from error
     implementation = _implementation(state)

@@ -9,8 +9,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
+
+from .numpy_scalars import scalar_globals
 
 _undo: list[Any] = []
 
@@ -45,15 +46,8 @@ def _allow_numpy_scalars() -> Any:
     From torch 2.6 on `torch.load` refuses what is not on its list, and nerfstudio's four calls do not say otherwise
     (nerfstudio issue 3683). The check itself stays switched on: other pickled code is refused as before.
     """
-    scalar = np.float64(0).__reduce__()[0]
-    allowed = [
-        (scalar, "numpy.core.multiarray.scalar"),
-        (scalar, "numpy._core.multiarray.scalar"),
-        (np.dtype, "numpy.dtype"),
-        *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32)),
-    ]
     before = torch.serialization.get_safe_globals()
-    torch.serialization.add_safe_globals(allowed)
+    torch.serialization.add_safe_globals(scalar_globals())
 
     def undo() -> None:
         torch.serialization.clear_safe_globals()

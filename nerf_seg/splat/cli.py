@@ -22,7 +22,8 @@ class Args(CommandArgs):
     """
 
     scene: Positional[Annotated[Path, arg(metavar="SCENE")]]
-    """The scene: .ply as Inria's code, nerfstudio and gsplat write it, SuperSplat's compressed .ply, .splat or .spz."""
+    """The scene: .ply as Inria's code, nerfstudio and gsplat write it, SuperSplat's compressed .ply, .splat or .spz;
+    or a run of nerfstudio's splatfacto, by its config.yml."""
     cameras: Annotated[Path, arg(metavar="PATH")]
     """transforms.json (nerfstudio, instant-ngp, Blender), the folder of a COLMAP model, or Inria's cameras.json."""
     images: Annotated[Path, arg(metavar="DIR")]
@@ -42,7 +43,7 @@ class Args(CommandArgs):
     """Replace the results of an earlier run in --out."""
     transform: Annotated[Path | None, arg(metavar="FILE")] = None
     """nerfstudio's dataparser_transforms.json: for scenes that `ns-export gaussian-splat` wrote, which lie in the
-    coordinates of training and not of transforms.json."""
+    coordinates of training and not of transforms.json. Of a run of splatfacto its own is taken."""
     threshold: float = 0.5
     """Membership above which a Gaussian is the object's."""
     keep_specks: bool = False

@@ -12,6 +12,7 @@ from zim_plugins.cli.runtime import Misuse
 from zim_plugins.imaging import atomic_write, leftovers
 
 from ..field.gaussians.files import SplatFile
+from ..field.gaussians.splatfacto import find_checkpoint
 
 if TYPE_CHECKING:
     from .cli import Args
@@ -28,6 +29,8 @@ def result_paths(args: "Args") -> dict[str, Path]:
     """
     name = args.scene.name.lower()
     suffix = ".compressed.ply" if name.endswith(".compressed.ply") else args.scene.suffix.lower()
+    if find_checkpoint(args.scene) is not None:
+        suffix = ".ply"
     paths = {kind: args.out / f"{kind}{suffix}" for kind in ("object", "rest", "membership")}
     others = [args.out / name for name in ("report.json", "membership.npy", "contact_sheet.png")]
     inputs = {path.resolve() for path in (args.scene, args.cameras, args.transform, args.mask) if path is not None}

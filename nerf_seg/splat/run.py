@@ -18,10 +18,11 @@ from zim_plugins.cli.runtime import DONE, Misuse, one_line
 from zim_plugins.core import ZimError, parse_objects, read_alpha, write_image
 from zim_plugins.imaging import atomic_write
 
-from ..field.gaussians.camera_files import read_cameras, read_transform
+from ..field.gaussians.camera_files import read_placed_cameras
 from ..field.gaussians.files import drawable, read_scene
 from ..field.gaussians.membership import GaussianMembership
 from ..field.gaussians.opening import look_first, open_views, read_photographs
+from ..field.gaussians.splatfacto import TRANSFORM_FILE, find_checkpoint, find_transform
 from ..field.gaussians.views import Photograph, SplatViews, match_photographs
 from ..segmentation.connected_parts import without_specks
 from ..segmentation.contact_sheet import contact_sheet
@@ -97,8 +98,9 @@ def cut_out(args: "Args") -> int:
             kept = chosen.copy()
             if not args.keep_specks:
                 kept[chosen] = without_specks(gaussians.means.numpy()[chosen])
+            scene = find_checkpoint(args.scene) or args.scene
             report = {
-                "scene": {"file": str(args.scene), "sha256": _sha256(args.scene), "format": file.format},
+                "scene": {"file": str(scene), "sha256": _sha256(scene), "format": file.format},
                 "gaussians": {
                     "scene": len(gaussians),
                     "object": int(kept.sum()),
@@ -129,10 +131,7 @@ def read_capture(args: "Args") -> Capture:
     Raises:
         ZimError, ValueError: no photograph is left, or the one that is pointed at is not.
     """
-    cameras = read_cameras(args.cameras)
-    if args.transform is not None:
-        transform = read_transform(args.transform)
-        cameras = [camera.moved(*transform) for camera in cameras]
+    cameras = read_placed_cameras(args.cameras, _transform(args))
     found, missing = match_photographs(cameras, args.images)
     left_out = dict(missing)
     names = [path.relative_to(args.images).as_posix() for _, path in found]
@@ -153,6 +152,17 @@ def read_capture(args: "Args") -> Capture:
     if len(photographs) < 2:
         raise ZimError("one photograph alone shows no object in 3D: at least two with their cameras are needed")
     return Capture(photographs, left_out, reference)
+
+
+def _transform(args: "Args") -> Path | None:
+    """The file that --transform names; of a run of splatfacto the run's own."""
+    checkpoint = find_checkpoint(args.scene)
+    if args.transform is not None or checkpoint is None:
+        return args.transform
+    found = find_transform(checkpoint)
+    if found is None:
+        logger.warning("%s has no %s beside its run: cameras are taken as they are", checkpoint, TRANSFORM_FILE)
+    return found
 
 
 def read_prompt(args: "Args", capture: Capture) -> ReferencePrompt:

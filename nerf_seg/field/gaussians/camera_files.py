@@ -82,6 +82,59 @@ def read_transform(path: Path) -> tuple[Float64[np.ndarray, "3 3"], Float64[np.n
     return rotation, translation, scale
 
 
+def read_placed_cameras(path: Path, transform: Path | None) -> list[Camera]:
+    """Read all cameras of a capture, in the world that a scene was trained in.
+
+    nerfstudio's dataparser_transforms.json counts from COLMAP's world, and the frames of a transforms.json may have
+    been turned already (`applied_transform`, `applied_scale`): what is left of the move is made.
+
+    Args:
+        path: as `read_cameras` takes it.
+        transform: dataparser_transforms.json; None where the scene lies in the world of the camera file.
+
+    Raises:
+        CameraFileError: as `read_cameras` and `read_transform` do.
+    """
+    cameras = read_cameras(path)
+    if transform is None:
+        return cameras
+    rotation, translation, scale = read_transform(transform)
+    applied, applied_scale = _applied(path)
+    rotation = rotation @ applied[:, :3].T
+    return [camera.moved(rotation, translation - rotation @ applied[:, 3], scale / applied_scale) for camera in cameras]
+
+
+def _applied(path: Path) -> tuple[Float64[np.ndarray, "3 4"], float]:
+    """What was done to COLMAP's world before the frames of a transforms.json were written: matrix and scale."""
+    nothing = np.eye(4)[:3]
+    if path.is_dir():
+        path = path / "transforms.json" if find_model(path) is None else path
+    if not path.is_file() or path.suffix.lower() != ".json":
+        return nothing, 1.0
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        if not isinstance(content, dict):
+            return nothing, 1.0
+        told = content.get("applied_transform")
+        if told is None and (path.parent / "colmap" / "sparse" / "0").exists():
+            told = [
+                [0, 1, 0, 0],
+                [1, 0, 0, 0],
+                [0, 0, -1, 0],
+            ]  # as nerfstudio takes it for files from before it was told
+        matrix = nothing if told is None else np.array(told, dtype=np.float64)[:3]
+        scale = float(content.get("applied_scale", 1.0))
+        if (
+            matrix.shape != (3, 4)
+            or not np.allclose(matrix[:, :3] @ matrix[:, :3].T, np.eye(3), atol=1e-3)
+            or scale <= 0
+        ):
+            raise ValueError("its applied_transform is no rotation, or its applied_scale not above 0")
+    except (OSError, ValueError, TypeError) as error:
+        raise CameraFileError(f"the cameras in {path} cannot be read: {error}") from error
+    return matrix, scale
+
+
 def _read_folder(folder: Path) -> list[Camera]:
     model = find_model(folder)
     if model is not None:

@@ -53,11 +53,23 @@ class SplatFile(Protocol):
 def read_scene(path: Path) -> SplatFile:
     """Read a scene of Gaussians: Inria's .ply, SuperSplat's compressed .ply, .splat or .spz, by its content.
 
+    A run of nerfstudio's splatfacto, by its config.yml or folder, is a scene, too; it becomes a .ply.
+
     Raises:
         SplatError: the file is missing, empty, cut short, or of another kind.
     """
-    from . import compressed_ply, dot_splat, ply, spz
+    from . import compressed_ply, dot_splat, ply, splatfacto, spz
 
+    try:
+        checkpoint = splatfacto.find_checkpoint(path)
+    except ValueError as error:
+        raise SplatError(str(error)) from error
+    if checkpoint is not None:
+        return _checked(checkpoint, lambda: splatfacto.read_checkpoint(checkpoint))
+    if path.is_dir():
+        raise SplatError(
+            f"{path} is a folder, and no run of splatfacto: give a scene of Gaussians (.ply, .splat or .spz)"
+        )
     if not path.is_file():
         raise SplatError(f"there is no file {path}: give a scene of Gaussians (.ply, .splat or .spz)")
     content = path.read_bytes()
@@ -72,8 +84,12 @@ def read_scene(path: Path) -> SplatFile:
         raise SplatError(f"{path} is a .spz of version 4 or later; 2 and 3 are read: write it again as one of these")
     if not readers:
         raise SplatError(f"{path} is no scene of Gaussians that is known here: .ply, compressed .ply, .splat or .spz")
+    return _checked(path, lambda: readers[0](content))
+
+
+def _checked(path: Path, read: Callable[[], SplatFile]) -> SplatFile:
     try:
-        scene = readers[0](content)
+        scene = read()
         gaussians = scene.gaussians()
     except (ValueError, KeyError, EOFError, OSError, IndexError) as error:
         raise SplatError(f"{path} cannot be read: {error}") from error

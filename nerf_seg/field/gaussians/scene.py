@@ -15,7 +15,7 @@ from ...segmentation.estimators import Estimator
 from ...segmentation.object_field import ObjectInScene
 from ...segmentation.views import View, ViewSource
 from .camera import Camera
-from .camera_files import CAMERA_FILES, read_cameras, read_transform
+from .camera_files import CAMERA_FILES, read_placed_cameras
 from .colmap import find_model
 from .files import drawable, read_scene
 from .membership import GaussianMembership
@@ -180,10 +180,7 @@ def open_splat(place: SplatPlace, side_px: int = 480, renderer: Renderer = "auto
         ZimError, ValueError: a file cannot be read, or scene and photographs do not belong together.
     """
     gaussians, _ = drawable(read_scene(place.scene).gaussians(), place.scene)
-    cameras = read_cameras(place.cameras)
-    if place.transform is not None:
-        moved = read_transform(place.transform)
-        cameras = [camera.moved(*moved) for camera in cameras]
+    cameras = read_placed_cameras(place.cameras, place.transform)
     found, missing = match_photographs(cameras, place.images)
     photographs, left_out = read_photographs(found, place.images, side_px)
     blind = [camera for camera in cameras if camera.name in {*missing, *left_out}]
