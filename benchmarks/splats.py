@@ -17,8 +17,8 @@ import torch
 
 from nerf_seg.field.gaussians.camera import Camera
 from nerf_seg.field.gaussians.files import read_scene
+from nerf_seg.field.gaussians.formats.ply import PlyFile
 from nerf_seg.field.gaussians.model import SH_C0, Gaussians
-from nerf_seg.field.gaussians.ply import PlyFile
 from nerf_seg.field.gaussians.rendering import view_weights
 from nerf_seg.splat.cli import entrypoint as zim_splat
 from zim_plugins.core import write_image

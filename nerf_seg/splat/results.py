@@ -12,7 +12,7 @@ from zim_plugins.cli.runtime import Misuse
 from zim_plugins.imaging import atomic_write, leftovers
 
 from ..field.gaussians.files import SplatFile
-from ..field.gaussians.splatfacto import find_checkpoint
+from ..field.gaussians.formats.splatfacto import find_checkpoint
 
 if TYPE_CHECKING:
     from .cli import Args

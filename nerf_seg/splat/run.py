@@ -20,9 +20,9 @@ from zim_plugins.imaging import atomic_write
 
 from ..field.gaussians.camera_files import read_placed_cameras
 from ..field.gaussians.files import drawable, read_scene
+from ..field.gaussians.formats.splatfacto import TRANSFORM_FILE, find_checkpoint, find_transform
 from ..field.gaussians.membership import GaussianMembership
 from ..field.gaussians.opening import look_first, open_views, read_photographs
-from ..field.gaussians.splatfacto import TRANSFORM_FILE, find_checkpoint, find_transform
 from ..field.gaussians.views import Photograph, SplatViews, match_photographs
 from ..segmentation.connected_parts import without_specks
 from ..segmentation.contact_sheet import contact_sheet

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from nerf_seg.field.gaussians import ply
+from nerf_seg.field.gaussians.formats import ply
 from nerf_seg.server import find_runs, register
 from zim_plugins.cli.commands.serve import ServeArgs, make_settings
 from zim_plugins.cli.runtime import Misuse

@@ -105,7 +105,7 @@ def read_placed_cameras(path: Path, transform: Path | None) -> list[Camera]:
 
 
 def _applied(path: Path) -> tuple[Float64[np.ndarray, "3 4"], float]:
-    """What was done to COLMAP's world before the frames of a transforms.json were written: matrix and scale."""
+    """Return the matrix and the scale by which the frames of a transforms.json were moved out of COLMAP's world."""
     nothing = np.eye(4)[:3]
     if path.is_dir():
         path = path / "transforms.json" if find_model(path) is None else path

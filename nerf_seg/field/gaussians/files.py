@@ -58,7 +58,7 @@ def read_scene(path: Path) -> SplatFile:
     Raises:
         SplatError: the file is missing, empty, cut short, or of another kind.
     """
-    from . import compressed_ply, dot_splat, ply, splatfacto, spz
+    from .formats import compressed_ply, dot_splat, ply, splatfacto, spz
 
     try:
         checkpoint = splatfacto.find_checkpoint(path)

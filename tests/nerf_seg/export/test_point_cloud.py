@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nerf_seg.export.point_cloud import EmptyObject, ViewSurface, object_cloud, write_cloud
-from nerf_seg.field.gaussians.ply import parse_ply
+from nerf_seg.field.gaussians.formats.ply import parse_ply
 from nerf_seg.segmentation.mask_grid import MaskGrid
 from tests.nerf_seg.analytic import AnalyticScene, fill
 

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from nerf_seg.field.gaussians.ply import PlyFile
+from nerf_seg.field.gaussians.formats.ply import PlyFile
 from nerf_seg.nvos.cli import Args, main
 from nerf_seg.nvos.datasets import LabelError, read_mask, read_tasks
 from tests.nerf_seg.field.gaussians.test_camera_files import colmap, inria

@@ -10,7 +10,7 @@ import PIL.Image
 import PIL.ImageDraw
 import pytest
 
-from nerf_seg.field.gaussians.ply import PlyFile
+from nerf_seg.field.gaussians.formats.ply import PlyFile
 from nerf_seg.field.gaussians.scene import find_splat
 from nerf_seg.nvos.cli import Args, main
 from tests.nerf_seg.analytic_nvos import save, write_nerf

@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from nerf_seg.field.gaussians.files import read_scene
-from nerf_seg.field.gaussians.ply import InriaPly, PlyFile
+from nerf_seg.field.gaussians.formats.ply import InriaPly, PlyFile
 from nerf_seg.splat import cli
 from tests.nerf_seg.field.gaussians.test_camera_files import transforms
 from tests.nerf_seg.splat_scene import SplatScene, inria_rows, membership_iou

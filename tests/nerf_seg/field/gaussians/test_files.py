@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from nerf_seg.field.gaussians.files import SplatError, SplatFile, drawable, read_scene
+from nerf_seg.field.gaussians.formats.ply import InriaPly, PlyFile
 from nerf_seg.field.gaussians.model import SH_C0, Gaussians
-from nerf_seg.field.gaussians.ply import InriaPly, PlyFile
 from nerf_seg.field.gaussians.rendering import view_weights
 from tests.nerf_seg.splat_scene import SplatScene, inria_rows
 

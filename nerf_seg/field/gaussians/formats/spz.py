@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32
 
-from .model import Gaussians
+from ..model import Gaussians
 
 HEADER = struct.Struct("<4sIIBBBB")
 MAGIC = b"NGSP"

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32
 
-from .model import SH_C0, Gaussians
+from ..model import SH_C0, Gaussians
 
 RECORD = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("rotation", "u1", 4)])
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32
 
-from .model import Gaussians
+from ..model import Gaussians
 
 _TYPES = {
     **dict.fromkeys(("char", "int8"), "i1"),

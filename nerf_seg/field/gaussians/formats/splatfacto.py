@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..numpy_scalars import allowed_scalars
-from .model import SH_C0
+from ...numpy_scalars import allowed_scalars
+from ..model import SH_C0
 from .ply import InriaPly, PlyFile
 
 logger = logging.getLogger(__name__)

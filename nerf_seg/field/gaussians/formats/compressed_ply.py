@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, UInt32
 
-from .model import SH_C0, Gaussians
+from ..model import SH_C0, Gaussians
 from .ply import PlyFile, parse_ply
 
 GROUP = 256
