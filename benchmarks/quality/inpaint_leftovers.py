@@ -4,7 +4,8 @@
 
 Composites are those of `inpaint_composites.py` (part `cutouts`; `choose` is the half that constants may be chosen on).
 Each is emptied twice, with the object's colours exchanged the second time, over one fill of the hole: see
-`inpaint.evaluation.metrics.leftover`. The baselines are given true mattes. Half a CPU minute a composite.
+`inpaint.evaluation.metrics.leftover`. The baselines are given true mattes. Half a CPU minute a composite; --out is
+written after each, and a run of the same commit goes on from there.
 """
 
 import argparse
@@ -25,6 +26,8 @@ from inpaint.evaluation.composites import make_composite, plan_composites
 from inpaint.evaluation.methods import run_methods
 from inpaint.evaluation.metrics import exchanged, leftover, psnr, regions_of
 from inpaint.evaluation.scoring import twin_of
+from inpaint.pixels.fit import fit_of
+from inpaint.pixels.hole import GROW_PX
 from inpaint.tasks.matte import hole_of
 from inpaint.tasks.removal import FILLED_GROW_PX, deserved
 from zim_plugins.core import Prompt, load_predictor
@@ -94,21 +97,38 @@ def main() -> None:
         return
     predictor, patchmatch = load_predictor(args.model, device="cpu"), load_inpainter("patchmatch")
     start_s = time.perf_counter()
-    scores: Scores = {}
-    means: dict[str, float] = {}
+    scores, done = earlier(args)
+    means = means_of(scores)
     for number, case in enumerate(cases(args.data, args.half, args.cases), 1):
+        if number <= done:
+            continue
         inpainter = Remembered(patchmatch)
         predictor.set_image(case.image)
         found = predictor.predict(Prompt(box=tight_box(case.alpha > 0.5))).alpha
         mattes = {"truth": case.alpha, args.model: found, "converter_tiny, of the true mask": converted(case)}
         for matte, alpha in mattes.items():
             for name, value in score(case, alpha, inpainter, predicted=matte == args.model).items():
-                scores.setdefault(f"{matte}, {name}", []).append(value)
+                scores.setdefault(f"{matte}, {name}", []).append(None if value is None else round(value, 3))
         print(f"case {number}: {time.perf_counter() - start_s:.0f} s", file=sys.stderr, flush=True)
-        means = {name: round(float(np.mean([v for v in vs if v is not None])), 3) for name, vs in scores.items()}
+        means = means_of(scores)
         if args.out:
             args.out.write_text(json.dumps(described(args, number, means, scores), indent=1) + "\n")
     print("\n".join(f"{name:45} {value:8.3f}" for name, value in means.items()))
+
+
+def means_of(scores: Scores) -> dict[str, float]:
+    """Means over the cases that have a value."""
+    return {name: round(float(np.mean([v for v in vs if v is not None])), 3) for name, vs in scores.items()}
+
+
+def earlier(args: argparse.Namespace) -> tuple[Scores, int]:
+    """The scores of a run that was stopped, and of how many cases; none of another commit or of a complete run."""
+    if args.out and args.out.exists():
+        record = json.loads(args.out.read_text())
+        same = {"commit": describe_process()["commit"], "model": args.model, "half": args.half}
+        if record["cases"] < args.cases and all(record[key] == value for key, value in same.items()):
+            return record["each"], record["cases"]
+    return {}, 0
 
 
 def measure_holes(args: argparse.Namespace) -> None:
@@ -142,9 +162,9 @@ def described(args: argparse.Namespace, count: int, means: dict[str, float], sco
         "model": args.model,
         "half": args.half,
         "cases": count,
-        "defaults": "un-mixed, grown 2 px by given mattes; filled, grown by `PREDICTED_GROW` by the model's",
+        "defaults": "given mattes un-mixed, grown 2 px, where they fit; else, and the model's, filled, grown by 15 %",
         "means": means,
-        "each": {name: [None if v is None else round(v, 3) for v in values] for name, values in scores.items()},
+        "each": scores,
     }
 
 
@@ -172,15 +192,19 @@ def score(case: Case, alpha: np.ndarray, inpainter, *, predicted: bool) -> dict[
     other = exchanged(case.foreground, case.alpha)
     left = partial(leftover, alpha=case.alpha, first_colours=case.foreground, second_colours=other)
     scores: dict[str, float | None] = {}
-    filled: dict[int, np.ndarray] = {}
-    by_default = dict(
-        zip(("unmix", "grow_px"), deserved(alpha, predicted=predicted, unmix=None, grow_px=None), strict=True)
-    )
+    unmix, grow_px = deserved(alpha, predicted=predicted, unmix=None, grow_px=None)
+    if not predicted:
+        removal = remove(case.image, alpha, inpainter=inpainter)
+        unmix, grow_px = removal.unmixed, removal.grow_px
+        filled = remove(case.image, alpha, inpainter=inpainter, unmix=False, grow_px=GROW_PX).image
+        fit = fit_of(case.image, alpha, filled)
+        scores |= {"fit, unlike": fit and fit.unlike, "fit, blurred": fit and fit.blurred}
+    by_default = {"unmix": unmix, "grow_px": grow_px}
+    scores["default: un-mixed"] = float(unmix)
     for name, ways in ({"default": by_default} | WAYS).items():
         grow = ways["grow_px"]
-        if grow not in filled:
-            filled[grow] = remove(case.image, alpha, inpainter=inpainter, unmix=False, grow_px=grow).image
-        first, second = (remove(image, alpha, filled=filled[grow], **ways).image for image in (case.image, twin))
+        fill = remove(case.image, alpha, inpainter=inpainter, unmix=False, grow_px=grow).image
+        first, second = (remove(image, alpha, filled=fill, **ways).image for image in (case.image, twin))
         scores[f"{name}: leftover"] = left(first, second)
         scores[f"{name}: ring PSNR"] = psnr(first, case.clean, ring)
     replay = Replay(inpainter)

@@ -56,7 +56,8 @@ class HoleArgs(TaskArgs):
     """Opacity above which a pixel of the matte belongs to the hole."""
     grow: Annotated[int | None, arg(metavar="PX")] = None
     """Radius by which the hole is dilated [px]: all of what it grows by is repainted. By default 2; for removals that
-    do not un-mix 7, and by a model's matte 15 % of the object's size where that is more."""
+    do not un-mix 7, and by a model's matte, or one that does not fit the image, 15 % of the object's size where that is
+    more."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class RemoveArgs(PainterArgs, HoleArgs):
     server, FILE.pt (TorchScript of LaMa's kind), sd15, sd2, sdxl, flux-fill, FOLDER of a diffusers pipeline, or two, as
     in lama+sdxl."""
     unmix: bool = False
-    """Recover the real background behind hair and soft edges also by a model's matte; by --mask it is the default."""
+    """Recover the real background behind hair and soft edges by any matte; by default that of --mask, where it fits the
+    image."""
     no_unmix: bool = False
     """Invent all of the hole, also by --mask."""
     effects: bool = False

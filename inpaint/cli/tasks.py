@@ -57,12 +57,20 @@ def _remove(
     made = order.model_masks()
     if made and asked is None:
         logger.info("%s: a model's matte by its record, so filled and not un-mixed (--unmix does)", ", ".join(made))
-    unmix, grow_px = deserved(alpha, predicted=bool(order.prompts or made), unmix=asked, grow_px=args.grow)
-    chosen = {"tau": args.tau, "grow_px": grow_px, "unmix": unmix, "effects": args.effects}
-    removal = remove(image.colours(), alpha, inpainter=inpainter, **chosen)
-    return {"backend": inpainter.name, "unmix": unmix, "grow_px": grow_px, **_about(removal)}, _repainted(
-        image, removal, "removed"
+    unmix, grow_px = asked, args.grow
+    if order.prompts or made:
+        unmix, grow_px = deserved(alpha, predicted=True, unmix=asked, grow_px=args.grow)
+    removal = remove(
+        image.colours(),
+        alpha,
+        inpainter=inpainter,
+        tau=args.tau,
+        grow_px=grow_px,
+        unmix=unmix,
+        effects=args.effects,
     )
+    said = {"backend": inpainter.name, "unmix": removal.unmixed, "grow_px": removal.grow_px}
+    return said | _about(removal), _repainted(image, removal, "removed")
 
 
 def _fill(args: FillArgs, order: Order, image: Original, alpha: Alpha, inpainter: Inpainter) -> tuple[Said, Pictures]:

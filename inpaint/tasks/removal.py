@@ -13,6 +13,7 @@ from ..inpainters.registry import load_inpainter
 from ..pixels.crops import Fill, fill_crop, hole_boxes
 from ..pixels.detail import continue_scene
 from ..pixels.effects import propose_shadow
+from ..pixels.fit import fit_of
 from ..pixels.hole import CORE_ALPHA, GROW_PX, TAU, touches_border
 from ..pixels.tiles import Picture, to_8_bits, to_depth
 from ..pixels.unmix import recover_fringe
@@ -29,6 +30,8 @@ on the half of the composites that constants are chosen on, and 11 % on the half
 than 10 % on both. What stays then are whiskers and poles that the matte has nothing of. Un-mixing by such mattes leaves
 half of the contrast (`benchmarks/quality/inpaint_leftovers.py`).
 """
+DOUBT = "the matte's edge is not that of the image, so the hole is grown and filled, not un-mixed: --unmix trusts it"
+"""Said of a matte that is given and does not explain the image."""
 LARGE_HOLE = 0.35
 """Share of the image beyond which a fill is rarely believable."""
 
@@ -49,6 +52,10 @@ class Removal:
     """True where the image was repainted."""
     warnings: tuple[str, ...] = ()
     """What the user should look at."""
+    unmixed: bool = False
+    """Whether the background behind the fringe was recovered."""
+    grow_px: int = GROW_PX
+    """Radius by which the hole was dilated [px]."""
 
 
 def remove(
@@ -79,7 +86,7 @@ def remove(
         grow_px: radius by which the hole is dilated [px]; by default `GROW_PX` where un-mixed, else `FILLED_GROW_PX`,
             and for a predicted matte more where the object is large, see `PREDICTED_GROW`.
         unmix: recover the background behind the fringe; else fill all of the hole. By default a matte that is given is
-            un-mixed, since its owner vouches for it, and one that a predictor made here is not.
+            un-mixed if it explains the image (`pixels.fit`), and else filled, as one that a predictor made here.
         effects: take along what looks like the object's shadow; else a warning says where it lies.
 
     Raises:
@@ -98,23 +105,37 @@ def remove(
     ([215, 215, 215], [128, 128, 128])
     """
     alpha = matte_of(image, target, predictor)
-    unmix, grow_px = deserved(alpha, predicted=is_predicted(target), unmix=unmix, grow_px=grow_px)
-    hole = hole_of(alpha, tau=tau, grow_px=grow_px)
-    shadow = propose_shadow(to_8_bits(image), alpha) & ~hole
-    if effects:
-        hole |= shadow
-    refuse_a_full_hole(hole)
+    shadow = propose_shadow(to_8_bits(image), alpha)
+    taken_along = shadow & effects
     if filled is None:
         inpainter = inpainter or load_inpainter()
-        result = repaint(image, hole, inpainter.fill, work_side_px=inpainter.work_side_px, finish=True)
-    elif filled.shape != image.shape or filled.dtype != image.dtype:
-        raise ValueError(f"`filled` is {filled.shape} {filled.dtype}, the image {image.shape} {image.dtype}")
-    else:
-        result = np.where(hole[..., None], filled, image)
-    if unmix:
+    unmixed, radius_px = deserved(alpha, predicted=is_predicted(target), unmix=unmix, grow_px=grow_px)
+    hole = hole_of(alpha, tau=tau, grow_px=radius_px) | taken_along
+    result = _filled(image, hole, inpainter, filled)
+    doubts: tuple[str, ...] = ()
+    if unmixed and unmix is None and (fit := fit_of(image, alpha, result)) is not None and not fit.is_good:
+        doubts = (DOUBT,)
+        unmixed, wider_px = deserved(alpha, predicted=True, unmix=False, grow_px=grow_px)
+        wider = hole_of(alpha, tau=tau, grow_px=wider_px) | taken_along
+        if wider_px != radius_px and not wider.all():
+            radius_px, hole, result = wider_px, wider, _filled(image, wider, inpainter, filled)
+    if unmixed:
         result = recover_fringe(image, alpha, hole, result)
-    found = warnings_about(alpha, hole)
-    return Removal(result, alpha, hole, found if effects else (*found, *_about_shadow(shadow)))
+    stays = () if effects else _about_shadow(shadow & ~hole)
+    return Removal(result, alpha, hole, (*doubts, *warnings_about(alpha, hole), *stays), unmixed, radius_px)
+
+
+def _filled(
+    image: Picture, hole: Bool[np.ndarray, "h w"], inpainter: Inpainter | None, filled: Picture | None
+) -> Picture:
+    """The image with the hole painted by the filler, or taken from an image that is filled."""
+    refuse_a_full_hole(hole)
+    if filled is None:
+        assert inpainter is not None
+        return repaint(image, hole, inpainter.fill, work_side_px=inpainter.work_side_px, finish=True)
+    if filled.shape != image.shape or filled.dtype != image.dtype:
+        raise ValueError(f"`filled` is {filled.shape} {filled.dtype}, the image {image.shape} {image.dtype}")
+    return np.where(hole[..., None], filled, image)
 
 
 def _about_shadow(shadow: Bool[np.ndarray, "h w"]) -> tuple[str, ...]:
