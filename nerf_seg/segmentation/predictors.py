@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from zim_plugins.core import Predictor, load_predictor
+from zim_plugins.evaluation import ModelOptions, is_outside, load_model
 
 from .matting import OraclePredictor, show, without_residue
 from .reference_prompt import ReferencePrompt
@@ -17,13 +18,16 @@ def build_matter(name: str, device: str = "auto") -> Predictor:
     """The predictor that `--pipeline.matter` names.
 
     Args:
-        name: a checkpoint's name or path as `load_predictor` takes them, or "oracle:DIR" for true mattes from a folder.
+        name: a checkpoint's name or path as `load_predictor` takes them, FILE.py:FUNCTION that makes a predictor, or
+            "oracle:DIR" for true mattes from a folder.
         device: for the model.
 
     Raises:
         CheckpointError, ValueError, MissingExtra: see `load_predictor`; or the folder does not exist.
     """
     if not name.startswith(ORACLE):
+        if is_outside(name):
+            return load_model(name, ModelOptions(device=device))
         return load_predictor(name, device=device)
     folder = Path(name.removeprefix(ORACLE)).expanduser()
     if not folder.is_dir():

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from zim_plugins.core import automatic
 from zim_plugins.core.automatic import (
     SCORE,
     SMALL_SCORE,
     EverythingConfig,
-    distinct,
     level_boxes,
     matte_everything,
     point_grid,
@@ -82,8 +82,21 @@ def test_each_object_is_found_once_best_first(image):
         assert found.alpha.shape == (found.box[3] - found.box[1], found.box[2] - found.box[0])
         assert np.hypot(found.point[0] - centre[0], found.point[1] - centre[1]) < radius
     assert max(scene.batches) == 50
-    assert sum(scene.batches) == 144 + 3
+    assert sum(scene.batches) == 144
     assert scene.sizes == [SIZE]
+
+
+@pytest.mark.parametrize(("clicks_kept", "asked"), [(49, 147), (50, 145), (144, 144)])
+def test_answers_that_memory_does_not_hold_are_asked_again(image, monkeypatch, clicks_kept, asked):
+    config = EverythingConfig(points_per_side=12, points_per_batch=50)
+    everything_kept = matte_everything(Scene(), image, config)
+    monkeypatch.setattr(automatic, "MAX_KEPT", clicks_kept * SIZE[0] * SIZE[1])
+    scene = Scene()
+    found = matte_everything(scene, image, config)
+    assert sum(scene.batches) == asked
+    assert [one.point for one in found] == [one.point for one in everything_kept]
+    for one, other in zip(found, everything_kept, strict=True):
+        np.testing.assert_array_equal(one.full(), other.full())
 
 
 def test_large_pictures_are_ranked_small_and_rendered_large():
@@ -105,41 +118,6 @@ def test_filters_refuse_what_they_name(image):
     assert count(Scene(), min_area=np.pi * 20**2 / (160 * 200)) == 2
     assert count(Scene(), min_score=1.1) == 0
     assert count(Scene(soft_px=30.0)) == 0  # edges as wide as the object
-
-
-def test_alike_neighbours_are_asked_once(rng):
-    side = 12
-    two = np.zeros((side, side, 2), np.float32)
-    two[:, :5, 0] = two[:, 5:, 1] = 1  # two surfaces side by side
-    asked = distinct([two.reshape(-1, 2)], side, 0.9)
-    assert 16 <= len(asked) < 50
-    for i in range(side * side):  # nobody is farther than a neighbour from one that looks alike
-        near = [j for j in asked if max(abs(i // side - j // side), abs(i % side - j % side)) <= 1]
-        assert any(two.reshape(-1, 2)[i] @ two.reshape(-1, 2)[j] > 0.9 for j in near)
-    noise = rng.normal(size=(side * side, 64)).astype(np.float32)
-    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    assert len(distinct([noise], side, 0.9)) == side * side  # nothing is like anything
-    assert len(distinct([two.reshape(-1, 2), noise], side, 0.9)) == side * side  # every map has a say
-    dot = np.zeros((side, side, 2), np.float32)
-    dot[..., 0] = 1
-    dot[2, 3] = (0, 1)
-    assert 2 * side + 3 in distinct([dot.reshape(-1, 2)], side, 0.9)  # a small thing is asked about
-
-
-def test_only_models_with_features_leave_clicks_out(image):
-    scene = Scene()
-    matte_everything(scene, image, EverythingConfig(points_per_side=6, max_similarity=0.0))
-    assert sum(scene.batches) >= 36
-    predictor = load_predictor("zim_tiny", device="cpu", zoom=False, refine="none")
-    rgb = read_image("sample:coins").rgb
-    predictor.set_image(rgb)
-    maps = predictor.similarity_maps()
-    height = rgb.shape[0] / rgb.shape[1]
-    assert height < 1 and [m.shape[1:] for m in maps] == [(np.ceil(side * height), side) for side in (24, 48)]
-    for keys in maps:
-        np.testing.assert_allclose(np.linalg.norm(keys, axis=0), 1, atol=1e-3)
-        keys[:] = 0
-    assert predictor.similarity_maps()[0].max() > 0
 
 
 def test_stability_of_known_mattes():
@@ -246,6 +224,6 @@ def test_small_models_are_asked_for_less_by_default():
     """zim_tiny's scores stay below 0.88 even where its mattes are right."""
     image = read_image("sample:coins").rgb
     predictor = load_predictor("zim_tiny", device="cpu", zoom=False, refine="none")
-    found = matte_everything(predictor, image, EverythingConfig(points_per_side=10, max_similarity=1.0))
+    found = matte_everything(predictor, image, EverythingConfig(points_per_side=10))
     assert len(found) > 15
     assert all(SMALL_SCORE <= one.score < SCORE for one in found)

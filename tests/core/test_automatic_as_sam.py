@@ -92,7 +92,6 @@ def test_finds_the_objects_that_sams_generator_finds(picture: str, segment_anyth
         min_stability=MIN_STABILITY,
         stability_offset=SAM_OFFSET,
         max_box_iou=MAX_BOX_IOU,
-        max_similarity=1.0,  # every click is asked, as SAM's generator asks
     )
     ours = [o.full() > 0.5 for o in matte_everything(predictor, image, config)]
     masks = [record["segmentation"] for record in theirs]

@@ -41,7 +41,7 @@ class ImagesArgs(CommandArgs):
     """Folder for the results."""
     model: Annotated[str, arg(metavar="NAME")] = "auto"
     """Checkpoint by name (see `zim models`) or path; hf:NAME_OR_FOLDER for a SAM, SAM-HQ, SAM 2, EdgeTAM or SAM 3 of
-    transformers; auto takes the best one on this machine."""
+    transformers; FILE.py:FUNCTION that makes a predictor; auto takes the best one on this machine."""
     runtime: Literal["auto", "torch", "onnx"] = "auto"
     """What runs the model."""
     device: Annotated[str, arg(metavar="DEVICE")] = "auto"
@@ -251,12 +251,21 @@ class Batch:
     def check_model(self) -> None:
         """Load a model of the hub or a refinement at once: that it cannot be had is said before any image is read."""
         from zim_plugins.core.checkpoints.hub import is_hub_name
+        from zim_plugins.core.checkpoints.outside import is_outside
         from zim_plugins.core.refinement.base import check_refinement
 
         try:
             check_refinement(self.args.refine)
         except ValueError as error:
             raise Misuse(f"--refine: {one_line(error)}") from error
+        if is_outside(self.args.model):
+            args = self.args
+            given = {"--runtime": args.runtime != "auto", "--dtype": args.dtype != "fp32", "--no-zoom": args.no_zoom}
+            given["--refine"] = args.refine not in ("auto", "none")
+            if any(given.values()):
+                unusable = ", ".join(option for option, is_given in given.items() if is_given)
+                raise Misuse(f"{unusable}: options of checkpoints; {args.model} sees to itself")
+            self._load()
         if is_hub_name(self.args.model) or self.args.refine.startswith(("vitmatte", "converter")):
             self._load()
 
@@ -353,10 +362,14 @@ class Batch:
     def _load(self) -> "EncodingPredictor":
         if self._predictor is not None:
             return self._predictor
+        from zim_plugins.core.checkpoints.outside import is_outside, load_outside
         from zim_plugins.core.encoding import encoding_predictor
-        from zim_plugins.core.load import load_predictor
+        from zim_plugins.core.load import load_predictor, resolve_device
 
         args = self.args
+        if is_outside(args.model):
+            self._predictor = encoding_predictor(load_outside(args.model, resolve_device(args.device)))
+            return self._predictor
         predictor = load_predictor(
             args.model,
             runtime=args.runtime,

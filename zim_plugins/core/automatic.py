@@ -2,8 +2,8 @@
 
 After SAM's automatic mask generator (Kirillov et al. 2023), without its crops. Candidates are ranked as the decoder
 gives them, at its own stride: SAM's generator enlarges every one to the image first, which costs more than the rest.
-Memory stays bounded: of a candidate only the box is remembered; opacities at full size exist for the survivors of one
-batch at a time, and are kept cropped.
+Memory stays bounded: candidates are remembered with their maps as long as these are few, else by their boxes alone and
+asked again; opacities at full size exist for the survivors of one batch at a time, and are kept cropped.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from zim_plugins.core.encoding import EncodingPredictor, Predictor, encoding_predictor
+from zim_plugins.core.encoding import CoarseAnswers, EncodingPredictor, Predictor, encoding_predictor
 from zim_plugins.core.exchange import coco_annotation
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.transforms import image_to_frame, support_box
@@ -24,16 +24,17 @@ _T = TypeVar("_T")
 
 MAX_OPACITIES = 2**26
 """Opacities in memory at once, at most (256 MiB), as long as one click's answers fit."""
+MAX_KEPT = 2**26
+"""Values of the ranking's maps that are remembered (256 MiB); clicks beyond are asked again if they are chosen."""
 CANDIDATES = 4
 """Answers to one click, at most."""
-SCORE, SMALL_SCORE = 0.88, 0.5
-"""Least scores by default: SAM's, and one for models of frames below 1024 px, which think less of themselves
-(chosen by eye with zim_tiny on two photographs)."""
-SMALL_SIMILARITY = 0.6
-"""Cosine above which neighbouring clicks count as one by default.
-
-On four of the samples 292 to 393 of 1,024 clicks are asked then. It costs recall: `docs/core.md` states how
-much."""
+SIDE, SCORE, STABILITY = 32, 0.88, 0.9
+"""Clicks along each side of the grid, least score and least stability by default: SAM's."""
+SMALL_SIDE, SMALL_SCORE, SMALL_STABILITY = 10, 0.4, 0.8
+"""For models of frames below 1024 px, which think less of themselves and find little more with more clicks: chosen with
+zim_tiny on seven photographs of BSDS500, `docs/core.md` states its recall on others."""
+LARGE_FRAME_PX = 1024
+"""Side of SAM's frame, from which on its defaults hold [px]."""
 FAINT = 1 / 255
 """Opacity that an 8-bit matte still shows; what is fainter is cropped away."""
 
@@ -46,16 +47,17 @@ class EverythingConfig:
     16
     """
 
-    points_per_side: int = 32
-    """The grid holds its square of clicks."""
+    points_per_side: int | None = None
+    """The grid holds its square of clicks; None: `SIDE`, or `SMALL_SIDE` for small models."""
     points: Float[np.ndarray, "_ 2"] | None = field(default=None, compare=False)
     """Clicks instead of the grid, XY as shares of width and height."""
     points_per_batch: int = 32
     """Clicks decoded at once."""
     min_score: float | None = None
     """Least score that the model gives itself (predicted IoU); None: `SCORE`, or `SMALL_SCORE` for small models."""
-    min_stability: float = 0.9
-    """Least IoU between the mattes cut above and below one half (`stability`)."""
+    min_stability: float | None = None
+    """Least IoU between the mattes cut above and below one half (`stability`); None: `STABILITY`, or `SMALL_STABILITY`
+    for small models."""
     stability_offset: float = 0.1
     """How far above and below, in opacity; SAM's offset of one logit is 0.2311, the sigmoid of 1 less one half."""
     max_box_iou: float = 0.7
@@ -64,17 +66,15 @@ class EverythingConfig:
     """Least area of the matte, as a share of the image."""
     ranking_px: int = 1024
     """Longest side of the reduced image on which candidates are ranked [px], where the predictor has no logits."""
-    max_similarity: float | None = None
-    """A click of the grid is not asked where a neighbour that is asked looks alike: their features' cosine exceeds
-    this. None: `SMALL_SIMILARITY` for models that have such features, as zim_tiny; 1.0 asks every click."""
     multimask: bool = True
     """Consider all candidates of an ambiguous click, where the predictor offers them; they are not zoomed. One
     candidate per click is rendered with the predictor's zoom."""
 
     def __post_init__(self) -> None:
         for name in ("points_per_side", "points_per_batch", "ranking_px"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
         if not 0 <= self.stability_offset < 0.5:
             raise ValueError(f"stability_offset lies in [0, 0.5), got {self.stability_offset}")
         if self.points is not None:
@@ -82,6 +82,21 @@ class EverythingConfig:
             if points.ndim != 2 or points.shape[1] != 2 or not ((points >= 0) & (points <= 1)).all():
                 raise ValueError(f"points are XY in [0, 1], (n, 2), got shape {points.shape}")
             object.__setattr__(self, "points", points)
+
+    def for_frame(self, frame_px: int | None) -> "EverythingConfig":
+        """Return the same with defaults filled in for a model whose frame has this side [px]; None is a large one.
+
+        >>> EverythingConfig().for_frame(1024).points_per_side, EverythingConfig(min_score=0.7).for_frame(384).min_score
+        (32, 0.7)
+        """
+        small = frame_px is not None and frame_px < LARGE_FRAME_PX
+        side, score, stable = (SMALL_SIDE, SMALL_SCORE, SMALL_STABILITY) if small else (SIDE, SCORE, STABILITY)
+        return replace(
+            self,
+            points_per_side=side if self.points_per_side is None else self.points_per_side,
+            min_score=score if self.min_score is None else self.min_score,
+            min_stability=stable if self.min_stability is None else self.min_stability,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +155,9 @@ class _Candidate:
     stability: float
     box: Float[np.ndarray, " 4"]
     """As shares of width and height."""
+    answers: CoarseAnswers | None
+    """What it is a candidate of, with its row there, where that is kept."""
+    row: int
 
 
 def matte_everything(
@@ -150,7 +168,8 @@ def matte_everything(
     Args:
         predictor: afterwards, `image` is set in it.
         image: RGB, uint8, uint16 or floating-point in [0, 1].
-        config: the defaults are SAM's, its stability in opacity as in ZIM's release.
+        config: its defaults are SAM's, stability in opacity as in ZIM's release; milder ones with fewer clicks for
+            small models.
 
     Returns:
         Objects in the order of falling score.
@@ -162,15 +181,13 @@ def matte_everything(
     True
     """
     image = to_uint8(image)
-    config = config or EverythingConfig()
     model = encoding_predictor(predictor)
-    if config.min_score is None:
-        small = model.frame_px is not None and model.frame_px < 1024
-        config = replace(config, min_score=SMALL_SCORE if small else SCORE)
+    config = (config or EverythingConfig()).for_frame(model.frame_px)
     size = (image.shape[0], image.shape[1])
     if model.frame_px is not None or max(size) <= config.ranking_px:
         model.set_image(image)
-        candidates = list(_rank(model, size, config))
+        # What is kept of the ranking need not be asked again.
+        candidates = list(_rank(model, size, config, MAX_KEPT if config.multimask else 0))
     else:  # nothing is known of how the model reduces images: rank on a reduced one
         reduced = image_to_frame(image, config.ranking_px)
         model.set_image(reduced)
@@ -264,18 +281,23 @@ def _crossings(
     return firsts[0], 1 - firsts[1]
 
 
-def _rank(model: EncodingPredictor, size: tuple[int, int], config: EverythingConfig) -> Iterator[_Candidate]:
+def _rank(
+    model: EncodingPredictor, size: tuple[int, int], config: EverythingConfig, max_kept: int = 0
+) -> Iterator[_Candidate]:
     """Candidates of all clicks that pass the filters.
 
     Args:
         model: the image to rank on is set in it.
         size: of that image (H, W) [px].
         config: what passes.
+        max_kept: values of their maps that may be kept in all.
     """
-    assert config.min_score is not None
+    kept = 0
+    assert config.points_per_side is not None and config.min_score is not None and config.min_stability is not None
     opacities = np.array([0.5 - config.stability_offset, 0.5, 0.5 + config.stability_offset])
     logits = np.log(opacities / (1 - opacities))
-    for batch in _batches(_clicks(model, config), config.points_per_batch, size):
+    clicks = point_grid(config.points_per_side) if config.points is None else config.points
+    for batch in _batches(list(clicks), config.points_per_batch, size):
         prompts = [Prompt.from_point(x * size[1], y * size[0]) for x, y in batch]
         answers = model.predict_coarse(prompts, multimask=config.multimask)
         low, middle, high = (logits if answers.are_logits else opacities).tolist()
@@ -286,65 +308,34 @@ def _rank(model: EncodingPredictor, size: tuple[int, int], config: EverythingCon
         stabilities = stability(maps, low=low, high=high)
         passed = (stabilities >= config.min_stability) & (shares >= config.min_area) & (shares > 0)
         boxes = level_boxes(maps[passed], middle)
+        kept += answers.maps.size * bool(passed.any())
+        remembered = answers if kept <= max_kept else None
         for row, column, stable, box in zip(rows[passed], columns[passed], stabilities[passed], boxes, strict=True):
             x, y = batch[row]
             score = float(answers.scores[row, column])
-            yield _Candidate((float(x), float(y)), int(column), score, float(stable), box)
-
-
-def _clicks(model: EncodingPredictor, config: EverythingConfig) -> list[Float[np.ndarray, " 2"]]:
-    """Clicks that are worth asking, as shares of width and height."""
-    if config.points is not None:
-        return list(config.points)
-    grid = point_grid(config.points_per_side)
-    limit = SMALL_SIMILARITY if config.max_similarity is None else config.max_similarity
-    maps = model.similarity_maps() if limit < 1 else []
-    if not maps:
-        return list(grid)
-    # Features under each click, of unit length, map by map.
-    features = []
-    for keys in maps:
-        cells = np.minimum((grid * keys.shape[:0:-1]).astype(int), np.array(keys.shape[:0:-1]) - 1)
-        features.append(keys[:, cells[:, 1], cells[:, 0]].T)
-    return list(grid[distinct(features, config.points_per_side, limit)])
-
-
-def distinct(features: Sequence[Float32[np.ndarray, "n _"]], side: int, max_similarity: float) -> Int[np.ndarray, " k"]:
-    """Indices of a grid's points that are asked: every other one has an asked neighbour that looks like it.
-
-    Args:
-        features: of unit length, one set of vectors for each map; two points look alike by the least of their cosines.
-        side: points along each side of the grid, n = side * side.
-        max_similarity: cosine above which two points look alike.
-
-    >>> distinct([np.ones((9, 1), np.float32)], 3, 0.9).tolist()
-    [4]
-    """
-    rows, columns = np.divmod(np.arange(side * side), side)
-    # First the middles of blocks of 3 x 3, whose neighbours are the whole block; then all others in reading order.
-    first = (rows % 3 == 1) & (columns % 3 == 1)
-    asked = np.zeros((side, side), dtype=bool)
-    for i in [*np.flatnonzero(first), *np.flatnonzero(~first)]:
-        row, column = int(rows[i]), int(columns[i])
-        window = slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2)
-        near = np.arange(side * side).reshape(side, side)[window][asked[window]]
-        alike = np.min([f[near] @ f[i] for f in features], axis=0) if len(near) else np.zeros(0)
-        asked[row, column] = not (alike > max_similarity).any()
-    return np.flatnonzero(asked.ravel())
+            yield _Candidate((float(x), float(y)), int(column), score, float(stable), box, remembered, int(row))
 
 
 def _render(
     model: EncodingPredictor, batch: Sequence[_Candidate], size: tuple[int, int], config: EverythingConfig
 ) -> Iterator[Float32[np.ndarray, "h w"]]:
     """The candidates' mattes at the size of the image."""
-    prompts = [Prompt.from_point(*_point(candidate, size)) for candidate in batch]
-    if config.multimask:
-        answers = model.predict_coarse(prompts, multimask=True)
-        for row, candidate in enumerate(batch):
-            yield answers.enlarge(row, candidate.index)
-    else:
-        for candidate, prediction in zip(batch, model.predict_many(prompts), strict=True):
+
+    def prompts(of: Sequence[_Candidate]) -> list[Prompt]:
+        return [Prompt.from_point(*_point(one, size)) for one in of]
+
+    if not config.multimask:
+        for candidate, prediction in zip(batch, model.predict_many(prompts(batch)), strict=True):
             yield prediction.alphas[candidate.index]
+        return
+    unknown = [candidate for candidate in batch if candidate.answers is None]
+    again = model.predict_coarse(prompts(unknown), multimask=True) if unknown else None
+    rows = iter(range(len(unknown)))
+    for candidate in batch:
+        if candidate.answers is not None:
+            yield candidate.answers.enlarge(candidate.row, candidate.index)
+        elif again is not None:
+            yield again.enlarge(next(rows), candidate.index)
 
 
 def _point(candidate: _Candidate, size: tuple[int, int]) -> tuple[float, float]:

@@ -135,10 +135,6 @@ class EncodingPredictor(Protocol):
         """Answer without enlarging: with all candidates where `multimask` is set and the model has them."""
         ...
 
-    def similarity_maps(self, *, encoded: EncodedImage | None = None) -> list[Float32[np.ndarray, "_ _ _"]]:
-        """Return features of unit length over the image, (c, h, w) each; empty for models that have none."""
-        ...
-
 
 def encoding_predictor(predictor: Predictor) -> EncodingPredictor:
     """Return a predictor that has `encode`: the one given, or a face over it that sets each image again when asked.
@@ -232,10 +228,6 @@ class OneImagePredictor:
         for row, one in enumerate(found):
             maps[row, : len(one.scores)], scores[row, : len(one.scores)] = one.alphas, one.scores
         return CoarseAnswers(maps, scores, False, lambda row, candidate: found[row].alphas[candidate])
-
-    def similarity_maps(self, *, encoded: EncodedImage | None = None) -> list[Float32[np.ndarray, "_ _ _"]]:
-        """Return nothing: the predictor's features are its own."""
-        return []
 
     def _answer(self, prompts: Sequence[Prompt], encoded: EncodedImage | None) -> tuple[EncodedImage, list[Prediction]]:
         """Return the image that is meant, and the predictor's answers on it."""

@@ -198,21 +198,6 @@ class ImagePredictor:
 
         return CoarseAnswers(within_picture(logits, size, backend.frame_px, stretched=stretched), scores, True, enlarge)
 
-    def similarity_maps(self, *, encoded: EncodedImage | None = None) -> list[Float32[np.ndarray, "_ _ _"]]:
-        """Return features of unit length over the image, (c, h, w) each, by which places of the image look alike.
-
-        Empty for models that have none; copies.
-        """
-        with self._image_for(encoded) as image:
-            maps = getattr(self.backend, "similarity_maps", None)
-            if maps is None:
-                return []
-            stretched = is_stretched(self.backend)
-            return [
-                within_picture(one, image.size, self.backend.frame_px, stretched=stretched)
-                for one in maps(image.features)
-            ]
-
     def _encode(self, rgb: UInt8[np.ndarray, "h w 3"], backend: Backend | None = None) -> Any:
         """Run the encoder, and count."""
         features = encode_image(backend or self.backend, rgb)

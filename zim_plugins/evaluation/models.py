@@ -1,18 +1,17 @@
 """Models that are scored: checkpoints, GrabCut, anybody's predictor by `FILE.py:FACTORY` or `MODULE:FACTORY`."""
 
 import hashlib
-import importlib
-import importlib.util
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zim_plugins.core.checkpoints.hub import PAGE, PREFIX, hub_folder, is_hub_name
+from zim_plugins.core.checkpoints.hub import PAGE, hub_folder, is_hub_name
+from zim_plugins.core.checkpoints.outside import is_outside as is_outside
+from zim_plugins.core.checkpoints.outside import load_outside
 from zim_plugins.core.checkpoints.records import CHECKPOINTS, find
+from zim_plugins.core.encoding import Predictor
 from zim_plugins.core.load import Dtype, Refine, load_predictor, resolve_device
-from zim_plugins.core.predictor import Predictor
 from zim_plugins.data.conversion.shard_job import file_sha256
 from zim_plugins.errors import CheckpointError
 
@@ -52,21 +51,8 @@ def load_model(spec: str, options: ModelOptions = ModelOptions(), *, worker: int
 
         device = f"cuda:{worker % torch.cuda.device_count()}"
     if is_outside(spec):
-        predictor = make_outside(spec, device)
-        if not isinstance(predictor, Predictor):
-            raise CheckpointError(f"{spec} made a {type(predictor).__name__} without set_image, predict, predict_many")
-        return predictor
+        return load_outside(spec, device)
     return load_predictor(spec, device=device, dtype=options.dtype, zoom=options.zoom, refine=options.refine)
-
-
-def make_outside(spec: str, device: str) -> Any:
-    """Return what a function at FILE.py:FUNCTION or MODULE:FUNCTION makes; one that takes an argument gets the device.
-
-    Raises:
-        CheckpointError: there is no such function.
-    """
-    factory = _outside_factory(spec)
-    return factory(device) if _takes_an_argument(factory) else factory()
 
 
 def describe_model(spec: str) -> dict[str, Any]:
@@ -99,33 +85,6 @@ def model_slug(spec: str) -> str:
     """A folder name for a model's results."""
     short = re.sub(r"[^A-Za-z0-9_.-]+", "_", spec).strip("_.")
     return short if short == spec else f"{short[-40:]}-{hashlib.sha256(spec.encode()).hexdigest()[:8]}"
-
-
-def is_outside(spec: str) -> bool:
-    """Return whether a model is given by the place of a function."""
-    return ":" in spec and not spec.startswith(PREFIX) and spec.rpartition(":")[2].isidentifier()
-
-
-def _outside_factory(spec: str) -> Callable[..., Any]:
-    place, _, name = spec.rpartition(":")
-    try:
-        if place.endswith(".py"):
-            found = importlib.util.spec_from_file_location(Path(place).stem, place)
-            if found is None or found.loader is None:
-                raise CheckpointError(f"{place} is no Python file")
-            module = importlib.util.module_from_spec(found)
-            found.loader.exec_module(module)
-        else:
-            module = importlib.import_module(place)
-        return getattr(module, name)
-    except (ImportError, OSError, AttributeError) as error:
-        raise CheckpointError(f"cannot take the model from {spec}: {error}") from error
-
-
-def _takes_an_argument(factory: Callable[..., Any]) -> bool:
-    import inspect
-
-    return any(p.default is p.empty for p in inspect.signature(factory).parameters.values())
 
 
 def _content_hash(path: Path) -> str:

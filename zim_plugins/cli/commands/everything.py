@@ -22,12 +22,12 @@ logger = logging.getLogger(__name__)
 class EverythingArgs(ImagesArgs):
     """Matte every object of images, found by a grid of clicks."""
 
-    points_per_side: int = 32
-    """The grid holds its square of clicks."""
+    points_per_side: int | None = None
+    """The grid holds its square of clicks; by default 32, for zim_tiny 10. More find smaller things and take longer."""
     min_score: float | None = None
-    """Least score that the model gives itself; by default 0.88, for zim_tiny, whose scores are lower, 0.5."""
-    min_stability: float = 0.9
-    """Least IoU between the mattes cut a little above and below one half."""
+    """Least score that the model gives itself; by default 0.88, for zim_tiny, whose scores are lower, 0.4."""
+    min_stability: float | None = None
+    """Least IoU between the mattes cut a little above and below one half; by default 0.9, for zim_tiny 0.8."""
     out: Annotated[str, arg(metavar="DIR", aliases=["-o"])] = "outputs"
     """Folder for <stem>_objects.png, which shows them all, and <stem>_objects/000_alpha.png and so on."""
 

@@ -21,10 +21,10 @@ def load_detector(words: str, model: str | None, device: str) -> "TextDetector |
         Misuse: no word is given.
         CheckpointError, MissingExtra: it cannot be had.
     """
+    from zim_plugins.core.checkpoints.outside import is_outside, make_outside
     from zim_plugins.core.load import resolve_device
     from zim_plugins.core.text_boxes import CallableDetector, load_text_detector
     from zim_plugins.errors import CheckpointError
-    from zim_plugins.evaluation.models import is_outside, make_outside
 
     if not words.strip():
         raise Misuse("--text is empty: name the object")

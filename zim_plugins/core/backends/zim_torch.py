@@ -19,6 +19,8 @@ from zim_plugins.core.tokens import prompt_tokens
 BATCH_PIXELS = {"cpu": 4 * 1024**2}
 """Frame pixels of the prompts decoded at once: on a CPU what its cache holds of them, elsewhere bounded by memory."""
 OTHER_BATCH_PIXELS = 32 * 1024**2
+LITE_BATCH_PIXELS = {"cpu": 1024**2}
+"""Of a `ZimLite`, whose maps are wider."""
 
 
 class ZimTorchBackend:
@@ -48,6 +50,8 @@ class ZimTorchBackend:
         for part, module in self.zim.named_children():
             if part != "prompt_encoder":
                 module.to(dtype)
+        if isinstance(zim, ZimLite):  # convolutions throughout, which are faster with the channels last
+            self.zim.to(memory_format=torch.channels_last)  # pyright: ignore
         self.name = name
         self.supports_salient = isinstance(zim, ZimLite)
         """Whether no prompt at all is one, too: the embedded model is trained to find the salient object."""
@@ -115,7 +119,8 @@ class ZimTorchBackend:
             groups.setdefault((len(labels), prompt.alpha is not None), []).append(i)
         kept = slice(0, 1) if not multimask else slice(1 if self.activation == "step" else 0, None)
         answers: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0), np.empty(0))] * len(prompts)
-        step = max(1, BATCH_PIXELS.get(self.device.type, OTHER_BATCH_PIXELS) // self.frame_px**2)
+        pixels = LITE_BATCH_PIXELS if isinstance(self.zim, ZimLite) else BATCH_PIXELS
+        step = max(1, pixels.get(self.device.type, OTHER_BATCH_PIXELS) // self.frame_px**2)
         for (_, has_alpha), members in groups.items():
             for start in range(0, len(members), step):
                 batch = members[start : start + step]
@@ -127,12 +132,6 @@ class ZimTorchBackend:
                 for row, i in enumerate(batch):
                     answers[i] = logits[row], scores[row]
         return np.stack([a[0] for a in answers]), np.stack([a[1] for a in answers])
-
-    def similarity_maps(self, embedding: ImageFeatures) -> list[Float32[np.ndarray, "_ _ _"]]:
-        """Keys of unit length of a `ZimLite`, (c, h, w) at strides 16 and 8; none of another network."""
-        if not isinstance(self.zim, ZimLite) or embedding.projected is None:
-            return []
-        return [keys[0].float().cpu().numpy().copy() for keys in embedding.projected]
 
     def _coarse(self, prompts: Sequence[Prompt]) -> Float[Tensor, "b 1 f f"]:
         alphas = np.stack([p.alpha for p in prompts if p.alpha is not None])

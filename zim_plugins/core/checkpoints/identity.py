@@ -22,7 +22,10 @@ def identify(name: str | Path) -> dict[str, str | None]:
     text = str(name)
     if text == "auto":
         text = next((one for one in AUTO_ORDER if find(one) is not None), "zim_tiny")
-    if text in CHECKPOINTS or is_hub_name(text):
+    file, _, function = text.rpartition(":")
+    if file.endswith(".py") and function.isidentifier():  # a function that makes a predictor
+        place, label = Path(file).expanduser(), text
+    elif text in CHECKPOINTS or is_hub_name(text):
         place, label = find(text) if text in CHECKPOINTS else find_hub(text), text
     else:
         place = Path(text).expanduser()

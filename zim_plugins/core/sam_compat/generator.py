@@ -42,7 +42,7 @@ class SamAutomaticMaskGenerator:
 
     Args:
         model: what `sam_model_registry[...]()` or `load_predictor(...)` returned.
-        points_per_side: the grid holds its square of clicks.
+        points_per_side: the grid holds its square of clicks; None: 32 as SAM's, 10 for zim_tiny.
         points_per_batch: clicks decoded at once.
         pred_iou_thresh: least score that the model gives itself.
         stability_score_thresh: least IoU between the masks cut above and below.
@@ -67,7 +67,7 @@ class SamAutomaticMaskGenerator:
     def __init__(
         self,
         model: SamModel | ImagePredictor,
-        points_per_side: int | None = 32,
+        points_per_side: int | None = None,
         points_per_batch: int = 64,
         pred_iou_thresh: float | None = None,
         stability_score_thresh: float | None = None,
@@ -84,7 +84,7 @@ class SamAutomaticMaskGenerator:
         mattes: bool = False,
     ) -> None:
         self.model = as_model(model)
-        if (points_per_side is None) == (point_grids is None):
+        if points_per_side is not None and point_grids is not None:
             raise ValueError("give points_per_side or point_grids, one of them")
         if point_grids is not None and len(point_grids) != crop_n_layers + 1:
             raise ValueError(
@@ -95,10 +95,13 @@ class SamAutomaticMaskGenerator:
         if crop_n_layers < 0 or crop_n_points_downscale_factor < 1 or min_mask_region_area < 0:
             raise ValueError("crop_n_layers and min_mask_region_area are 0 or more, the downscale factor 1 or more")
         hard = self.model.predictor.backend.activation == "step"
-        base = EverythingConfig()
+        base = EverythingConfig().for_frame(self.model.predictor.frame_px)
+        side = base.points_per_side if points_per_side is None else points_per_side
+        if side is None or side < 1:
+            raise ValueError(f"points_per_side is at least 1, got {points_per_side}")
         self._configs = [
             EverythingConfig(
-                points_per_side=max(1, int((points_per_side or 1) / crop_n_points_downscale_factor**layer)),
+                points_per_side=max(1, int(side / crop_n_points_downscale_factor**layer)),
                 points_per_batch=points_per_batch,
                 min_score=SAM_SCORE if hard and pred_iou_thresh is None else pred_iou_thresh,
                 min_stability=(SAM_STABILITY if hard else base.min_stability)
