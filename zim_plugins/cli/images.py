@@ -258,15 +258,13 @@ class Batch:
             check_refinement(self.args.refine)
         except ValueError as error:
             raise Misuse(f"--refine: {one_line(error)}") from error
-        if is_outside(self.args.model):
-            args = self.args
-            given = {"--runtime": args.runtime != "auto", "--dtype": args.dtype != "fp32", "--no-zoom": args.no_zoom}
-            given["--refine"] = args.refine not in ("auto", "none")
-            if any(given.values()):
-                unusable = ", ".join(option for option, is_given in given.items() if is_given)
-                raise Misuse(f"{unusable}: options of checkpoints; {args.model} sees to itself")
-            self._load()
-        if is_hub_name(self.args.model) or self.args.refine.startswith(("vitmatte", "converter")):
+        args = self.args
+        if is_outside(args.model):
+            as_if = {"runtime": "auto", "dtype": "fp32", "no_zoom": False, "refine": "none"}
+            if unusable := [name for name, value in as_if.items() if getattr(args, name) not in (value, "auto")]:
+                said = ", ".join(f"--{name.replace('_', '-')}" for name in unusable)
+                raise Misuse(f"{said}: options of checkpoints; {args.model} sees to itself")
+        if is_outside(args.model) or is_hub_name(args.model) or args.refine.startswith(("vitmatte", "converter")):
             self._load()
 
     def work_on(self, source: str, name: str) -> Outcome:
@@ -364,20 +362,14 @@ class Batch:
             return self._predictor
         from zim_plugins.core.checkpoints.outside import is_outside, load_outside
         from zim_plugins.core.encoding import encoding_predictor
-        from zim_plugins.core.load import load_predictor, resolve_device
+        from zim_plugins.core.load import load_predictor
 
         args = self.args
         if is_outside(args.model):
-            self._predictor = encoding_predictor(load_outside(args.model, resolve_device(args.device)))
-            return self._predictor
-        predictor = load_predictor(
-            args.model,
-            runtime=args.runtime,
-            device=args.device,
-            dtype=args.dtype,
-            zoom=False if args.no_zoom else None,
-            refine=args.refine,
-        )
+            predictor = load_outside(args.model, args.device)
+        else:
+            how = {"runtime": args.runtime, "device": args.device, "dtype": args.dtype, "refine": args.refine}
+            predictor = load_predictor(args.model, zoom=False if args.no_zoom else None, **how)
         self._predictor = encoding_predictor(predictor)
         return self._predictor
 
