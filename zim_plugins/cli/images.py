@@ -366,7 +366,9 @@ class Batch:
 
         args = self.args
         if is_outside(args.model):
-            predictor = load_outside(args.model, args.device)
+            from zim_plugins.core.load import resolve_device
+
+            predictor = load_outside(args.model, resolve_device(args.device))
         else:
             how = {"runtime": args.runtime, "device": args.device, "dtype": args.dtype, "refine": args.refine}
             predictor = load_predictor(args.model, zoom=False if args.no_zoom else None, **how)

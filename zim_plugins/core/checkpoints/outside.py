@@ -27,9 +27,7 @@ def load_outside(spec: str, device: str) -> Predictor:
     Raises:
         CheckpointError: there is no such function, or what it makes is no `Predictor`.
     """
-    from zim_plugins.core.load import resolve_device
-
-    made = make_outside(spec, resolve_device(device))
+    made = make_outside(spec, device)
     if not isinstance(made, Predictor):
         raise CheckpointError(f"{spec} made a {type(made).__name__} without set_image, predict, predict_many")
     return made
