@@ -25,6 +25,8 @@ def outside(tmp_path) -> str:
         "    def predict_many(self, prompts): return [self.predict(one) for one in prompts]\n"
         "def make(device): return Half()\n"
         "def wrong(): return 3\n"
+        "def raises(): raise KeyError('weights')\n"
+        "def wants_two(a, b): return Half()\n"
     )
     return f"{path}:make"
 
@@ -45,6 +47,8 @@ def test_anybodys_predictor_goes_through_the_command(tmp_path, outside, capsys):
     [
         ("wrong", (), "made a int without set_image"),
         ("missing", (), "cannot take the model from"),
+        ("raises", (), ":raises raised KeyError: 'weights'"),
+        ("wants_two", (), ":wants_two raised TypeError"),
         ("make", ("--dtype", "bf16"), "--dtype: options of checkpoints"),
         ("make", ("--refine", "colour", "--no-zoom"), "--no-zoom, --refine: options of checkpoints"),
     ],
@@ -54,3 +58,11 @@ def test_what_an_outside_model_cannot_do_is_said(tmp_path, outside, capsys, func
     words = ["matte", "sample:coins", "--model", spec, "--point", "50,50", "--out", str(tmp_path / "out"), *more]
     assert main(words) in (1, 2)
     assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_no_python_is_one_line(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text("def make(:")
+    words = ["matte", "sample:coins", "--model", f"{tmp_path / 'mine.py'}:make", "--out", str(tmp_path / "out")]
+    assert main(words) == 1
+    err = capsys.readouterr().err
+    assert "cannot take the model from" in err and "Traceback" not in err and not (tmp_path / "out").exists()

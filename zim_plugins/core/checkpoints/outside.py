@@ -10,6 +10,7 @@ from typing import Any
 from zim_plugins.core.checkpoints.hub import PREFIX
 from zim_plugins.core.encoding import Predictor
 from zim_plugins.errors import CheckpointError
+from zim_plugins.imaging.ranges import one_line
 
 
 def is_outside(spec: str) -> bool:
@@ -37,10 +38,13 @@ def make_outside(spec: str, device: str) -> Any:
     """Return what a function at FILE.py:FUNCTION or MODULE:FUNCTION makes; one that takes an argument gets the device.
 
     Raises:
-        CheckpointError: there is no such function.
+        CheckpointError: there is no such function, or it raises.
     """
     factory = _outside_factory(spec)
-    return factory(device) if _takes_an_argument(factory) else factory()
+    try:
+        return factory(device) if _takes_an_argument(factory) else factory()
+    except Exception as error:  # whatever a stranger's function raises
+        raise CheckpointError(f"{spec} raised {type(error).__name__}: {one_line(error)}") from error
 
 
 def _outside_factory(spec: str) -> Callable[..., Any]:
@@ -55,8 +59,10 @@ def _outside_factory(spec: str) -> Callable[..., Any]:
         else:
             module = importlib.import_module(place)
         return getattr(module, name)
-    except (ImportError, OSError, AttributeError) as error:
-        raise CheckpointError(f"cannot take the model from {spec}: {error}") from error
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever a stranger's module raises
+        raise CheckpointError(f"cannot take the model from {spec}: {one_line(error)}") from error
 
 
 def _takes_an_argument(factory: Callable[..., Any]) -> bool:
