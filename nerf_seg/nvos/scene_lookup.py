@@ -10,7 +10,7 @@ from pathlib import Path
 
 from zim_plugins.core import ZimError
 
-from ..field.gaussians.scene import SplatPlace, find_splat
+from ..field.gaussians.scene import SplatPlace, files_below, find_splat
 from ..field.poses_bounds import POSES_FILE, find_folder, list_pictures, read_poses_bounds
 from .datasets import Task
 
@@ -111,12 +111,16 @@ def find_nerf(nerfs: Path, task: Task, protocol: str, capture: Path | None) -> P
 
 def _nerf_runs(folder: Path) -> list[Path]:
     others = {_OWN_METHOD, *_SPLAT_METHODS}
-    runs = [path for path in folder.rglob("config.yml") if others.isdisjoint(path.relative_to(folder).parts)]
-    return [path for path in runs if any(path.parent.rglob("*.ckpt"))]
+    runs = [
+        path
+        for path in files_below(folder)
+        if path.name == "config.yml" and others.isdisjoint(path.relative_to(folder).parts)
+    ]
+    return [path for path in runs if any(one.suffix == ".ckpt" for one in files_below(path.parent))]
 
 
 def _splat_runs(folder: Path) -> list[Path]:
-    found = folder.rglob("config.yml")
+    found = [path for path in files_below(folder) if path.name == "config.yml"]
     runs = (path for path in found if not set(_SPLAT_METHODS).isdisjoint(path.relative_to(folder).parts))
     return sorted(runs, key=lambda path: path.stat().st_mtime)
 

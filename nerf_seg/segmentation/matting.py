@@ -25,9 +25,14 @@ Corruption = Literal["inverse", "everything", "nothing"]
 
 def candidate_alphas(predictor: Predictor, view: View, prompt: Prompt) -> Float32[np.ndarray, "c h w"]:
     """The predictor's mattes of what the prompt points at, the best-scored first, with residues removed."""
+    return alphas_by_prompt(predictor, view, [prompt])[0]
+
+
+def alphas_by_prompt(predictor: Predictor, view: View, prompts: Sequence[Prompt]) -> list[Float32[np.ndarray, "c h w"]]:
+    """The predictor's mattes for each prompt, as `candidate_alphas` has them; the image is encoded once."""
     show(predictor, view.name, view.image)
-    prediction = predictor.predict(prompt)
-    return without_residue(prediction.alphas[np.argsort(-prediction.scores, kind="stable")])
+    found = [predictor.predict(prompt) for prompt in prompts]
+    return [without_residue(one.alphas[np.argsort(-one.scores, kind="stable")]) for one in found]
 
 
 def without_residue(alphas: Float32[np.ndarray, "*n"]) -> Float32[np.ndarray, "*n"]:

@@ -18,12 +18,12 @@ from .agreement import agreement, soft_iou
 from .contact_sheet import SheetRow
 from .estimators import Estimator, MatteEstimator, Sa3dEstimator
 from .mask_grid import MaskGrid
-from .matting import candidate_alphas, matte_through_gate
+from .matting import alphas_by_prompt, candidate_alphas, matte_through_gate
 from .object_field import ObjectField
 from .reference_prompt import ReferencePrompt
 from .refinement import refine
 from .rendering import Rendering
-from .self_prompting import self_prompt
+from .self_prompting import self_prompt, without_click
 from .views import View, ViewSource
 
 
@@ -310,11 +310,14 @@ class Segmenter:
         if prompt is None:
             return self._record(view, None, None, "the rendering shows no object to prompt for", seconds)
         with _timed(seconds, "matting"):
-            alphas = candidate_alphas(self.predictor, view, prompt)
+            found_by = [prompt, *without_click(prompt)]
+            by_prompt = alphas_by_prompt(self.predictor, view, found_by)
+            alphas = np.concatenate(by_prompt)
         with _timed(seconds, "prompting"):
             # SA3D compares masks: there the rendering is one.
             judged = (alphas > 0.5).astype(np.float32) if self.config.estimator == "sa3d" else alphas
             best = int(np.argmax([soft_iou(a, rendering.alpha, rendering.observed) for a in judged]))
+            prompt = [one for one, own in zip(found_by, by_prompt, strict=True) for _ in own][best]
             found = agreement(judged[best], rendering)
             fault = found.fault(self.config.iou_threshold, self.config.max_area_ratio)
         self._keep(view.name, alphas[best])

@@ -59,6 +59,15 @@ def self_prompt(
     return Prompt(points=rows_columns[:, ::-1] + 0.5, labels=labels)
 
 
+def without_click(prompt: Prompt) -> list[Prompt]:
+    """Return the box of a box with a click as a prompt of its own; nothing for other prompts.
+
+    A click in the middle of the object may make a model take the part that it lies on for the whole; the view is
+    matted from both, and what agrees better with the object so far counts.
+    """
+    return [] if prompt.box is None or prompt.points is None else [Prompt(box=prompt.box)]
+
+
 def decayed_clicks(
     score: Float32[np.ndarray, "h w"], depth: Float32[np.ndarray, "h w"], count: int, area: float
 ) -> Int[np.ndarray, "n 2"]:

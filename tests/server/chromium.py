@@ -27,16 +27,22 @@ def find_chromium() -> str | None:
 
 
 class Chromium:
-    """One browser; `page` opens windows that share nothing with one another."""
+    """One browser; `page` opens windows that share nothing with one another.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of its profile.
+        more: further options of the program.
+    """
+
+    def __init__(self, folder: Path, *more: str) -> None:
         program = find_chromium()
         assert program is not None
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
         # --no-sandbox: containers run as root; the pages are our own.
         options = (
-            f"--headless=new --no-sandbox --disable-gpu --no-first-run --remote-debugging-pipe --user-data-dir={folder}"
+            f"--headless=new --no-sandbox --disable-gpu --no-first-run --remote-debugging-pipe {' '.join(more)} "
+            f"--user-data-dir={folder}"
         )
         line = f'exec "{program}" {options} about:blank 3<&{to_browser} 4>&{from_browser}'
         self.process = subprocess.Popen(

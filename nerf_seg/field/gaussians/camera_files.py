@@ -169,7 +169,7 @@ def _of_transforms(content: Mapping[str, Any], folder: Path) -> list[Camera]:
             raise ValueError("it has distortion k3 or k4, which are not known here: undistort the photographs first")
         cameras.append(
             Camera(
-                name=str(frame["file_path"]),
+                name=frame["file_path"].replace("\\", "/"),
                 size=size,
                 focal=focal,
                 centre=(float(values.get("cx", size[1] / 2)), float(values.get("cy", size[0] / 2))),
@@ -206,7 +206,7 @@ def _of_inria(content: list[Mapping[str, Any]]) -> list[Camera]:
         size = (int(row["height"]), int(row["width"]))
         cameras.append(
             Camera(
-                name=str(row["img_name"]),
+                name=str(row["img_name"]).replace("\\", "/"),
                 size=size,
                 focal=(float(row["fx"]), float(row["fy"])),
                 centre=(size[1] / 2, size[0] / 2),

@@ -1,7 +1,8 @@
 """SplatScene: a scene of Gaussians opened with its capture for evaluation, cameras without photographs included."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,6 +133,19 @@ class SplatScene:
         return np.round(np.clip(drawn, 0, 1) * 255).astype(np.uint8)
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files at any depth, behind links to folders too, each folder once."""
+    seen: set[str] = set()
+    for place, inner, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        inner.sort()
+        yield from (Path(place, name) for name in sorted(names))
+
+
 def find_splat(folder: Path, capture: Path | None) -> SplatPlace | None:
     """Return the scene of Gaussians in a folder, with cameras and photographs there or in the capture.
 
@@ -148,7 +162,7 @@ def find_splat(folder: Path, capture: Path | None) -> SplatPlace | None:
     Raises:
         ZimError: there is one, without cameras or without photographs.
     """
-    scenes = [path for path in folder.rglob("*") if path.is_file() and _holds_gaussians(path)]
+    scenes = [path for path in files_below(folder) if path.is_file() and _holds_gaussians(path)]
     if not scenes:
         return None
     scene = max(scenes, key=lambda path: (_iteration(path), path.stat().st_mtime, str(path)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import torch
 from jaxtyping import UInt8
@@ -86,19 +87,37 @@ def match_photographs(cameras: Sequence[Camera], folder: Path) -> tuple[list[tup
     return found, missing
 
 
+def _fits(size: tuple[int, ...], camera: tuple[int, int]) -> bool:
+    """Return whether an image of that size (H, W) has a camera's proportions."""
+    return abs((size[1] / size[0]) / (camera[1] / camera[0]) - 1) <= MAX_STRETCH
+
+
+def _as_stored(path: Path) -> UInt8[np.ndarray, "h w 3"] | None:
+    """The image without the turn that its EXIF asks for, as COLMAP and nerfstudio read it; None where none is asked."""
+    with PIL.Image.open(path) as image:
+        turned = image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1
+        return np.asarray(image.convert("RGB")) if turned else None
+
+
 def read_photograph(camera: Camera, path: Path, folder: Path, side_px: int) -> Photograph:
     """Read a photograph and reduce it so that its longer side has at most `side_px` pixels.
+
+    A photograph that fits only without the turn of its EXIF is taken so: a prompt in it counts in the image as stored.
 
     Raises:
         ImageError: it cannot be read, or it is not this camera's.
     """
     image = read_image(path).rgb
+    if not _fits(image.shape[:2], camera.size):
+        stored = _as_stored(path)
+        if stored is None or not _fits(stored.shape[:2], camera.size):
+            raise ImageError(
+                f"{path} is {image.shape[1]}x{image.shape[0]}, its camera {camera.size[1]}x{camera.size[0]}: other "
+                "proportions, or turned"
+            )
+        logger.warning("%s is taken as it is stored, for so its camera sees it: its EXIF says that it lies", path)
+        image = stored
     height, width = image.shape[:2]
-    stretch = (width / height) / (camera.size[1] / camera.size[0])
-    if abs(stretch - 1) > MAX_STRETCH:
-        raise ImageError(
-            f"{path} is {width}x{height}, its camera {camera.size[1]}x{camera.size[0]}: other proportions, or turned"
-        )
     share = min(side_px / max(height, width), 1.0)
     size = (max(round(height * share), 1), max(round(width * share), 1))
     if size != (height, width):

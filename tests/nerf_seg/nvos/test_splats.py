@@ -145,6 +145,14 @@ def test_a_splat_that_was_trained_but_not_exported_is_told_how(root: Path) -> No
 
 
 class TestFindSplat:
+    def test_behind_links_that_may_lead_in_a_circle(self, tmp_path: Path) -> None:
+        transforms(write_splat(tmp_path / "elsewhere"), CAMERAS)
+        (tmp_path / "nerfs" / "fern").mkdir(parents=True)
+        (tmp_path / "nerfs" / "fern" / "splat").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "elsewhere" / "again").symlink_to(tmp_path / "elsewhere")
+        found = find_splat(tmp_path / "nerfs" / "fern", tmp_path / "elsewhere")
+        assert found is not None and found.scene == tmp_path / "nerfs" / "fern" / "splat" / "scene.ply"
+
     def test_cameras_and_photographs_may_be_the_capture_s(self, tmp_path: Path) -> None:
         (tmp_path / "run").mkdir()
         write_splat(tmp_path / "capture")

@@ -283,3 +283,23 @@ def test_the_reference_view_anchors_the_object_against_views_that_take_in_more()
         segmenter = run(start(config, oracle(**wrong)))
         grown[share] = (segmenter.grid.render(SCENE.view(4).samples) > 0.5).sum() / (SCENE.alpha(4) > 0.5).sum()
     assert grown[0.6] < 1.1 and grown[0.0] > 1.3, grown
+
+
+def test_a_click_that_a_model_takes_for_a_part_does_not_cut_the_object() -> None:
+    """The box without the click is asked, too, and what agrees better with the object so far counts."""
+
+    class Part(OraclePredictor):
+        def predict(self, prompt: Prompt) -> Prediction:
+            whole = super().predict(prompt)
+            if prompt.box is None or prompt.points is None:
+                return whole
+            columns = np.nonzero(whole.alpha.max(axis=0) > 0.5)[0]
+            part = whole.alphas.copy()
+            part[..., : int(columns.mean()) + 1] = 0  # the half to the right
+            return Prediction(part, whole.scores)
+
+    predictor = Part(lambda name: SCENE.alpha(SCENE.names.index(name)))
+    segmenter = run(start(SegmenterConfig(prompting="box"), predictor))
+    assert all(record.accepted for record in segmenter.records)
+    assert mean_error(segmenter.grid, SCENE) < 0.01
+    assert all("points" not in record.prompt for record in segmenter.records if record.soft_iou is not None)

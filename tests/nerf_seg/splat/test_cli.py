@@ -228,3 +228,29 @@ def test_a_view_of_several_photographs_is_told_so(capture: Path, tmp_path: Path,
 def test_memory_is_a_number(capture: Path, tmp_path: Path, memory: str, capsys: pytest.CaptureFixture) -> None:
     assert call(command(capture, tmp_path / "out", memory=memory)) == 2
     assert "--memory" in capsys.readouterr().err
+
+
+def test_photographs_that_lie_by_their_exif_are_taken_as_their_cameras_see_them(
+    capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """COLMAP and nerfstudio read what is stored; phones store it lying, with a note how it stands."""
+    folder = tmp_path / "lying"
+    folder.mkdir()
+    for path in sorted((capture / "images").iterdir()):
+        exif = PIL.Image.Exif()
+        exif[0x0112] = 6
+        PIL.Image.open(path).save(folder / path.name, exif=exif)
+    assert call(command(capture, tmp_path / "out", "--passes", "1", images=str(folder))) == 0
+    assert "is taken as it is stored" in capsys.readouterr().err
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["left out"] == {} and min(report["psnr_db"].values()) > 30
+
+
+def test_names_of_another_system(capture: Path, tmp_path: Path) -> None:
+    content = json.loads((capture / "transforms.json").read_text())
+    for frame in content["frames"]:
+        frame["file_path"] = ".\\" + frame["file_path"].replace("/", "\\")
+    (tmp_path / "transforms.json").write_text(json.dumps(content))
+    cameras = str(tmp_path / "transforms.json")
+    assert call(command(capture, tmp_path / "out", "--passes", "1", cameras=cameras)) == 0
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["left out"] == {}
