@@ -1,4 +1,4 @@
-"""ns-viewer on a run of sa3d-zim, opened in a real browser: a click on the scene becomes a prompt of a training view."""
+"""ns-viewer on a run of sa3d-zim in a real browser: a click on the scene becomes a prompt of a training view."""
 
 import copy
 import os
