@@ -11,7 +11,7 @@ from medical.io.scan import Layer, Scan
 from medical.metrics.overlap import overlap
 from medical.protocol.clickers import RitmClicker
 from medical.protocol.evaluate_scan import Place, Trial, TrialConfig
-from medical.protocol.models import FilledBox, FrameModel, PromptedModel
+from medical.protocol.models import PromptedModel, load_rival
 from medical.protocol.prompt_modes import point_at
 from medical.protocol.records import Measure
 from zim_plugins.core import load_predictor, write_image
@@ -25,7 +25,7 @@ def main() -> None:
     frames = np.repeat(grey[None, ..., None], 3, axis=3)
     scan = Scan(frames, (Layer(bone[None].astype(np.uint16), {1: "bone"}),), spacing_mm=(1.0, 0.5, 0.5))
     config = TrialConfig(prompts=("mode1", "mode5", "clicks"), max_clicks=5, measure=Measure(surfaces=False))
-    models: list[FrameModel] = [PromptedModel(load_predictor("zim_tiny"), name="zim_tiny"), FilledBox()]
+    models = [PromptedModel(load_predictor("zim_tiny"), name="zim_tiny"), load_rival("box")]
     for model in models:
         outcome = Trial(scan, model, Place("made-up", "patient_0001", "case_0001"), config).run()
         for row in outcome.rows:

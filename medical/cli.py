@@ -17,7 +17,7 @@ from .options import ReadingArgs, TextArgs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .protocol.frame_model import FrameModel
+    from .protocol.models import PromptedModel
     from .run import RunConfig, Tally
 
 logger = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ def main(args: Args) -> int:
     return report(args, config, tally, models)
 
 
-def report(args: Args, config: "RunConfig", tally: "Tally", models: "Sequence[FrameModel]") -> int:
+def report(args: Args, config: "RunConfig", tally: "Tally", models: "Sequence[PromptedModel]") -> int:
     """Put the parts of a run together; answers with the exit code."""
     from zim_plugins.evaluation.report import build_page
     from zim_plugins.imaging import write_text

@@ -11,7 +11,7 @@ from typing import Any
 
 from .io.pairing import CaseFiles
 from .protocol.evaluate_scan import Place
-from .protocol.frame_model import FrameModel
+from .protocol.models import PromptedModel
 
 PACKAGES = (
     *("torch", "onnxruntime", "transformers", "numpy", "scipy", "nibabel", "pydicom", "highdicom", "SimpleITK"),
@@ -20,7 +20,7 @@ PACKAGES = (
 """What figures may depend on."""
 
 
-def describe_models(models: Sequence[FrameModel]) -> dict[str, dict[str, Any]]:
+def describe_models(models: Sequence[PromptedModel]) -> dict[str, dict[str, Any]]:
     """Return where each model comes from, by name: checkpoint digest, zoom, refinement, or a rival's parameters."""
     return {model.name: dict(model.origin) for model in models}
 

@@ -27,7 +27,7 @@ from .io.reading import ReadingConfig, read_scan
 from .io.scan import Scan, only_label, rename_labels
 from .labelling import OVERLAP_RULE, LabelTable, free_text_labels, label_map, rename_table, settle_labels
 from .protocol.evaluate_scan import THRESHOLD, Outcome, Place, Trial, TrialConfig
-from .protocol.frame_model import FrameModel
+from .protocol.models import PromptedModel
 from .protocol.prompt_modes import PromptBook, encode_record
 from .protocol.records import COLUMNS, row_fields
 from .protocol.slices import stacked
@@ -118,7 +118,7 @@ def parse_spec(text: str) -> DatasetSpec:
 
 
 def run(
-    config: RunConfig, models: Sequence[FrameModel], book: PromptBook | None = None, finder: TextFinder | None = None
+    config: RunConfig, models: Sequence[PromptedModel], book: PromptBook | None = None, finder: TextFinder | None = None
 ) -> Tally:
     """Evaluate every model on every case that an earlier run of the same options has not finished.
 
@@ -202,7 +202,7 @@ def read_case(config: RunConfig, place: Place, case: CaseFiles) -> Scan:
 
 
 def describe_run(
-    config: RunConfig, models: Sequence[FrameModel], found: Sequence[tuple[Place, CaseFiles]]
+    config: RunConfig, models: Sequence[PromptedModel], found: Sequence[tuple[Place, CaseFiles]]
 ) -> dict[str, Any]:
     """Return all that the figures depend on apart from the files' contents, which each case's part has a digest of."""
     book = config.prompts_from
@@ -220,7 +220,7 @@ class _Work:
     """Case after case; a bad one is told and the others go on."""
 
     def __init__(
-        self, config: RunConfig, models: Sequence[FrameModel], book: PromptBook | None, tally: Tally,
+        self, config: RunConfig, models: Sequence[PromptedModel], book: PromptBook | None, tally: Tally,
         finder: TextFinder | None = None,
     ) -> None:  # fmt: skip
         self.config, self.models, self.tally, self.finder = config, models, tally, finder

@@ -33,7 +33,7 @@ from .io.reading import ReadingConfig
 from .labelling import LabelTable, label_map
 from .protocol.models import PromptedModel
 from .segment.following import Follower
-from .segment.marks import SlicePrompts, StructurePrompts
+from .segment.marks import PlacedMarks, SliceMarks
 
 KEPT_SCANS = 8
 MAX_VALUES = 128 * 1024 * 1024
@@ -199,7 +199,7 @@ def open_uploads(files: list[tuple[str, bytes]]) -> OpenedScan:
         return open_scan(Path(folder), config)
 
 
-def follow(opened: OpenedScan, structures: list[StructurePrompts], predictor: Predictor) -> tuple[bytes, list[str]]:
+def follow(opened: OpenedScan, structures: list[PlacedMarks], predictor: Predictor) -> tuple[bytes, list[str]]:
     """Follow structures through a volume; return a NIfTI label file and what its owner should know."""
     model = PromptedModel(predictor, name="served")
     scan, notes, masks = opened.scan, [], []
@@ -222,7 +222,7 @@ def follow(opened: OpenedScan, structures: list[StructurePrompts], predictor: Pr
         return path.read_bytes(), notes
 
 
-def _placed(body: SegmentBody, opened: OpenedScan) -> list[StructurePrompts]:
+def _placed(body: SegmentBody, opened: OpenedScan) -> list[PlacedMarks]:
     if not isinstance(opened.scan.space, FileSpace | SeriesSpace):
         raise ScanFault("format", "the slices do not say where they lie: no format can hold their labels in place")
     size = opened.scan.frames.shape[1], opened.scan.frames.shape[2]
@@ -236,11 +236,11 @@ def _placed(body: SegmentBody, opened: OpenedScan) -> list[StructurePrompts]:
             if not 0 <= number < len(opened.scan.frames):
                 raise ValueError(f"the volume has the slices 0 to {len(opened.scan.frames) - 1}, not {number}")
             slices[number] = _on_slice(given.prompt(size), size)
-        placed.append(StructurePrompts(one.name, value, dict(sorted(slices.items()))))
+        placed.append(PlacedMarks(one.name, value, dict(sorted(slices.items()))))
     return placed
 
 
-def _on_slice(prompt: Prompt, size: tuple[int, int]) -> SlicePrompts:
+def _on_slice(prompt: Prompt, size: tuple[int, int]) -> SliceMarks:
     if prompt.box is not None or (prompt.labels is not None and (prompt.labels == 1).any()):
         prompt.check_inside(size)
     points = []
@@ -250,7 +250,7 @@ def _on_slice(prompt: Prompt, size: tuple[int, int]) -> SlicePrompts:
     if prompt.box is not None:
         x1, y1, x2, y2 = prompt.box.tolist()
         box = (x1, y1, x2, y2)
-    return SlicePrompts(points, box)
+    return SliceMarks(points, box)
 
 
 def _describe(series: OpenSeries) -> SeriesInfo:

@@ -27,7 +27,7 @@ from medical.io.scan import Layer, Scan  # noqa: E402
 from medical.protocol.clickers import RitmClicker  # noqa: E402
 from medical.protocol.evaluate_scan import Place, Trial, TrialConfig  # noqa: E402
 from medical.protocol.models import PromptedModel  # noqa: E402
-from medical.protocol.prompt_modes import MODES, Pointing, point_at  # noqa: E402
+from medical.protocol.prompt_modes import MODES, PixelPrompt, point_at  # noqa: E402
 from medical.protocol.records import Measure  # noqa: E402
 from zim_plugins.core import ImagePredictor, load_predictor  # noqa: E402
 from zim_plugins.core.backends.zim_torch import ZimTorchBackend  # noqa: E402
@@ -155,7 +155,7 @@ def encode_for_each(predictor: ImagePredictor, scan: Scan) -> int:
             break
         clicks.append(click)
         predictor.set_image(scan.frames[0])
-        mask = predictor.predict(Pointing(clicks=tuple(clicks)).prompts()[0]).mask()
+        mask = predictor.predict(PixelPrompt(clicks=tuple(clicks)).prompts()[0]).mask()
         count += 1
     return count
 

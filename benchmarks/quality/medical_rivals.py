@@ -24,12 +24,13 @@ from medical.io.pairing import find_cases  # noqa: E402
 from medical.io.reading import read_scan  # noqa: E402
 from medical.labelling import settle_labels  # noqa: E402
 from medical.metrics.overlap import overlap  # noqa: E402
-from medical.protocol.clickers import Click, RitmClicker  # noqa: E402
+from medical.protocol.clickers import PixelClick, RitmClicker  # noqa: E402
 from medical.protocol.evaluate_scan import THRESHOLD  # noqa: E402
-from medical.protocol.frame_model import FrameModel  # noqa: E402
-from medical.protocol.prompt_modes import Pointing, point_at  # noqa: E402
+from medical.protocol.models import PromptedModel  # noqa: E402
+from medical.protocol.prompt_modes import PixelPrompt, point_at  # noqa: E402
 from medical.protocol.rivals import FilledBox, GrabCut, InscribedEllipse, RandomWalker  # noqa: E402
 from medical.run import parse_spec  # noqa: E402
+from zim_plugins.core import Predictor  # noqa: E402
 
 Objects = dict[str, list[tuple[np.ndarray, np.ndarray]]]
 """Frames and masks by data set."""
@@ -89,34 +90,36 @@ def read_objects(data: Path, specs: list[str], most: int) -> Objects:
     return objects
 
 
-def in_boxes(model: FrameModel, objects: Objects) -> float:
+def in_boxes(rival: Predictor, objects: Objects) -> float:
     """Mean IoU from tight boxes."""
+    model = PromptedModel(rival, name="rival")
     return mean_of({name: [iou(model, *one, point_at(one[1], "mode5", RitmClicker())) for one in own]
                     for name, own in objects.items()})  # fmt: skip
 
 
-def by_clicks(model: FrameModel, objects: Objects) -> float:
+def by_clicks(rival: Predictor, objects: Objects) -> float:
     """Mean IoU after the first click and after `CLICKS`, averaged."""
     found: dict[str, list[float]] = {}
+    model = PromptedModel(rival, name="rival")
     for name, own in objects.items():
         for frame, mask in own:
             model.show(frame)
-            clicks: list[Click] = []
+            clicks: list[PixelClick] = []
             answer, scores = np.zeros_like(mask), []
             for _ in range(CLICKS):
                 click = RitmClicker().next_click(mask, answer, clicks)
                 if click is not None:
                     clicks.append(click)
-                    answer = model.answer([Pointing(clicks=tuple(clicks))])[0].alphas[0] > THRESHOLD
+                    answer = model.answer([PixelPrompt(clicks=tuple(clicks))])[0].alphas[0] > THRESHOLD
                 scores.append(overlap(answer, mask).iou)
             found.setdefault(name, []).append((scores[0] + scores[-1]) / 2)
     return mean_of(found)
 
 
-def iou(model: FrameModel, frame: np.ndarray, mask: np.ndarray, pointing: Pointing) -> float:
+def iou(model: PromptedModel, frame: np.ndarray, mask: np.ndarray, given: PixelPrompt) -> float:
     """IoU of one answer."""
     model.show(frame)
-    return overlap(model.answer([pointing])[0].alphas[0] > THRESHOLD, mask).iou
+    return overlap(model.answer([given])[0].alphas[0] > THRESHOLD, mask).iou
 
 
 def mean_of(found: dict[str, list[float]]) -> float:

@@ -21,7 +21,7 @@ MAX_CLICKS = 9
 """As many as Mazurowski et al. (2023) plot."""
 
 
-class Click(NamedTuple):
+class PixelClick(NamedTuple):
     """A pixel, and whether it is said to be the object's."""
 
     x: int
@@ -40,8 +40,8 @@ class Clicker(Protocol):
         ...
 
     def next_click(
-        self, reference: Bool[np.ndarray, "h w"], prediction: Bool[np.ndarray, "h w"], clicks: Sequence[Click]
-    ) -> Click | None:
+        self, reference: Bool[np.ndarray, "h w"], prediction: Bool[np.ndarray, "h w"], clicks: Sequence[PixelClick]
+    ) -> PixelClick | None:
         """Return the next click; None where nothing is wrong."""
         ...
 
@@ -62,8 +62,8 @@ class RitmClicker:
         return first.x, first.y
 
     def next_click(
-        self, reference: Bool[np.ndarray, "h w"], prediction: Bool[np.ndarray, "h w"], clicks: Sequence[Click]
-    ) -> Click | None:
+        self, reference: Bool[np.ndarray, "h w"], prediction: Bool[np.ndarray, "h w"], clicks: Sequence[PixelClick]
+    ) -> PixelClick | None:
         """The innermost pixel of the deeper kind of error that was not clicked yet."""
         error = reference ^ prediction
         if not error.any():
@@ -76,7 +76,7 @@ class RitmClicker:
         if found is None:
             return None
         x, y, label = found
-        return Click(x + view[1].start, y + view[0].start, bool(label))
+        return PixelClick(x + view[1].start, y + view[0].start, bool(label))
 
 
 class _ErrorClicker(ABC):
@@ -87,14 +87,14 @@ class _ErrorClicker(ABC):
         """A pixel of the region, x and y."""
 
     def next_click(
-        self, reference: Bool[np.ndarray, "h w"], prediction: Bool[np.ndarray, "h w"], clicks: Sequence[Click]
-    ) -> Click | None:
+        self, reference: Bool[np.ndarray, "h w"], prediction: Bool[np.ndarray, "h w"], clicks: Sequence[PixelClick]
+    ) -> PixelClick | None:
         """A pixel of the error, labelled by its kind."""
         error = reference ^ prediction
         if not error.any():
             return None
         x, y = self.centre(error)
-        return Click(x, y, bool(reference[y, x]))
+        return PixelClick(x, y, bool(reference[y, x]))
 
 
 class MazurowskiClicker(_ErrorClicker):

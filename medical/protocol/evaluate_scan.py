@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from zim_plugins.core import UnsupportedPrompt
+from zim_plugins.core import Prediction, UnsupportedPrompt
 
 from ..io.scan import Scan, Target
-from .clickers import MAX_CLICKS, Click, Clicker, make_clicker
-from .frame_model import THRESHOLD, Answer, FrameModel, chosen_mask
+from .clickers import MAX_CLICKS, Clicker, PixelClick, make_clicker
 from .jitter import jitter_box, jitter_click, rng_of
-from .prompt_modes import CLICKS, TEXT, Box, Pointing, PromptBook, PromptRecord, point_at
+from .models import THRESHOLD, PromptedModel, chosen_mask
+from .prompt_modes import CLICKS, TEXT, Box, PixelPrompt, PromptBook, PromptRecord, point_at
 from .propagation import MAX_GROWTH, choose_keys, copy_keys, propagate
 from .records import SINGLE, Measure, Row, measure
 from .slices import selected_frames, stacked
@@ -107,7 +107,7 @@ class Trial:
     """
 
     def __init__(
-        self, scan: Scan, model: FrameModel, place: Place, config: TrialConfig,
+        self, scan: Scan, model: PromptedModel, place: Place, config: TrialConfig,
         book: PromptBook | None = None, keep: Keep | None = None, finder: TextFinder | None = None,
     ) -> None:  # fmt: skip
         self.scan, self.model, self.place, self.config = scan, model, place, config
@@ -115,7 +115,7 @@ class Trial:
         self.keep, self.finder = keep, finder
         self._found: dict[str, list[tuple[float, ...]]] = {}
         self.outcome = Outcome()
-        self._answers: dict[Pointing, dict[str, Answer]] = {}
+        self._answers: dict[PixelPrompt, dict[str, Prediction]] = {}
         self._figures: dict[tuple[str, int, bool, bytes], dict[str, object]] = {}
 
     def run(self) -> Outcome:
@@ -161,16 +161,16 @@ class Trial:
             self._by_words(targets)
 
     def _static(self, targets: Sequence[Target], names: Sequence[str]) -> None:
-        asked = [(t, name, self._pointing(t, name)) for t in targets for name in names]
+        asked = [(t, name, self._pixel_prompt(t, name)) for t in targets for name in names]
         if not asked:
             return
         try:
-            answers = self._candidates([pointing for *_, pointing in asked])
+            answers = self._candidates([given for *_, given in asked])
         except UnsupportedPrompt:
             self.outcome.refused.update(names)
             return
-        for (target, name, pointing), answer in zip(asked, answers, strict=True):
-            self._note(target, name, len(pointing.clicks), pointing, answer, final=True)
+        for (target, name, given), answer in zip(asked, answers, strict=True):
+            self._note(target, name, len(given.clicks), given, answer, final=True)
 
     def _by_words(self, targets: Sequence[Target]) -> None:
         """Boxes that a detector finds for each label; words do not tell its instances apart, so they are one object."""
@@ -179,17 +179,17 @@ class Trial:
                 continue
             whole = np.logical_or.reduce([target.mask for target in targets if target.label == label])
             target = Target(targets[0].frame, label, 0, whole)
-            pointing = self._pointing(target, TEXT)
-            if pointing.boxes:
+            given = self._pixel_prompt(target, TEXT)
+            if given.boxes:
                 try:
-                    (answer,) = self._candidates([pointing])
+                    (answer,) = self._candidates([given])
                 except UnsupportedPrompt:
                     self.outcome.refused.add(TEXT)
                     return
             else:  # nothing was found: an empty answer, whichever candidate is asked for
-                nothing = Answer(np.zeros((1, *whole.shape), dtype=np.float32), np.zeros(1, dtype=np.float32))
+                nothing = Prediction(np.zeros((1, *whole.shape), dtype=np.float32), np.zeros(1, dtype=np.float32))
                 answer = {SINGLE: nothing, "all": nothing}
-            self._note(target, TEXT, 0, pointing, answer, final=True)
+            self._note(target, TEXT, 0, given, answer, final=True)
 
     def _words(self, label: str) -> str:
         return "" if self.finder is None else self.finder.words_for(label, self.scan.labels)
@@ -200,9 +200,9 @@ class Trial:
         clickers = [make_clicker(config.clicker, self._rng(t, CLICKS, name)) for t in targets]
         hands = [self._rng(t, CLICKS, name, "jitter") for t in targets]
         saved = [self._saved(t, CLICKS) for t in targets]
-        clicks: list[list[Click]] = [[] for _ in targets]
+        clicks: list[list[PixelClick]] = [[] for _ in targets]
         masks = [np.zeros_like(t.mask) for t in targets]
-        last: list[dict[str, Answer]] = [{} for _ in targets]
+        last: list[dict[str, Prediction]] = [{} for _ in targets]
         for number in range(1, config.max_clicks + 1):
             asked = []
             for i, target in enumerate(targets):
@@ -212,7 +212,7 @@ class Trial:
                     asked.append(i)
             if asked:
                 try:
-                    answers = self._candidates([Pointing(clicks=tuple(clicks[i])) for i in asked])
+                    answers = self._candidates([PixelPrompt(clicks=tuple(clicks[i])) for i in asked])
                 except UnsupportedPrompt:
                     self.outcome.refused.add(CLICKS)
                     return
@@ -222,12 +222,12 @@ class Trial:
             final = number == config.max_clicks
             for i, target in enumerate(targets):
                 # Where nothing was left to correct, the last answer stands for the clicks that were not needed.
-                self._note(target, CLICKS, number, Pointing(clicks=tuple(clicks[i])), last[i], final=final)
+                self._note(target, CLICKS, number, PixelPrompt(clicks=tuple(clicks[i])), last[i], final=final)
 
     def _next(
-        self, clicker: Clicker, hand: np.random.Generator, saved: Pointing | None, target: Target, mask: np.ndarray,
-        clicks: list[Click],
-    ) -> Click | None:  # fmt: skip
+        self, clicker: Clicker, hand: np.random.Generator, saved: PixelPrompt | None, target: Target, mask: np.ndarray,
+        clicks: list[PixelClick],
+    ) -> PixelClick | None:  # fmt: skip
         if saved is not None:
             return saved.clicks[len(clicks)] if len(clicks) < len(saved.clicks) else None
         click = clicker.next_click(target.mask, mask, clicks)
@@ -239,9 +239,9 @@ class Trial:
             error[before.y, before.x] = False
         return jitter_click(click, error, self.config.click_jitter_px, hand)
 
-    def _candidates(self, pointings: Sequence[Pointing]) -> list[dict[str, Answer]]:
-        """Per pointing, the single answer and, where asked for, all candidates; equal pointings are asked once."""
-        new = [pointing for pointing in dict.fromkeys(pointings) if pointing not in self._answers]
+    def _candidates(self, asked: Sequence[PixelPrompt]) -> list[dict[str, Prediction]]:
+        """Per prompt, the single answer and, where asked for, all candidates; equal prompts are asked once."""
+        new = [one for one in dict.fromkeys(asked) if one not in self._answers]
         found = [{SINGLE: answer} for answer in self.model.answer(new)] if new else []
         if new and set(self.config.candidates) - {SINGLE}:
             # A model of one candidate only has no others.
@@ -249,10 +249,17 @@ class Trial:
                 for one, several in zip(found, self.model.answer(new, multimask=True), strict=True):
                     one["all"] = several
         self._answers |= dict(zip(new, found, strict=True))
-        return [self._answers[pointing] for pointing in pointings]
+        return [self._answers[one] for one in asked]
 
     def _note(
-        self, target: Target, prompt: str, n_clicks: int, pointing: Pointing, answer: dict[str, Answer], *, final: bool
+        self,
+        target: Target,
+        prompt: str,
+        n_clicks: int,
+        given: PixelPrompt,
+        answer: dict[str, Prediction],
+        *,
+        final: bool,
     ) -> None:
         """Measure an answer, and keep it if it is the prompt's last."""
         config = self.config
@@ -277,7 +284,7 @@ class Trial:
             packed = np.packbits(alpha > THRESHOLD)
             frames[target.frame] = frames[target.frame] | packed if target.frame in frames else packed
         owner = self.model.name if prompt == CLICKS else ""
-        self.outcome.prompts.append(self._record(target, prompt, owner, pointing))
+        self.outcome.prompts.append(self._record(target, prompt, owner, given))
 
     def _row(
         self, level: str, frame: int, label: str, instance: int, prompt: str, n_clicks: int, candidate: str,
@@ -292,21 +299,21 @@ class Trial:
             )
         )  # fmt: skip
 
-    def _record(self, target: Target, prompt: str, model: str, pointing: Pointing) -> PromptRecord:
+    def _record(self, target: Target, prompt: str, model: str, given: PixelPrompt) -> PromptRecord:
         place, area = self.place, int(np.count_nonzero(target.mask))
         where = (place.dataset, place.case, target.frame, target.label, target.instance)
-        return PromptRecord(*where, prompt, model, area, pointing)
+        return PromptRecord(*where, prompt, model, area, given)
 
     def _rng(self, target: Target, *names: object) -> np.random.Generator:
         place = self.place
         return rng_of(self.config.seed, place.dataset, place.case, target.frame, target.label, target.instance, *names)
 
-    def _saved(self, target: Target, prompt: str) -> Pointing | None:
+    def _saved(self, target: Target, prompt: str) -> PixelPrompt | None:
         place, area = self.place, int(np.count_nonzero(target.mask))
         where = (place.dataset, place.case, target.frame, target.label, target.instance)
         return self.book.find(*where, prompt, self.model.name, area)
 
-    def _pointing(self, target: Target, prompt: str) -> Pointing:
+    def _pixel_prompt(self, target: Target, prompt: str) -> PixelPrompt:
         """The prompt of a mode: saved, or made of the reference; the same for every model."""
         saved = self._saved(target, prompt)
         if saved is not None:
@@ -317,19 +324,19 @@ class Trial:
             words = self._words(target.label)
             found = self.finder.find(self.scan.frames[target.frame], words, key)
             self._found.setdefault(words, []).append(tuple(one.score for one in found))
-            return Pointing(boxes=tuple(one.box for one in found))
-        pointing = point_at(target.mask, prompt, make_clicker(config.clicker, self._rng(target, prompt)))
+            return PixelPrompt(boxes=tuple(one.box for one in found))
+        given = point_at(target.mask, prompt, make_clicker(config.clicker, self._rng(target, prompt)))
         rng = self._rng(target, prompt, "jitter")
-        if config.click_jitter_px and pointing.clicks:
-            return Pointing(
-                clicks=tuple(jitter_click(click, target.mask, config.click_jitter_px, rng) for click in pointing.clicks)
+        if config.click_jitter_px and given.clicks:
+            return PixelPrompt(
+                clicks=tuple(jitter_click(click, target.mask, config.click_jitter_px, rng) for click in given.clicks)
             )
-        if not config.jitter_px or not pointing.boxes:
-            return pointing
+        if not config.jitter_px or not given.boxes:
+            return given
         size = target.mask.shape[0], target.mask.shape[1]
         outward = config.jitter_outward
-        return Pointing(
-            boxes=tuple(jitter_box(b, size, config.jitter_px, rng, outward=outward) for b in pointing.boxes)
+        return PixelPrompt(
+            boxes=tuple(jitter_box(b, size, config.jitter_px, rng, outward=outward) for b in given.boxes)
         )
 
     def _propagate(self) -> None:
@@ -343,7 +350,7 @@ class Trial:
             for prompt in (p for p in config.prompts if p != CLICKS and (p != TEXT or self._words(label))):
                 try:
                     keys = {
-                        key: self._mask_on(key, self._pointing(Target(key, label, 0, reference[key]), prompt))
+                        key: self._mask_on(key, self._pixel_prompt(Target(key, label, 0, reference[key]), prompt))
                         for key in choose_keys(areas, config.key_slices)
                     }
                     found = propagate(
@@ -360,13 +367,13 @@ class Trial:
         self.model.forget()
 
     def _in_box(self, frame: int, box: Box) -> Bool[np.ndarray, "h w"]:
-        return self._mask_on(frame, Pointing(boxes=(box,)))
+        return self._mask_on(frame, PixelPrompt(boxes=(box,)))
 
-    def _mask_on(self, frame: int, pointing: Pointing) -> Bool[np.ndarray, "h w"]:
-        if not (pointing.boxes or pointing.clicks):  # words that found nothing
+    def _mask_on(self, frame: int, given: PixelPrompt) -> Bool[np.ndarray, "h w"]:
+        if not (given.boxes or given.clicks):  # words that found nothing
             return np.zeros(self.scan.frames.shape[1:3], dtype=bool)
         self.model.show(self.scan.frames[frame], key=frame)
-        return self.model.answer([pointing])[0].alphas[0] > THRESHOLD
+        return self.model.answer([given])[0].alphas[0] > THRESHOLD
 
     def _measure_volumes(self) -> None:
         for (label, prompt), frames in self.outcome.stacks.items():

@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 from jaxtyping import Bool
 
-from .clickers import Click
+from .clickers import PixelClick
 from .prompt_modes import Box
 
 
@@ -26,14 +26,16 @@ def jitter_box(box: Box, size: tuple[int, int], jitter_px: int, rng: np.random.G
     return int(min(x1, x2)), int(min(y1, y2)), int(max(x1, x2)) + 1, int(max(y1, y2)) + 1
 
 
-def jitter_click(click: Click, mask: Bool[np.ndarray, "h w"], jitter_px: int, rng: np.random.Generator) -> Click:
+def jitter_click(
+    click: PixelClick, mask: Bool[np.ndarray, "h w"], jitter_px: int, rng: np.random.Generator
+) -> PixelClick:
     """Return a click moved to one of the object's pixels that lie within `jitter_px` along both axes, at random."""
     top, left = max(0, click.y - jitter_px), max(0, click.x - jitter_px)
     ys, xs = np.nonzero(mask[top : click.y + jitter_px + 1, left : click.x + jitter_px + 1])
     if not len(xs):
         return click
     chosen = int(rng.integers(len(xs)))
-    return Click(left + int(xs[chosen]), top + int(ys[chosen]), click.positive)
+    return PixelClick(left + int(xs[chosen]), top + int(ys[chosen]), click.positive)
 
 
 def rng_of(seed: int, *names: object) -> np.random.Generator:

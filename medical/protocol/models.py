@@ -2,12 +2,13 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from zim_plugins.core import (
     CheckpointError,
@@ -18,26 +19,45 @@ from zim_plugins.core import (
     encoding_predictor,
 )
 
-from .frame_model import Answer, Effort, FrameModel
-from .prompt_modes import Pointing
+from .prompt_modes import PixelPrompt
+from .records import BEST_SCORE, ORACLE, SINGLE
 from .rivals import RIVALS, FilledBox, GrabCut, InscribedEllipse, RandomWalker
+
+THRESHOLD = 0.5
+"""Opacity above which a matte's pixel counts as predicted."""
 
 MAX_KEPT_FRAMES = 256
 """Embeddings that a volume's propagation may keep; deeper volumes are encoded again where it returns."""
 
 
+@dataclass
+class Effort:
+    """Counts of a model's work."""
+
+    encodings: int = 0
+    """Runs of the image encoder."""
+    frames: int = 0
+    prompts: int = 0
+    encode_seconds: float = 0.0
+    prompt_seconds: float = 0.0
+
+
 class PromptedModel:
-    """A promptable model: each frame is encoded once, all its prompts are decoded from that.
+    """A predictor over the frames of a scan, its work counted: each frame is encoded once, for all its prompts.
 
     Args:
         predictor: any; see `zim_plugins.core.encoding_predictor`.
         name: what the tables call it.
         origin: where it comes from, for the record.
+        encodes: whether it has an image encoder whose runs are counted; the classical rivals have none.
     """
 
-    def __init__(self, predictor: Predictor, *, name: str, origin: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, predictor: Predictor, *, name: str, origin: dict[str, Any] | None = None, encodes: bool = True
+    ) -> None:
         self.name = name
         self.origin = origin or {}
+        self.encodes = encodes
         self.effort = Effort()
         self._predictor = encoding_predictor(predictor)
         self._encodings_before = self._predictor.encodings
@@ -64,21 +84,24 @@ class PromptedModel:
         """Drop the embeddings that are kept."""
         self._kept.clear()
 
-    def answer(self, pointings: Sequence[Pointing], *, multimask: bool = False) -> list[Answer]:
-        """Mattes of what each pointing names; several boxes of one pointing are joined by their maximum."""
+    def answer(self, prompts: Sequence[PixelPrompt], *, multimask: bool = False) -> list[Prediction]:
+        """Mattes of what each prompt names; several boxes of one prompt are joined by their maximum.
+
+        Raises:
+            UnsupportedPrompt: the model does not take such prompts, or has one candidate only.
+        """
         start = time.perf_counter()
-        prompts = [prompt for pointing in pointings for prompt in pointing.prompts()]
-        predictions = self._predictor.predict_many(prompts, multimask=multimask, encoded=self._shown)
-        answers, taken = [], 0
-        for pointing in pointings:
-            count = len(pointing.prompts())
-            own = predictions[taken : taken + count]
-            taken += count
+        split = [prompt.prompts() for prompt in prompts]
+        asked = [one for parts in split for one in parts]
+        predictions = iter(self._predictor.predict_many(asked, multimask=multimask, encoded=self._shown))
+        answers = []
+        for parts in split:
+            own = [next(predictions) for _ in parts]
             alphas = np.maximum.reduce([p.alphas for p in own])
             scores = np.stack([p.scores for p in own]).mean(axis=0, dtype=np.float32)
-            answers.append(Answer(alphas, np.asarray(scores)))
+            answers.append(Prediction.owning(alphas, np.asarray(scores)))
         self.effort.prompt_seconds += time.perf_counter() - start
-        self.effort.prompts += len(prompts)
+        self.effort.prompts += len(asked)
         self._count()
         return answers
 
@@ -91,10 +114,32 @@ class PromptedModel:
         return found
 
     def _count(self) -> None:
-        self.effort.encodings = self._predictor.encodings - self._encodings_before
+        if self.encodes:
+            self.effort.encodings = self._predictor.encodings - self._encodings_before
 
 
-def load_models(names: Sequence[str], *, runtime: str, device: str, zoom: bool, refine: str) -> list[FrameModel]:
+def chosen_mask(
+    answer: Mapping[str, Prediction], candidate: str, reference: np.ndarray
+) -> Bool[np.ndarray, "h w"] | None:
+    """Return the mask of a candidate: the single answer, the best scored, or the one nearest to the reference.
+
+    None where the model has one answer only. Raises ValueError for an unknown candidate.
+    """
+    if candidate == SINGLE:
+        return answer[SINGLE].alphas[0] > THRESHOLD
+    if "all" not in answer:
+        return None
+    several = answer["all"]
+    if candidate == BEST_SCORE:
+        return several.mask(THRESHOLD)
+    if candidate != ORACLE:
+        raise ValueError(f"no candidate {candidate!r} is known")
+    masks = several.alphas > THRESHOLD
+    shared, united = (masks & reference).sum((1, 2)), (masks | reference).sum((1, 2))
+    return masks[int((shared / np.maximum(united, 1)).argmax())]
+
+
+def load_models(names: Sequence[str], *, runtime: str, device: str, zoom: bool, refine: str) -> list[PromptedModel]:
     """Build models and rivals.
 
     Args:
@@ -114,14 +159,27 @@ def load_models(names: Sequence[str], *, runtime: str, device: str, zoom: bool, 
         raise ValueError("--model holds an empty name: part names by single commas")
     if len(set(names)) < len(names):
         raise ValueError(f"a model is named twice: {', '.join(names)}")
-    rivals = {"box": FilledBox, "ellipse": InscribedEllipse, "grabcut": GrabCut, "random-walker": RandomWalker}
-    models: list[FrameModel] = []
-    for name in names:
-        models.append(rivals[name]() if name in RIVALS else _load_predictor(name, runtime, device, zoom, refine))
+    models = [
+        load_rival(name) if name in RIVALS else _load_predictor(name, runtime, device, zoom, refine) for name in names
+    ]
     called = [model.name for model in models]
     if twice := sorted({name for name in called if called.count(name) > 1}):
         raise ValueError(f"two models call themselves {', '.join(twice)}: give their predictors different names")
     return models
+
+
+def load_rival(name: str) -> PromptedModel:
+    """Build the classical rival of that name, of `RIVALS`.
+
+    >>> load_rival("box").origin
+    {'rival': 'the box itself, filled'}
+
+    Raises:
+        MissingExtra: what it stands on is not installed.
+    """
+    rivals = {"box": FilledBox, "ellipse": InscribedEllipse, "grabcut": GrabCut, "random-walker": RandomWalker}
+    rival = rivals[name]()
+    return PromptedModel(rival, name=name, origin=rival.origin, encodes=False)
 
 
 def _load_predictor(spec: str, runtime: str, device: str, zoom: bool, refine: str) -> PromptedModel:

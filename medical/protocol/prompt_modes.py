@@ -17,7 +17,7 @@ from jaxtyping import Bool
 from zim_plugins import imaging
 from zim_plugins.core import Prompt
 
-from .clickers import Click, Clicker
+from .clickers import Clicker, PixelClick
 
 MODES = ("mode1", "mode2", "mode3", "mode4", "mode5")
 CLICKS = "clicks"
@@ -39,18 +39,21 @@ Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Pointing:
-    """Clicks on pixels, or boxes, as the protocol names them; several boxes are several predictions, joined."""
+class PixelPrompt:
+    """A prompt as the protocol counts and stores it: clicks on whole pixels, or boxes; equal ones are asked once.
 
-    clicks: tuple[Click, ...] = ()
+    `prompts` gives what a model takes. Several boxes are several predictions, joined.
+    """
+
+    clicks: tuple[PixelClick, ...] = ()
     boxes: tuple[Box, ...] = ()
     """x1, y1, x2, y2 [px], exclusive at the far edge."""
 
     @classmethod
-    def from_prompts(cls, prompts: Sequence[Prompt]) -> "Pointing":
+    def from_prompts(cls, prompts: Sequence[Prompt]) -> "PixelPrompt":
         """Return what gave these prompts: the inverse of `prompts`.
 
-        >>> Pointing.from_prompts([Prompt.from_box(1, 2, 5, 6)]).boxes
+        >>> PixelPrompt.from_prompts([Prompt.from_box(1, 2, 5, 6)]).boxes
         ((1, 2, 5, 6),)
 
         Raises:
@@ -62,9 +65,9 @@ class Pointing:
         if len(boxes) == len(prompts) > 0:
             return cls(boxes=tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in boxes))
         if len(prompts) != 1 or prompts[0].box is not None or prompts[0].points is None or prompts[0].labels is None:
-            raise ValueError("a pointing is clicks, or boxes")
+            raise ValueError("a prompt of the protocol is clicks, or boxes")
         pairs = zip(prompts[0].points, prompts[0].labels, strict=True)
-        return cls(tuple(Click(int(x), int(y), bool(label)) for (x, y), label in pairs))
+        return cls(tuple(PixelClick(int(x), int(y), bool(label)) for (x, y), label in pairs))
 
     def prompts(self) -> tuple[Prompt, ...]:
         """As the models take them, in continuous coordinates of the image."""
@@ -109,7 +112,7 @@ def tight_box(mask: Bool[np.ndarray, "h w"]) -> Box:
     return box
 
 
-def point_at(mask: Bool[np.ndarray, "h w"], mode: str, clicker: Clicker) -> Pointing:
+def point_at(mask: Bool[np.ndarray, "h w"], mode: str, clicker: Clicker) -> PixelPrompt:
     """The prompt of one mode; for `clicks`, the first one.
 
     Raises:
@@ -126,9 +129,9 @@ def point_at(mask: Bool[np.ndarray, "h w"], mode: str, clicker: Clicker) -> Poin
         parts = parts[:1]
     if mode in ("mode1", "mode2", CLICKS):
         centres = [clicker.centre(part) for part in parts]
-        return Pointing(clicks=tuple(Click(x + left, y + top, True) for x, y in centres))
+        return PixelPrompt(clicks=tuple(PixelClick(x + left, y + top, True) for x, y in centres))
     boxes = [tight_box(part) for part in parts]
-    return Pointing(boxes=tuple((x1 + left, y1 + top, x2 + left, y2 + top) for x1, y1, x2, y2 in boxes))
+    return PixelPrompt(boxes=tuple((x1 + left, y1 + top, x2 + left, y2 + top) for x1, y1, x2, y2 in boxes))
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ class PromptRecord:
     """Whose errors were clicked; empty where the prompt comes from the reference alone."""
     area: int
     """Of the reference [px]: prompts of other masks are refused."""
-    pointing: Pointing
+    given: PixelPrompt
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -164,7 +167,7 @@ class PromptBook:
 
     def find(
         self, dataset: str, case: str, frame: int, label: str, instance: int, prompt: str, model: str, area: int
-    ) -> Pointing | None:
+    ) -> PixelPrompt | None:
         """The saved prompt of an object: the model's own clicks first, else any model's.
 
         Raises:
@@ -179,7 +182,7 @@ class PromptBook:
                 f"the saved prompt of {case}, {label}, frame {frame} belongs to a mask of {record.area} px, "
                 f"this one has {area}: the data differ from those of the prompts' file"
             )
-        return None if record is None else record.pointing
+        return None if record is None else record.given
 
 
 def encode_record(record: PromptRecord) -> str:
@@ -187,22 +190,22 @@ def encode_record(record: PromptRecord) -> str:
     fields = {
         "dataset": record.dataset, "case": record.case, "frame": record.frame, "label": record.label,
         "instance": record.instance, "prompt": record.prompt, "model": record.model, "area": record.area,
-        "prompts": [prompt.to_json() for prompt in record.pointing.prompts()],
+        "prompts": [prompt.to_json() for prompt in record.given.prompts()],
     }  # fmt: skip
     return json.dumps(fields, ensure_ascii=False)
 
 
-def pop_pointing(fields: dict[str, Any]) -> Pointing:
+def pop_prompt(fields: dict[str, Any]) -> PixelPrompt:
     """Take a line's prompts out of its fields: a list as `Prompt.from_json` reads it; of runs before 0.2 pixel indices.
 
-    >>> pop_pointing({"clicks": [], "boxes": [[1, 2, 3, 4]]}).boxes  # the outermost pixels inside
+    >>> pop_prompt({"clicks": [], "boxes": [[1, 2, 3, 4]]}).boxes  # the outermost pixels inside
     ((1, 2, 4, 5),)
     """
     if "prompts" in fields:
-        return Pointing.from_prompts([Prompt.from_json(row) for row in fields.pop("prompts")])
-    clicks = tuple(Click(int(x), int(y), bool(label)) for x, y, label in fields.pop("clicks"))
+        return PixelPrompt.from_prompts([Prompt.from_json(row) for row in fields.pop("prompts")])
+    clicks = tuple(PixelClick(int(x), int(y), bool(label)) for x, y, label in fields.pop("clicks"))
     boxes = tuple((int(a), int(b), int(c) + 1, int(d) + 1) for a, b, c, d in fields.pop("boxes"))
-    return Pointing(clicks, boxes)
+    return PixelPrompt(clicks, boxes)
 
 
 def read_prompts(path: Path) -> PromptBook:
@@ -215,7 +218,7 @@ def read_prompts(path: Path) -> PromptBook:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             fields = json.loads(line)
-            records.append(PromptRecord(pointing=pop_pointing(fields), **fields))
+            records.append(PromptRecord(given=pop_prompt(fields), **fields))
         except (ValueError, TypeError, KeyError, AttributeError):
             raise ValueError(f"{path}, line {number}, is no prompt that zim-medseg wrote") from None
     return PromptBook(records)

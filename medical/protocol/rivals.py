@@ -1,7 +1,7 @@
 """Classical rivals that need no learning, under the same prompts as models and tuned on data kept apart."""
 
-import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
 
 from zim_plugins import evaluation
-from zim_plugins.core import Prompt, UnsupportedPrompt
+from zim_plugins.core import Prediction, Prompt, UnsupportedPrompt
 
-from .frame_model import Answer, Effort
-from .prompt_modes import Box, Pointing
+from .prompt_modes import Box
 
 RIVALS = {
     "box": "the box itself, filled",
@@ -34,99 +33,93 @@ WALKER_CLICK_BETA, WALKER_CLICK_RADIUS = 600.0, 0.02
 """Of clicks: the penalty of steps in grey, and the radius of what a click marks as a share of the longer side."""
 
 
-class FilledBox:
+class _Rival(ABC):
+    """Base of the rivals, which are predictors: a box, exclusive at the far edge, is in whole pixels."""
+
+    name = ""
+
+    def __init__(self, **parameters: Any) -> None:
+        self.origin: dict[str, Any] = {"rival": RIVALS[self.name], **parameters}
+        self._image: UInt8[np.ndarray, "h w 3"] = np.zeros((1, 1, 3), dtype=np.uint8)
+
+    def set_image(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Take an RGB image for all prompts that follow."""
+        self._image = np.ascontiguousarray(image)
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self._image.shape[0], self._image.shape[1]
+
+    def predict(self, prompt: Prompt) -> Prediction:
+        """Return what a box holds, or of a rival that takes clicks what they name.
+
+        Raises:
+            UnsupportedPrompt: this rival does not take such prompts.
+        """
+        prompt.check_inside(self._size)
+        if prompt.box is not None and prompt.points is None and prompt.alpha is None:
+            x1, y1, x2, y2 = prompt.box.round().astype(int).tolist()
+            alpha = self._in_box((max(x1, 0), max(y1, 0), min(x2, self._size[1]), min(y2, self._size[0])))
+        else:
+            alpha = self._from_clicks(prompt)
+        return Prediction.owning(alpha[None], np.ones(1, dtype=np.float32))
+
+    def predict_many(self, prompts: Sequence[Prompt]) -> list[Prediction]:
+        """Return what each prompt names."""
+        return [self.predict(prompt) for prompt in prompts]
+
+    @abstractmethod
+    def _in_box(self, box: Box) -> Float32[np.ndarray, "h w"]:
+        """The matte of what a box holds."""
+
+    def _from_clicks(self, prompt: Prompt) -> Float32[np.ndarray, "h w"]:
+        raise UnsupportedPrompt(f"{self.name} takes boxes, one candidate each")
+
+
+class FilledBox(_Rival):
     """The box itself: the least that a model has to beat."""
 
     name = "box"
 
-    def __init__(self) -> None:
-        self.effort = Effort()
-        self.origin: dict[str, Any] = {"rival": RIVALS[self.name]}
-        self._size = (1, 1)
-
-    def show(self, frame: UInt8[np.ndarray, "h w 3"], key: int | None = None) -> None:
-        """Take the frame's size."""
-        self._size = frame.shape[0], frame.shape[1]
-        self.effort.frames += 1
-
-    def forget(self) -> None:
-        """Do nothing: nothing is kept."""
-
-    def answer(self, pointings: Sequence[Pointing], *, multimask: bool = False) -> list[Answer]:
-        """Return the shape that each box holds; several boxes of one pointing are joined."""
-        _boxes_only(self.name, pointings, multimask)
-        answers = []
-        for pointing in pointings:
-            alpha = np.zeros((1, *self._size), dtype=np.float32)
-            for box in pointing.boxes:
-                alpha[0][self._shape(box)] = 1.0
-            answers.append(Answer(alpha, np.ones(1, dtype=np.float32)))
-        self.effort.prompts += sum(len(pointing.boxes) for pointing in pointings)
-        return answers
-
-    def _shape(self, box: Box) -> Bool[np.ndarray, "h w"]:
-        return _boxed(self._size, box)
+    def _in_box(self, box: Box) -> Float32[np.ndarray, "h w"]:
+        return _boxed(self._size, box).astype(np.float32)
 
 
-class InscribedEllipse(FilledBox):
+class InscribedEllipse(_Rival):
     """The ellipse inscribed in the box: organs, cells and lesions are rounder than boxes."""
 
     name = "ellipse"
 
-    def _shape(self, box: Box) -> Bool[np.ndarray, "h w"]:
-        return ellipse_in(self._size, box)
+    def _in_box(self, box: Box) -> Float32[np.ndarray, "h w"]:
+        return ellipse_in(self._size, box).astype(np.float32)
 
 
-class _Cutter:
-    """Base of GrabCut and the random walker, which work on a crop round each box."""
+class _Cutter(_Rival):
+    """Base of GrabCut and the random walker, which work on a crop round each box.
 
-    name = ""
+    Args:
+        margin: what is shown round the box as a share of its side.
+        parameters: the others, for the record.
+    """
 
-    def __init__(self, margin: float, origin: dict[str, Any]) -> None:
-        self.effort = Effort()
+    def __init__(self, margin: float, **parameters: Any) -> None:
+        super().__init__(margin=margin, **parameters)
         self.margin = margin
-        self.origin = {"rival": RIVALS[self.name], **origin}
-        self._frame: UInt8[np.ndarray, "h w 3"] = np.zeros((1, 1, 3), dtype=np.uint8)
-
-    def show(self, frame: UInt8[np.ndarray, "h w 3"], key: int | None = None) -> None:
-        """Take an RGB frame."""
-        self._frame = np.ascontiguousarray(frame)
-        self.effort.frames += 1
-
-    def forget(self) -> None:
-        """Do nothing: nothing is kept."""
-
-    def answer(self, pointings: Sequence[Pointing], *, multimask: bool = False) -> list[Answer]:
-        """Return what each pointing names; several boxes of one pointing are joined."""
-        self._check(pointings, multimask)
-        start_s = time.perf_counter()
-        answers = []
-        for pointing in pointings:
-            parts = [self._in_box(box) for box in pointing.boxes] or [self._from_clicks(pointing)]
-            answers.append(Answer(np.maximum.reduce(parts)[None], np.ones(1, dtype=np.float32)))
-            self.effort.prompts += len(parts)
-        self.effort.prompt_seconds += time.perf_counter() - start_s
-        return answers
-
-    def _check(self, pointings: Sequence[Pointing], multimask: bool) -> None:
-        _boxes_only(self.name, pointings, multimask)
 
     def _in_box(self, box: Box) -> Float32[np.ndarray, "h w"]:
         """Cut a crop out, in which the box lies with its margin, and put the answer back."""
-        height, width = self._frame.shape[:2]
+        height, width = self._size
         x1, y1, x2, y2 = box
         pad_x, pad_y = (max(2, round(self.margin * side)) for side in (x2 - x1, y2 - y1))
         left, top = max(0, x1 - pad_x), max(0, y1 - pad_y)
         view = slice(top, min(height, y2 + pad_y)), slice(left, min(width, x2 + pad_x))
         alpha = np.zeros((height, width), dtype=np.float32)
-        alpha[view] = self._cut(np.ascontiguousarray(self._frame[view]), (x1 - left, y1 - top, x2 - left, y2 - top))
+        alpha[view] = self._cut(np.ascontiguousarray(self._image[view]), (x1 - left, y1 - top, x2 - left, y2 - top))
         return alpha
 
+    @abstractmethod
     def _cut(self, crop: UInt8[np.ndarray, "h w 3"], box: Box) -> Float32[np.ndarray, "h w"]:
-        raise NotImplementedError
-
-    def _from_clicks(self, pointing: Pointing) -> Float32[np.ndarray, "h w"]:
-        raise UnsupportedPrompt(f"{self.name} takes boxes")
+        """The matte of what a box holds, on a crop."""
 
 
 class GrabCut(_Cutter):
@@ -146,8 +139,7 @@ class GrabCut(_Cutter):
 
     def __init__(self, core: float = GRABCUT_CORE, margin: float = GRABCUT_MARGIN) -> None:
         self._inner = evaluation.GrabCut(GRABCUT_SIDE_PX, core=core)
-        how = {"core": core, "margin": margin, "side_px": GRABCUT_SIDE_PX, "opencv": self._inner.version}
-        super().__init__(margin, how)
+        super().__init__(margin, core=core, side_px=GRABCUT_SIDE_PX, opencv=self._inner.version)
 
     def _cut(self, crop: UInt8[np.ndarray, "h w 3"], box: Box) -> Float32[np.ndarray, "h w"]:
         self._inner.set_image(crop)
@@ -181,15 +173,8 @@ class RandomWalker(_Cutter):
         from importlib.metadata import version
 
         self.core, self.beta, self.click_beta, self.click_radius = core, beta, click_beta, click_radius
-        how = {
-            "core": core, "margin": margin, "beta": beta, "click_beta": click_beta, "click_radius": click_radius,
-            "side_px": WALKER_SIDE_PX, "scikit-image": version("scikit-image"),
-        }  # fmt: skip
-        super().__init__(margin, how)
-
-    def _check(self, pointings: Sequence[Pointing], multimask: bool) -> None:
-        if multimask:
-            raise UnsupportedPrompt(f"{self.name} has one candidate: leave --candidates at single")
+        how = {"click_beta": click_beta, "click_radius": click_radius, "scikit-image": version("scikit-image")}
+        super().__init__(margin, core=core, beta=beta, side_px=WALKER_SIDE_PX, **how)
 
     def _cut(self, crop: UInt8[np.ndarray, "h w 3"], box: Box) -> Float32[np.ndarray, "h w"]:
         size = crop.shape[0], crop.shape[1]
@@ -197,18 +182,20 @@ class RandomWalker(_Cutter):
         seeds[ellipse_in(size, box, self.core)] = 1
         return walk(crop, seeds, self.beta)
 
-    def _from_clicks(self, pointing: Pointing) -> Float32[np.ndarray, "h w"]:
-        height, width = self._frame.shape[:2]
+    def _from_clicks(self, prompt: Prompt) -> Float32[np.ndarray, "h w"]:
+        if prompt.points is None or prompt.labels is None or prompt.box is not None or prompt.alpha is not None:
+            raise UnsupportedPrompt(f"{self.name} takes clicks or boxes, not both")
+        height, width = self._size
         seeds = np.zeros((height, width), dtype=np.int32)
         seeds[[0, -1]] = seeds[:, [0, -1]] = 2
         radius = max(1.0, self.click_radius * max(height, width))
         ys, xs = np.ogrid[:height, :width]
-        for click in pointing.clicks:
-            near = (xs - click.x) ** 2 + (ys - click.y) ** 2 <= radius**2
-            seeds[near] = 1 if click.positive else 2
-        for click in pointing.clicks:  # no disk hides another click's own pixel
-            seeds[click.y, click.x] = 1 if click.positive else 2
-        return walk(self._frame, seeds, self.click_beta)
+        pixels = np.minimum(prompt.points.astype(int), [width - 1, height - 1])
+        values = np.where(prompt.labels == 1, 1, 2)
+        for (x, y), value in zip(pixels, values, strict=True):
+            seeds[(xs - x) ** 2 + (ys - y) ** 2 <= radius**2] = value
+        seeds[pixels[:, 1], pixels[:, 0]] = values  # no disk hides another click's own pixel
+        return walk(self._image, seeds, self.click_beta)
 
 
 def walk(image: UInt8[np.ndarray, "h w 3"], seeds: Int32[np.ndarray, "h w"], beta: float) -> Float32[np.ndarray, "h w"]:
@@ -272,8 +259,3 @@ def _boxed(size: tuple[int, int], box: Box) -> Bool[np.ndarray, "h w"]:
     mask = np.zeros(size, dtype=bool)
     mask[y1:y2, x1:x2] = True
     return mask
-
-
-def _boxes_only(name: str, pointings: Sequence[Pointing], multimask: bool) -> None:
-    if multimask or not all(pointing.boxes for pointing in pointings):
-        raise UnsupportedPrompt(f"{name} takes boxes, one candidate each")

@@ -24,7 +24,7 @@ from zim_plugins.imaging.overlay import (
 
 from ..io.pairing import CaseFiles
 from ..protocol.evaluate_scan import Place
-from ..protocol.prompt_modes import CLICKS, Pointing, pop_pointing, tight_box
+from ..protocol.prompt_modes import CLICKS, PixelPrompt, pop_prompt, tight_box
 from ..protocol.records import SINGLE, Row
 from ..run import RunConfig, answer_name, read_case
 
@@ -84,7 +84,7 @@ def write_overlays(
 
 def _strip(
     config: RunConfig, case: tuple[Place, CaseFiles], row: Row, models: Sequence[str], rows: Sequence[Row],
-    pointed: Mapping[tuple[object, ...], Pointing], hide_border: float,
+    pointed: Mapping[tuple[object, ...], PixelPrompt], hide_border: float,
 ) -> UInt8[np.ndarray, "h w 3"]:  # fmt: skip
     """Panels beside one another, with captions."""
     scan = read_case(config, *case)
@@ -102,7 +102,7 @@ def _strip(
     size = max(1, round(rgb.shape[0] * scale)), max(1, round(rgb.shape[1] * scale))
     small, reference = resized(rgb, size), resized(np.ascontiguousarray(mask[view]), size)
     where = (row.dataset, row.case, row.frame, row.label, row.instance, row.prompt)
-    shown = pointed.get((*where, "")) or pointed.get((*where, models[0])) or Pointing()
+    shown = pointed.get((*where, "")) or pointed.get((*where, models[0])) or PixelPrompt()
     # A click of the protocol is a pixel's index; what is drawn is its centre.
     clicks = [(x + 0.5, y + 0.5, positive) for x, y, positive in shown.clicks]
     origin = view[1].start, view[0].start
@@ -140,10 +140,10 @@ def _iou_of(rows: Sequence[Row], like: Row, model: str) -> float:
     return float("nan")
 
 
-def _pointed(path: Path) -> dict[tuple[object, ...], Pointing]:
-    found: dict[tuple[object, ...], Pointing] = {}
+def _pointed(path: Path) -> dict[tuple[object, ...], PixelPrompt]:
+    found: dict[tuple[object, ...], PixelPrompt] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         fields = json.loads(line)
         names = ("dataset", "case", "frame", "label", "instance", "prompt", "model")
-        found[tuple(fields[name] for name in names)] = pop_pointing(fields)
+        found[tuple(fields[name] for name in names)] = pop_prompt(fields)
     return found

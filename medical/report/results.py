@@ -16,7 +16,7 @@ from ..grouping import EACH_CASE, PATTERN
 from ..labelling import OVERLAP_RULE
 from ..metrics.surface import HD95_DEFINITION, NSD_DEFINITION
 from ..protocol.evaluate_scan import THRESHOLD
-from ..protocol.frame_model import FrameModel
+from ..protocol.models import PromptedModel
 from ..protocol.prompt_modes import CLICKS
 from ..protocol.records import COLUMNS, DIGITS, Row, row_fields, row_from
 from ..protocol.rivals import RIVALS
@@ -152,7 +152,7 @@ def write_tables(config: RunConfig, results: Results) -> Tables:
 
 
 def write_record(
-    config: RunConfig, results: Results, tally: Tally, models: Sequence[FrameModel], *, note: str = ""
+    config: RunConfig, results: Results, tally: Tally, models: Sequence[PromptedModel], *, note: str = ""
 ) -> dict[str, Any]:
     """Write `report.json`: how the figures came about."""
     record = {

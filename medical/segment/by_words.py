@@ -11,7 +11,7 @@ from ..io.nifti import FileSpace
 from ..io.placement import SeriesSpace
 from ..io.scan import Scan
 from ..protocol.text_prompts import FoundBox, TextFinder, Wanted
-from .marks import Box, Marks, slice_numbers
+from .marks import BoxMark, Marks, slice_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -74,21 +74,21 @@ def search(finder: TextFinder, scan: Scan, where: str = "") -> tuple[list[Marks]
     return marks, searches
 
 
-def box_on(scan: Scan, frame: int, found: FoundBox) -> Box:
+def box_on(scan: Scan, frame: int, found: FoundBox) -> BoxMark:
     """Return a box of a frame in the scan's own voxels, one slice thick; in pixels where the scan is an image."""
     x1, y1, x2, y2 = found.edges
     if isinstance(scan.space, SeriesSpace):
         number = float(scan.space.grid[frame])
-        return Box((x1, y1, number), (x2, y2, number + 1))
+        return BoxMark((x1, y1, number), (x2, y2, number + 1))
     if not isinstance(scan.space, FileSpace):
-        return Box((x1, y1), (x2, y2)) if len(scan.frames) == 1 else Box((x1, y1, frame), (x2, y2, frame + 1))
+        return BoxMark((x1, y1), (x2, y2)) if len(scan.frames) == 1 else BoxMark((x1, y1, frame), (x2, y2, frame + 1))
     # The stack is the file's array with its axes in another order and direction: so is the way back.
     start = scan.space.to_stack(np.zeros((1, 3)))[0]
     turn = scan.space.to_stack(np.eye(3)) - start
     corners = np.array([[frame, y1, x1], [frame + 1, y2, x2]]) - 0.5  # the edges of voxels lie half an index outside
     voxels = (corners - start) @ np.linalg.inv(turn) + 0.5
     low, high = np.round(voxels.min(axis=0), 6), np.round(voxels.max(axis=0), 6)
-    return Box(tuple(low.tolist()), tuple(high.tolist()))
+    return BoxMark(tuple(low.tolist()), tuple(high.tolist()))
 
 
 def _tell(one: Search, where: str) -> None:

@@ -12,7 +12,7 @@ from ..protocol.evaluate_scan import THRESHOLD
 from ..protocol.models import PromptedModel
 from ..protocol.prompt_modes import tight_box
 from ..protocol.propagation import propagate
-from .marks import SlicePrompts, StructurePrompts
+from .marks import PlacedMarks, SliceMarks
 
 
 @dataclass(eq=False)
@@ -46,7 +46,7 @@ class Follower:
         self.model, self.frames, self.reach, self.keep_masks = model, frames, reach, keep_masks
         self.numbers = range(len(frames)) if numbers is None else numbers
 
-    def follow(self, structure: StructurePrompts) -> Followed:
+    def follow(self, structure: PlacedMarks) -> Followed:
         """Segment a structure from its prompts.
 
         Slices with a box, a mask or, without any of these, clicks inside are answered first and followed to the
@@ -88,7 +88,7 @@ class Follower:
             "with their nearest prompted slice: look whether it still is the same structure"
         ]
 
-    def _first(self, frame: int, one: SlicePrompts) -> Bool[np.ndarray, "h w"]:
+    def _first(self, frame: int, one: SliceMarks) -> Bool[np.ndarray, "h w"]:
         """Mask of a slice that stands on its own prompts."""
         if one.mask is None:
             return self._answer(frame, one.prompt())
@@ -97,14 +97,14 @@ class Follower:
         try:
             return self._answer(frame, one.prompt())
         except UnsupportedPrompt:  # not every model takes masks: what they cover is a box
-            plain = SlicePrompts(one.points, one.box or _edges(one.mask))
+            plain = SliceMarks(one.points, one.box or _edges(one.mask))
             try:
                 return self._answer(frame, plain.prompt())
             except UnsupportedPrompt:
-                return self._answer(frame, SlicePrompts(box=plain.box).prompt())
+                return self._answer(frame, SliceMarks(box=plain.box).prompt())
 
     def _corrected(
-        self, frame: int, one: SlicePrompts, mask: Bool[np.ndarray, "h w"] | None, name: str
+        self, frame: int, one: SliceMarks, mask: Bool[np.ndarray, "h w"] | None, name: str
     ) -> Bool[np.ndarray, "h w"]:
         """Mask of a slice whose clicks correct what was followed there."""
         if mask is None or not mask.any():
@@ -125,7 +125,7 @@ class Follower:
         except UnsupportedPrompt:  # clicks or a box, not both: the clicks, which are the user's
             return self._answer(frame, one.prompt()) if one.names_an_object else mask
 
-    def _spread(self, keys: dict[int, Bool[np.ndarray, "h w"]], structure: StructurePrompts) -> Followed:
+    def _spread(self, keys: dict[int, Bool[np.ndarray, "h w"]], structure: PlacedMarks) -> Followed:
         """Follow from all prompted slices, as `propagate` does in evaluations."""
         order = sorted(keys)
         spread = propagate(

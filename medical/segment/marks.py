@@ -22,7 +22,7 @@ _MARK = re.compile(r"^(?:(?P<name>[^=@]+)=)?(?P<numbers>[^=@]+?)(?:@(?P<slice>\d
 
 
 @dataclass(frozen=True)
-class Click:
+class ClickMark:
     """One click."""
 
     at: tuple[float, ...]
@@ -34,7 +34,7 @@ class Click:
 
 
 @dataclass(frozen=True)
-class Box:
+class BoxMark:
     """One box, on a slice or through several."""
 
     low: tuple[float, ...]
@@ -50,8 +50,8 @@ class Marks:
     name: str = DEFAULT_NAME
     value: int | None = None
     """Value in the label map; None takes the next free one."""
-    clicks: tuple[Click, ...] = ()
-    boxes: tuple[Box, ...] = ()
+    clicks: tuple[ClickMark, ...] = ()
+    boxes: tuple[BoxMark, ...] = ()
     mask: Path | None = None
     """File of a rough mask on one slice or several."""
     units: Units = "voxel"
@@ -60,7 +60,7 @@ class Marks:
 
 
 @dataclass(eq=False)
-class SlicePrompts:
+class SliceMarks:
     """Prompts of a structure on one frame, in continuous pixels of the frame (x to the right, y down)."""
 
     points: list[tuple[float, float, int]] = field(default_factory=list)
@@ -82,23 +82,23 @@ class SlicePrompts:
 
 
 @dataclass(frozen=True, eq=False)
-class StructurePrompts:
+class PlacedMarks:
     """A structure's prompts on the frames of a stack."""
 
     name: str
     value: int
-    slices: dict[int, SlicePrompts]
+    slices: dict[int, SliceMarks]
     limits: tuple[int, int] | None = None
     """First and last frame that it may reach: those of its box, where that goes through several slices."""
     notes: tuple[str, ...] = ()
     """What was done to its prompts."""
 
 
-def parse_mark(text: str, kind: Literal["point", "box"]) -> tuple[str, Click | Box]:
+def parse_mark(text: str, kind: Literal["point", "box"]) -> tuple[str, ClickMark | BoxMark]:
     """Read a mark as the command line writes it: [NAME=]NUMBERS[@SLICE].
 
     >>> parse_mark("cord=30,42,0@7", "point")
-    ('cord', Click(at=(30.0, 42.0), is_inside=False, slice_index=7))
+    ('cord', ClickMark(at=(30.0, 42.0), is_inside=False, slice_index=7))
     >>> parse_mark("10,20,3,60,70,12", "box")[1].high
     (60.0, 70.0, 12.0)
 
@@ -128,7 +128,7 @@ def gather_marks(
     found: dict[str, Marks] = {}
     for name, mark in (*(parse_mark(t, "box") for t in boxes), *(parse_mark(t, "point") for t in points)):
         known = found.get(name, Marks(name, units=units))
-        if isinstance(mark, Box):
+        if isinstance(mark, BoxMark):
             found[name] = replace(known, boxes=(*known.boxes, mark))
         else:
             found[name] = replace(known, clicks=(*known.clicks, mark))
@@ -197,7 +197,7 @@ def marks_to_json(marks: Sequence[Marks]) -> dict[str, Any]:
     return {"units": marks[0].units if marks else "voxel", "structures": structures}
 
 
-def place_marks(marks: Sequence[Marks], scan: Scan) -> list[StructurePrompts]:
+def place_marks(marks: Sequence[Marks], scan: Scan) -> list[PlacedMarks]:
     """Put marks on the frames of a scan, and give every structure a value.
 
     Raises:
@@ -210,12 +210,12 @@ def place_marks(marks: Sequence[Marks], scan: Scan) -> list[StructurePrompts]:
     placed = []
     for one in marks:
         place = _Placer(scan, one.units)
-        slices: dict[int, SlicePrompts] = {}
+        slices: dict[int, SliceMarks] = {}
         limits = None
         for box in one.boxes:
             first, last, edges = place.box(box)
             middle = (first + last) // 2
-            own = slices.setdefault(middle, SlicePrompts())
+            own = slices.setdefault(middle, SliceMarks())
             if own.box is not None:
                 raise ValueError(f"{one.name} has two boxes on one slice: name two structures, or draw one box")
             own.box = edges
@@ -226,11 +226,11 @@ def place_marks(marks: Sequence[Marks], scan: Scan) -> list[StructurePrompts]:
         for given in one.clicks:
             click = place.understood(given)
             frame, x, y = place.click(click)
-            slices.setdefault(frame, SlicePrompts()).points.append((x, y, int(click.is_inside)))
+            slices.setdefault(frame, SliceMarks()).points.append((x, y, int(click.is_inside)))
         if not slices and one.mask is None and not one.is_sought:
             raise ValueError(f"nothing points at {one.name}: give it a click, a box or a mask")
         value = one.value if one.value is not None else next(free)
-        placed.append(StructurePrompts(one.name, value, slices, limits, tuple(place.notes)))
+        placed.append(PlacedMarks(one.name, value, slices, limits, tuple(place.notes)))
     return placed
 
 
@@ -263,7 +263,7 @@ class _Placer:
         if units != "voxel" and self.space is None:
             raise ValueError("the scan does not say where it lies: give marks in voxels")
 
-    def understood(self, click: Click) -> Click:
+    def understood(self, click: ClickMark) -> ClickMark:
         """On an image the third of three numbers is the label; on a single slice it may be either and is refused."""
         if self.size[0] > 1 or click.slice_index is not None or len(click.at) != 3 or self.units != "voxel":
             return click
@@ -273,9 +273,9 @@ class _Placer:
             return click
         if click.at[2] not in (0, 1):
             raise ValueError(f"{_said(click.at)}: on an image a click is X,Y or X,Y,LABEL, LABEL 1 or 0")
-        return Click(click.at[:2], click.at[2] == 1)
+        return ClickMark(click.at[:2], click.at[2] == 1)
 
-    def click(self, click: Click) -> tuple[int, float, float]:
+    def click(self, click: ClickMark) -> tuple[int, float, float]:
         """Frame, and continuous x and y on it [px]."""
         at = self._whole(click.at, click.slice_index)
         if isinstance(self.space, SeriesSpace) and self.units == "voxel" and round(at[2]) not in self.space.grid:
@@ -287,7 +287,7 @@ class _Placer:
             raise ValueError(f"the click {_said(click.at)} lies outside the scan: {self._extent()}")
         return frame, float(place[2] + 0.5), float(place[1] + 0.5)
 
-    def box(self, box: Box) -> tuple[int, int, tuple[float, float, float, float]]:
+    def box(self, box: BoxMark) -> tuple[int, int, tuple[float, float, float, float]]:
         """First and last frame, and edges x1, y1, x2, y2 [px]."""
         low, high = self._whole(box.low, box.slice_index), self._whole(box.high, box.slice_index)
         if self.units == "voxel":
@@ -310,19 +310,19 @@ class _Placer:
         first, last = max(first, 0), min(last, self.size[0] - 1)
         return first, last, (float(near[2]), float(near[1]), float(far[2]), float(far[1]))
 
-    def resolved_click(self, click: Click) -> Click:
+    def resolved_click(self, click: ClickMark) -> ClickMark:
         """The click with its slice among the coordinates; on an image as it is."""
         if click.slice_index is None:
             return click
-        return Click(tuple(self._whole(click.at, click.slice_index).tolist()), click.is_inside)
+        return ClickMark(tuple(self._whole(click.at, click.slice_index).tolist()), click.is_inside)
 
-    def resolved_box(self, box: Box) -> Box:
+    def resolved_box(self, box: BoxMark) -> BoxMark:
         """The box with its slice among the coordinates; on an image as it is."""
         if box.slice_index is None:
             return box
         low, high = (self._whole(corner, box.slice_index) for corner in (box.low, box.high))
         high[self._cut_axis()] += 1
-        return Box(tuple(low.tolist()), tuple(high.tolist()))
+        return BoxMark(tuple(low.tolist()), tuple(high.tolist()))
 
     def _whole(self, at: tuple[float, ...], slice_index: int | None) -> Float64[np.ndarray, " 3"]:
         """Three coordinates: of an image or a named slice, with the slice put in."""
@@ -358,7 +358,7 @@ class _Placer:
         return f"it has {' x '.join(str(n) for n in (shape if self.size[0] > 1 else self.size[:0:-1]))} voxels"
 
 
-def _click(numbers: tuple[float, ...], on: int | None) -> Click:
+def _click(numbers: tuple[float, ...], on: int | None) -> ClickMark:
     """Two coordinates on a named slice or an image, else three, each with a label or without."""
     if on is not None and len(numbers) in (2, 3):
         at, rest = numbers[:2], numbers[2:]
@@ -368,14 +368,14 @@ def _click(numbers: tuple[float, ...], on: int | None) -> Click:
         raise ValueError
     if any(label not in (0, 1) for label in rest) or not np.isfinite(numbers).all():
         raise ValueError
-    return Click(at, not rest or rest[0] == 1, on)
+    return ClickMark(at, not rest or rest[0] == 1, on)
 
 
-def _box(numbers: tuple[float, ...], on: int | None) -> Box:
+def _box(numbers: tuple[float, ...], on: int | None) -> BoxMark:
     if len(numbers) not in ((4,) if on is not None else (4, 6)) or not np.isfinite(numbers).all():
         raise ValueError
     half = len(numbers) // 2
-    return Box(numbers[:half], numbers[half:], on)
+    return BoxMark(numbers[:half], numbers[half:], on)
 
 
 def _whole_number(value: Any) -> int:

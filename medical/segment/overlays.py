@@ -17,7 +17,7 @@ from zim_plugins.imaging.overlay import (
 )  # fmt: skip
 
 from .following import Followed
-from .marks import StructurePrompts
+from .marks import PlacedMarks
 
 MAX_PANELS = 20
 PANEL_PX = 320
@@ -26,7 +26,7 @@ COLUMNS = 5
 
 def draw_sheet(
     frames: UInt8[np.ndarray, "s h w 3"],
-    structures: Sequence[tuple[StructurePrompts, Followed]],
+    structures: Sequence[tuple[PlacedMarks, Followed]],
     numbers: Sequence[int],
     spacing_mm: tuple[float, float, float] | None = None,
     max_panels: int = MAX_PANELS,
@@ -45,7 +45,7 @@ def draw_sheet(
     return joined(panels, columns=COLUMNS, paper=DARK_PAPER)
 
 
-def pick_frames(structures: Sequence[tuple[StructurePrompts, Followed]], max_panels: int = MAX_PANELS) -> list[int]:
+def pick_frames(structures: Sequence[tuple[PlacedMarks, Followed]], max_panels: int = MAX_PANELS) -> list[int]:
     """Frames to show: prompted ones first, then an even choice of those with a structure."""
     prompted = sorted({frame for one, _ in structures for frame in one.slices})
     others = sorted({frame for _, found in structures for frame in found.masks} - set(prompted))
@@ -61,7 +61,7 @@ def _panel(
     rgb: UInt8[np.ndarray, "h w 3"],
     frame: int,
     caption: str,
-    structures: Sequence[tuple[StructurePrompts, Followed]],
+    structures: Sequence[tuple[PlacedMarks, Followed]],
     spacing_mm: tuple[float, float, float] | None,
 ) -> UInt8[np.ndarray, "panel_h panel_w 3"]:
     height, width = rgb.shape[:2]

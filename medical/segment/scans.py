@@ -16,7 +16,7 @@ from ..io.reading import ReadingConfig
 from ..labelling import LabelTable, class_name, label_map
 from ..protocol.models import PromptedModel
 from .following import Followed, Follower
-from .marks import DEFAULT_NAME, Marks, SlicePrompts, StructurePrompts, place_marks, slice_numbers
+from .marks import DEFAULT_NAME, Marks, PlacedMarks, SliceMarks, place_marks, slice_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Segmented:
     labels: Integer[np.ndarray, "s h w"]
     """Values by frame; 0 where there is no structure."""
     table: LabelTable
-    structures: tuple[tuple[StructurePrompts, Followed], ...]
+    structures: tuple[tuple[PlacedMarks, Followed], ...]
     claimed_twice: int
     """Voxels that several structures claimed."""
     numbers: tuple[int, ...]
@@ -90,7 +90,7 @@ def segment(
 
 def place_structures(
     opened: OpenedScan, marks: Sequence[Marks], config: SegmentConfig = SegmentConfig()
-) -> tuple[list[StructurePrompts], tuple[str, ...]]:
+) -> tuple[list[PlacedMarks], tuple[str, ...]]:
     """Put marks and rough masks on the frames of a scan; return them, and what was done to the masks.
 
     Raises:
@@ -121,7 +121,7 @@ def place_structures(
         if one.name in stacks:
             slices = dict(one.slices)
             for frame in np.flatnonzero(stacks[one.name].any(axis=(1, 2))).tolist():
-                slices.setdefault(frame, SlicePrompts()).mask = stacks[one.name][frame]
+                slices.setdefault(frame, SliceMarks()).mask = stacks[one.name][frame]
             one = replace(one, slices=slices)
         placed.append(one)
     return placed, tuple(notes)

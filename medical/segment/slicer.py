@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .marks import Box, Click, Marks, Units
+from .marks import BoxMark, ClickMark, Marks, Units
 
 SUFFIX = ".mrk.json"
 OUTSIDE = "-"
@@ -36,8 +36,8 @@ def marks_from_markups(table: Any, name: str) -> list[Marks]:
         ValueError: a markup is of another kind, of a system that is not known, or a box that is turned.
     """
     found: list[Marks] = []
-    clicks: list[Click] = []
-    boxes: list[Box] = []
+    clicks: list[ClickMark] = []
+    boxes: list[BoxMark] = []
     systems = {str(one.get("coordinateSystem", "LPS")) for one in table["markups"]}
     if len(systems) > 1 or not systems <= set(_UNITS):
         raise ValueError(f"markups of the coordinate systems {', '.join(sorted(systems))}: LPS or RAS, one to a file")
@@ -47,7 +47,7 @@ def marks_from_markups(table: Any, name: str) -> list[Marks]:
             for point in one.get("controlPoints", []):
                 if point.get("positionStatus", "defined") == "defined":
                     place = tuple(float(v) for v in point["position"])
-                    clicks.append(Click(place, not str(point.get("label", "")).startswith(OUTSIDE)))
+                    clicks.append(ClickMark(place, not str(point.get("label", "")).startswith(OUTSIDE)))
         elif kind == "ROI":
             boxes.append(_box(one))
         else:
@@ -58,9 +58,9 @@ def marks_from_markups(table: Any, name: str) -> list[Marks]:
     return found
 
 
-def _box(roi: dict[str, Any]) -> Box:
+def _box(roi: dict[str, Any]) -> BoxMark:
     axes = np.abs(np.array(roi.get("orientation", np.eye(3).ravel()), dtype=np.float64).reshape(3, 3))
     if np.abs(axes - np.eye(3)).max() > MAX_TURN:
         raise ValueError("a box that is turned against the patient's axes is no prompt: draw it along them")
     centre, half = np.array(roi["center"], dtype=np.float64), np.array(roi["size"], dtype=np.float64) / 2
-    return Box(tuple((centre - half).tolist()), tuple((centre + half).tolist()))
+    return BoxMark(tuple((centre - half).tolist()), tuple((centre + half).tolist()))

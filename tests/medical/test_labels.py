@@ -13,7 +13,7 @@ from medical.io.nifti import file_space, read_volume, stored_geometry, write_nif
 from medical.io.pairing import find_cases
 from medical.io.reading import read_scan
 from medical.labelling import LabelTable, label_map, settle_labels
-from medical.protocol.models import FilledBox
+from medical.protocol.models import load_rival
 from medical.run import DatasetSpec, run
 from tests.medical.conftest import save
 from tests.medical.whole_runs import config_of
@@ -62,7 +62,7 @@ def test_label_maps_hold_the_values_of_the_data_set(names, cases, wanted, tmp_pa
     root = nnunet(tmp_path / "Dataset001_X", cases, names)
     config = config_of(root, tmp_path / "out", prompts=("mode5",))
     config = type(config)(**{**config.__dict__, "datasets": (DatasetSpec("plain", "nnunet", ""),)})
-    tally = run(config, [FilledBox()])
+    tally = run(config, [load_rival("box")])
     assert tally.done == len(cases) and tally.faults == 0
     largest = max(v for values in cases.values() for v in values)
     for number, (name, values) in enumerate(zip(cases, wanted, strict=True), start=1):
@@ -95,7 +95,7 @@ def test_overlap_is_told_in_the_record(tmp_path: Path) -> None:
     for name, array in (("images", labels * 50), ("masks", labels)):
         (tmp_path / "set" / name).mkdir(parents=True)
         nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "set" / name / "a.nii.gz")
-    run(config_of(tmp_path / "set", tmp_path / "out", prompts=("mode5",)), [FilledBox()])
+    run(config_of(tmp_path / "set", tmp_path / "out", prompts=("mode5",)), [load_rival("box")])
     part = json.loads((tmp_path / "out/rows/plain/case_0001.json").read_text())
     assert part["overlaps"] == {"box_mode5": 12}
     assert (written(tmp_path / "out", "case_0001") == 2).sum() == 12
@@ -197,7 +197,7 @@ def test_the_faulty_inputs_come_out_right(medical_cases: Path, tmp_path: Path) -
     shutil.copytree(medical_cases / "Dataset001_X", tmp_path / "Dataset001_X")
     config = config_of(tmp_path / "Dataset001_X", tmp_path / "out", prompts=("mode5",))
     config = type(config)(**{**config.__dict__, "datasets": (DatasetSpec("plain", "nnunet", ""),)})
-    run(config, [FilledBox()])
+    run(config, [load_rival("box")])
     assert [set(np.unique(written(tmp_path / "out", f"case_000{i}"))) for i in (1, 2)] == [{0, 1, 2}, {0, 2}]
     cases, table = settle_labels(find_cases(medical_cases / "png", find_layout("folder"))[0])
     assert table.values == {"class_1": 1, "class_2": 2} and len(cases) == 4

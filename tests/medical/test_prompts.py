@@ -9,11 +9,11 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from medical.io.images import read_values
-from medical.protocol.clickers import Click, MazurowskiClicker, RandomClicker, RitmClicker, make_clicker
+from medical.protocol.clickers import MazurowskiClicker, PixelClick, RandomClicker, RitmClicker, make_clicker
 from medical.protocol.jitter import jitter_box, rng_of
 from medical.protocol.prompt_modes import (
     MODES,
-    Pointing,
+    PixelPrompt,
     PromptRecord,
     encode_record,
     parse_prompts,
@@ -104,11 +104,11 @@ def test_modes_and_click_loop_agree_with_a_plain_rereading_of_the_protocol(rng: 
         parts = flooded(mask)[:3]
         everything = [p for part in flooded(mask) for p in part]
         expected = {
-            "mode1": Pointing(clicks=(Click(*deepest(parts[0], size)[1], True),)),
-            "mode2": Pointing(clicks=tuple(Click(*deepest(p, size)[1], True) for p in parts)),
-            "mode3": Pointing(boxes=(box_of(parts[0]),)),
-            "mode4": Pointing(boxes=tuple(box_of(p) for p in parts)),
-            "mode5": Pointing(boxes=(box_of(everything),)),
+            "mode1": PixelPrompt(clicks=(PixelClick(*deepest(parts[0], size)[1], True),)),
+            "mode2": PixelPrompt(clicks=tuple(PixelClick(*deepest(p, size)[1], True) for p in parts)),
+            "mode3": PixelPrompt(boxes=(box_of(parts[0]),)),
+            "mode4": PixelPrompt(boxes=tuple(box_of(p) for p in parts)),
+            "mode5": PixelPrompt(boxes=(box_of(everything),)),
         }
         for mode in MODES:
             assert point_at(mask, mode, clicker) == expected[mode]
@@ -124,7 +124,7 @@ def test_modes_and_click_loop_agree_with_a_plain_rereading_of_the_protocol(rng: 
             prediction[int(rng.integers(size[0])), int(rng.integers(size[1]))] ^= True
 
 
-def plain_next_click(mask: np.ndarray, prediction: np.ndarray, clicks: list[Click]) -> Click | None:
+def plain_next_click(mask: np.ndarray, prediction: np.ndarray, clicks: list[PixelClick]) -> PixelClick | None:
     """Per kind of error: each pixel's distance to the nearest pixel that is not of that kind; the deeper kind wins."""
     taken = {(c.x, c.y) for c in clicks}
     best = {}
@@ -139,7 +139,7 @@ def plain_next_click(mask: np.ndarray, prediction: np.ndarray, clicks: list[Clic
         return None
     positive = best[True][0] < best[False][0]
     y, x = best[positive][1]
-    return Click(x, y, positive)
+    return PixelClick(x, y, positive)
 
 
 def test_every_clicker_stops_where_nothing_is_wrong(rng: np.random.Generator) -> None:
@@ -155,7 +155,7 @@ def test_a_false_positive_gets_a_negative_click_and_no_pixel_is_clicked_twice() 
     reference[4:8, 4:8] = True
     prediction = reference.copy()
     prediction[12:19, 2:19] = True
-    clicks: list[Click] = []
+    clicks: list[PixelClick] = []
     for _ in range(6):
         click = RitmClicker().next_click(reference, prediction, clicks)
         assert click is not None and not click.positive and 12 <= click.y < 19
@@ -209,22 +209,24 @@ def test_jittered_boxes_stay_inside_and_keep_their_bound(outward: bool, rng: np.
 
 
 def test_prompts_come_back_from_their_file(tmp_path: Path) -> None:
-    own = PromptRecord("set", "case_0001", 0, "lung", 0, "clicks", "a", 40, Pointing(clicks=(Click(1, 2, False),)))
-    box = PromptRecord("set", "case_0001", 0, "lung", 0, "mode5", "", 40, Pointing(boxes=((1, 2, 3, 4),)))
+    own = PromptRecord(
+        "set", "case_0001", 0, "lung", 0, "clicks", "a", 40, PixelPrompt(clicks=(PixelClick(1, 2, False),))
+    )
+    box = PromptRecord("set", "case_0001", 0, "lung", 0, "mode5", "", 40, PixelPrompt(boxes=((1, 2, 3, 4),)))
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(encode_record(r) + "\n" for r in (own, box)))
     book = read_prompts(path)
     where = ("set", "case_0001", 0, "lung", 0)
-    assert book.find(*where, "clicks", "a", 40) == own.pointing
-    assert book.find(*where, "clicks", "another model", 40) == own.pointing
-    assert book.find(*where, "mode5", "a", 40) == box.pointing
+    assert book.find(*where, "clicks", "a", 40) == own.given
+    assert book.find(*where, "clicks", "another model", 40) == own.given
+    assert book.find(*where, "mode5", "a", 40) == box.given
     assert book.find(*where, "mode1", "a", 40) is None
     with pytest.raises(ValueError, match="40 px"):
         book.find(*where, "mode5", "a", 41)
     old = json.loads(encode_record(box)) | {"clicks": [], "boxes": [[1, 2, 2, 3]]}  # as runs before 0.2 wrote it
     del old["prompts"]
     path.write_text(json.dumps(old) + "\n")
-    assert read_prompts(path).find(*where, "mode5", "a", 40) == box.pointing
+    assert read_prompts(path).find(*where, "mode5", "a", 40) == box.given
     path.write_text('{"clicks": []}\n')
     with pytest.raises(ValueError, match="line 1"):
         read_prompts(path)

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from medical.cli import Args
-from medical.protocol.clickers import Click
-from medical.protocol.models import load_models
-from medical.protocol.prompt_modes import Pointing
+from medical.protocol.clickers import PixelClick
+from medical.protocol.models import load_models, load_rival
+from medical.protocol.prompt_modes import PixelPrompt
 from medical.protocol.records import Measure, measure
-from medical.protocol.rivals import RIVALS, FilledBox, GrabCut, InscribedEllipse, RandomWalker, ellipse_in, walk
+from medical.protocol.rivals import RIVALS, RandomWalker, ellipse_in, walk
 from medical.report.aggregate import ALL_DATASETS, KNOWN_DATASETS, contrasts, no_claims, summary_lines, with_pooled
 from tests.medical.test_tables import row
 from tests.medical.whole_runs import table
+from zim_plugins.core import Prompt, UnsupportedPrompt
 from zim_plugins.evaluation import baselines
 
 BOX = (30, 20, 90, 80)
@@ -30,24 +31,22 @@ def hidden(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(grey[..., None], 3, axis=2), mask
 
 
-def iou(model, frame: np.ndarray, mask: np.ndarray, pointing: Pointing) -> float:
+def iou(model, frame: np.ndarray, mask: np.ndarray, given: PixelPrompt) -> float:
     model.show(frame)
-    found = model.answer([pointing])[0].alphas[0] > 0.5
+    found = model.answer([given])[0].alphas[0] > 0.5
     return np.count_nonzero(found & mask) / np.count_nonzero(found | mask)
 
 
 def test_no_rival_leaves_nothing_where_the_object_looks_like_its_surroundings(hidden) -> None:
     pytest.importorskip("cv2")
     frame, mask = hidden
-    pointing = Pointing(boxes=(BOX,))
-    scores = {
-        m.name: iou(m, frame, mask, pointing) for m in (FilledBox(), InscribedEllipse(), GrabCut(), RandomWalker())
-    }
+    given = PixelPrompt(boxes=(BOX,))
+    scores = {name: iou(load_rival(name), frame, mask, given) for name in RIVALS}
     assert scores["box"] == pytest.approx(np.pi / 4, abs=0.02) and scores["ellipse"] > 0.97
     assert scores["grabcut"] > 0.4 and scores["random-walker"] > 0.7
     plain = baselines.GrabCut(256)
     plain.set_image(frame)
-    assert plain.predict(pointing.prompts()[0]).alpha.mean() < 0.5 * mask.mean(), "without a core most of it is lost"
+    assert plain.predict(given.prompts()[0]).alpha.mean() < 0.5 * mask.mean(), "without a core most of it is lost"
 
 
 def test_ellipses_fill_their_box_wherever_it_lies() -> None:
@@ -76,22 +75,54 @@ def test_the_walk_survives_what_has_nothing_to_walk_on(level: int) -> None:
         found = walk(image, seeds, 90)
         assert found.shape == (40, 300) and np.isfinite(found).all() and found.min() >= 0 <= found.max() <= 1
     walker = RandomWalker()
-    walker.show(image)
+    walker.set_image(image)
     for box in ((0, 0, 300, 40), (5, 5, 6, 6), (299, 39, 300, 40)):
-        assert walker.answer([Pointing(boxes=(box,))])[0].alphas.shape == (1, 40, 300)
+        assert walker.predict(Prompt.from_box(*box)).alphas.shape == (1, 40, 300)
 
 
 def test_the_walker_takes_the_models_clicks(hidden) -> None:
     _, mask = hidden
     frame = np.repeat((60 + 90 * mask).astype(np.uint8)[..., None], 3, axis=2)
-    one = (Click(59, 49, True),)
-    more = (*one, Click(59, 10, False), Click(10, 50, False), Click(110, 50, False), Click(59, 92, False))
-    walker = RandomWalker()
-    assert iou(walker, frame, mask, Pointing(clicks=more)) >= iou(walker, frame, mask, Pointing(clicks=one)) > 0.9
+    one = (PixelClick(59, 49, True),)
+    more = (
+        *one,
+        PixelClick(59, 10, False),
+        PixelClick(10, 50, False),
+        PixelClick(110, 50, False),
+        PixelClick(59, 92, False),
+    )
+    walker = load_rival("random-walker")
+    assert iou(walker, frame, mask, PixelPrompt(clicks=more)) >= iou(walker, frame, mask, PixelPrompt(clicks=one)) > 0.9
     walker.show(frame)
-    alpha = walker.answer([Pointing(clicks=more)])[0].alphas[0]
+    alpha = walker.answer([PixelPrompt(clicks=more)])[0].alphas[0]
     assert alpha[49, 59] > 0.5 > alpha[10, 59], "clicks hold where they are"
     assert walker.effort.prompts == 3 and walker.origin["side_px"] == 128
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_rivals_are_predictors_that_say_what_they_do_not_take(name: str, hidden) -> None:
+    if name == "grabcut":
+        pytest.importorskip("cv2")
+    frame, _ = hidden
+    model = load_rival(name)
+    model.show(frame)
+    both = PixelPrompt(boxes=(BOX, (0, 0, 9, 9)))
+    parts = [model.answer([PixelPrompt(boxes=(box,))])[0].alpha for box in both.boxes]
+    np.testing.assert_array_equal(model.answer([both])[0].alpha, np.maximum(*parts))
+    assert (model.effort.encodings, model.effort.frames, model.effort.prompts) == (0, 1, 4)
+    with pytest.raises(UnsupportedPrompt, match="one candidate"):
+        model.answer([both], multimask=True)
+    mixed = Prompt.from_point(40, 40).merged(Prompt.from_box(*BOX))
+    for prompt in (mixed, Prompt(alpha=np.ones(frame.shape[:2], np.float32))):
+        with pytest.raises(UnsupportedPrompt, match="takes"):
+            model.predict(prompt)
+    if name != "random-walker":
+        with pytest.raises(UnsupportedPrompt, match="takes boxes"):
+            model.answer([PixelPrompt(clicks=(PixelClick(5, 5, True),))])
+    with pytest.raises(ValueError, match="outside the image"):
+        model.predict(Prompt.from_box(500, 500, 600, 600))
+    reaching_over = model.predict(Prompt.from_box(-5, -5, 30, 20)).alpha
+    np.testing.assert_array_equal(reaching_over, model.predict(Prompt.from_box(0, 0, 30, 20)).alpha)
 
 
 def test_rivals_are_compared_with_models_and_only_with_models() -> None:

@@ -13,8 +13,8 @@ import PIL.Image
 import pytest
 
 from medical.cli import Args, CheckArgs, check, main
-from medical.protocol.models import FilledBox, GrabCut, PromptedModel
-from medical.protocol.prompt_modes import Pointing
+from medical.protocol.models import PromptedModel, load_rival
+from medical.protocol.prompt_modes import PixelPrompt
 from medical.run import DatasetSpec, parse_spec, run
 from tests.conftest import FakePredictor
 from tests.core.test_encoding import Minimal
@@ -196,7 +196,7 @@ def test_oracle_rows_are_marked_and_never_worse(folder_set: Path, tmp_path: Path
     model = PromptedModel(ImagePredictor(CountingBackend()), name="counted")
     config = config_of(folder_set, tmp_path / "out", prompts=("mode5",))
     trial = dataclasses.replace(config.trial, candidates=("single", "best-score", "oracle"))
-    run(dataclasses.replace(config, trial=trial), [model, FilledBox()])
+    run(dataclasses.replace(config, trial=trial), [model, load_rival("box")])
     parts = [json.loads(p.read_text()) for p in sorted((tmp_path / "out/rows/plain").glob("*.json"))]
     for part in parts:
         iou = {(r["model"], r["candidate"]): r["iou"] for r in part["rows"]}
@@ -209,18 +209,18 @@ def test_baselines(rng: np.random.Generator) -> None:
     frame = np.full((40, 40, 3), 30, np.uint8)
     frame[10:30, 10:30] = 200
     frame = np.clip(frame + rng.normal(0, 5, frame.shape), 0, 255).astype(np.uint8)
-    box = FilledBox()
+    box = load_rival("box")
     box.show(frame)
-    filled = box.answer([Pointing(boxes=((5, 6, 35, 31), (0, 0, 2, 1)))])[0].alphas[0]
+    filled = box.answer([PixelPrompt(boxes=((5, 6, 35, 31), (0, 0, 2, 1)))])[0].alphas[0]
     assert filled.sum() == 30 * 25 + 2
     pytest.importorskip("cv2")
-    cut = GrabCut()
+    cut = load_rival("grabcut")
     cut.show(frame)
-    found = cut.answer([Pointing(boxes=((6, 6, 34, 34),))])[0].alphas[0]
+    found = cut.answer([PixelPrompt(boxes=((6, 6, 34, 34),))])[0].alphas[0]
     assert 0.9 < found[10:30, 10:30].mean() and found.sum() < 500  # of the box's 784
-    whole = cut.answer([Pointing(boxes=((0, 0, 40, 40),))])[0].alphas[0]
+    whole = cut.answer([PixelPrompt(boxes=((0, 0, 40, 40),))])[0].alphas[0]
     assert 0.9 < whole[10:30, 10:30].mean(), "of a box round everything the rim is taken for background"
-    tiny = cut.answer([Pointing(boxes=((3, 3, 4, 4),))])[0].alphas[0]
+    tiny = cut.answer([PixelPrompt(boxes=((3, 3, 4, 4),))])[0].alphas[0]
     assert tiny.shape == frame.shape[:2] and tiny.sum() <= 1
 
 

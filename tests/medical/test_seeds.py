@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from medical.cli import Args
-from medical.protocol.clickers import Click
+from medical.protocol.clickers import PixelClick
 from medical.protocol.jitter import jitter_click
 from medical.protocol.models import PromptedModel
-from medical.protocol.prompt_modes import pop_pointing
+from medical.protocol.prompt_modes import pop_prompt
 from medical.report.aggregate import POOLED, with_pooled
 from medical.report.seeds import first_seed, seed_lines
 from medical.run import run
@@ -66,9 +66,9 @@ def test_seeds_of_nothing_random_are_refused(change: dict, folder_set: Path, tmp
 def test_jittered_clicks_stay_near_and_on_the_object(rng: np.random.Generator) -> None:
     mask = np.zeros((30, 30), bool)
     mask[10:14, 10:25] = True
-    found = {jitter_click(Click(12, 11, True), mask, 3, rng)[:2] for _ in range(400)}
+    found = {jitter_click(PixelClick(12, 11, True), mask, 3, rng)[:2] for _ in range(400)}
     assert found == {(x, y) for x in range(10, 16) for y in range(10, 14)}
-    assert jitter_click(Click(0, 0, True), mask, 3, rng) == Click(0, 0, True)
+    assert jitter_click(PixelClick(0, 0, True), mask, 3, rng) == PixelClick(0, 0, True)
 
 
 def test_pooled_spread_counts_each_data_set_once() -> None:
@@ -107,4 +107,4 @@ def test_iterated_clicks_are_moved_within_the_error_that_they_correct(folder_set
 def _clicks_of(args: Args, call) -> dict[str, list[list[int]]]:
     assert call(args) == 0
     lines = [json.loads(line) for line in (Path(args.out) / "prompts.jsonl").read_text().splitlines()]
-    return {line["case"]: [list(c) for c in pop_pointing(line).clicks] for line in lines if line["prompt"] == "clicks"}
+    return {line["case"]: [list(c) for c in pop_prompt(line).clicks] for line in lines if line["prompt"] == "clicks"}
