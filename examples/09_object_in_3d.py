@@ -1,7 +1,7 @@
 """A click in one view becomes an object in 3D: python examples/09_object_in_3d.py.
 
 Two balls before a wall, eight cameras, zim_tiny for the mattes. The scene is made up, so that nothing is trained; of a
-trained NeRF, `nerf_seg.field.scene.open_scene` answers with such views.
+trained NeRF, `nerf_seg.open_scene` answers with such views.
 """
 
 from pathlib import Path
@@ -9,10 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nerf_seg.segmentation.mask_grid import Domain, MaskGrid
-from nerf_seg.segmentation.reference_prompt import ReferencePrompt
-from nerf_seg.segmentation.segmenter import Segmenter, SegmenterConfig
-from nerf_seg.segmentation.views import View, ViewSamples
+from nerf_seg import Domain, MaskGrid, ReferencePrompt, Segmenter, SegmenterConfig, View, ViewSamples
 from zim_plugins.core import load_predictor, write_image
 
 BALLS = (((-0.45, 0.1, 0.0), 0.5, (220, 60, 40)), ((0.6, -0.25, 0.3), 0.35, (60, 160, 70)))

@@ -33,7 +33,11 @@ class GivenMask:
 
 @dataclass(frozen=True, eq=False)
 class OpenedScan:
-    """A scan and where it came from."""
+    """A scan and where it came from.
+
+    >>> OpenedScan(Scan(np.zeros((1, 4, 5, 3), np.uint8), ()), Path("study/head.png"), (), "image").stem
+    'head'
+    """
 
     scan: Scan
     path: Path
@@ -66,6 +70,13 @@ def scan_stem(path: Path) -> str:
 
 def open_scan(path: Path, config: ReadingConfig = _AS_EVER, *, series: int | None = None) -> OpenedScan:
     """Read a scan for prompting.
+
+    >>> import tempfile
+    >>> from zim_plugins.core import write_image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     opened = open_scan(write_image(Path(folder, "ball.png"), np.full((8, 9, 3), 200, np.uint8)))
+    >>> opened.kind, opened.scan.frames.shape
+    ('image', (1, 8, 9, 3))
 
     Args:
         path: a volume file, an image, a DICOM file, or a folder that holds DICOM files.

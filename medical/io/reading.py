@@ -27,7 +27,11 @@ _READERS = ("pydicom", "highdicom", "nibabel", "nibabel.global", "tifffile")
 
 @dataclass(frozen=True)
 class ReadingConfig:
-    """Options of reading files as scans."""
+    """Options of reading files as scans.
+
+    >>> ReadingConfig(axis="coronal").irregular
+    'refuse'
+    """
 
     window: Window = Window()
     axis: str = "axial"

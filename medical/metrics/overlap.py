@@ -34,7 +34,12 @@ class Overlap:
 
 
 def overlap(prediction: Bool[np.ndarray, "*size"], reference: Bool[np.ndarray, "*size"]) -> Overlap:
-    """Count what two masks of one size share."""
+    """Count what two masks of one size share.
+
+    >>> found = overlap(np.array([True, True, False]), np.array([True, False, False]))
+    >>> round(found.dice, 3), found.iou
+    (0.667, 0.5)
+    """
     return Overlap(
         both=int(np.count_nonzero(prediction & reference)),
         predicted=int(np.count_nonzero(prediction)),

@@ -42,7 +42,7 @@ class SurfaceDistances:
         """HD95 and NSD."""
         directed = np.percentile(self.there, 95), np.percentile(self.back, 95)
         near = np.count_nonzero(self.there <= tolerance) + np.count_nonzero(self.back <= tolerance)
-        return SurfaceAgreement(float(max(directed)), near / (len(self.there) + len(self.back)))
+        return SurfaceAgreement(float(max(directed)), float(near / (len(self.there) + len(self.back))))
 
 
 def surface_agreement(
@@ -53,6 +53,12 @@ def surface_agreement(
     tolerance: float,
 ) -> SurfaceAgreement:
     """HD95 and NSD of two masks of one size, in two or three dimensions.
+
+    >>> mask = np.zeros((9, 9), bool)
+    >>> mask[2:5, 2:5] = True
+    >>> moved = surface_agreement(np.roll(mask, 2, axis=1), mask, spacing=(1.0, 0.5), tolerance=0.5)
+    >>> moved.hd95, moved.nsd
+    (1.0, 0.625)
 
     Args:
         prediction: of the model.

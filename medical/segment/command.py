@@ -18,7 +18,8 @@ from zim_plugins.cli.runtime import DONE, EXPECTED_FAULTS, FAILED, MISUSED, Misu
 from ..options import READING_OPTIONS, ReadingArgs, TextArgs
 
 if TYPE_CHECKING:
-    from ..protocol.models import PromptedModel
+    from zim_plugins.core import Predictor
+
     from ..protocol.text_prompts import TextFinder
     from .marks import Marks
 
@@ -96,12 +97,12 @@ def main(args: SegmentArgs) -> int:
     except (ValueError, OSError) as error:
         raise Misuse(one_line(error)) from error
     finder = args.text_finder(args.device, is_asked=False)
-    model: PromptedModel | None = None
+    predictor: Predictor | None = None
     faults: list[str] = []
     for path, stem, marks in work:
         start_s = time.perf_counter()
         try:
-            record, model = _segment_one(args, path, stem, marks, model, finder)
+            record, predictor = _segment_one(args, path, stem, marks, predictor, finder)
         except EXPECTED_FAULTS as error:
             if args.debug:
                 raise
@@ -236,10 +237,10 @@ def _segment_one(
     path: Path,
     stem: str,
     marks: "list[Marks]",
-    model: "PromptedModel | None",
+    predictor: "Predictor | None",
     finder: "TextFinder | None",
-) -> "tuple[dict[str, Any], PromptedModel]":
-    """Segment one scan and write its results; return its record and the model, loaded once."""
+) -> "tuple[dict[str, Any], Predictor]":
+    """Segment one scan and write its results; return its record and the predictor, loaded once."""
     from zim_plugins.cli.matting.words import describe_detector
 
     from ..io.opening import open_scan
@@ -247,7 +248,7 @@ def _segment_one(
     from .by_words import search
     from .marks import marks_to_json, resolve_marks
     from .outputs import check_free, choose_formats, plan_files, write_outputs
-    from .scans import SegmentConfig, describe, place_structures, segment
+    from .scans import SegmentConfig, describe, place_structures, segment_scan
 
     try:
         reading = args.reading(window=parse_window(args.window), axis=args.axis)
@@ -268,37 +269,32 @@ def _segment_one(
         raise Misuse(one_line(error)) from error
     for note in opened.scan.notes:
         logger.info("%s: %s", path, note)
-    model = model or _load(args)
-    result = segment(opened, marks, model, config)
+    predictor = predictor or _load(args)
+    name = getattr(predictor, "name", args.model.rpartition(":")[2])
+    result = segment_scan(opened, marks, predictor, config)
     kept = resolve_marks(marks, opened.scan, result.table.values)
     record: dict[str, Any] = {
         "intended_use": "research only, not for clinical use",
-        "model": model.name, **_provenance(args, model.name), "axis": getattr(opened.scan.space, "axis", None),
+        "model": name, **_provenance(args, name), "axis": getattr(opened.scan.space, "axis", None),
         "prompts": marks_to_json(kept), **describe(result, opened),
     }  # fmt: skip
     if finder is not None:
         record |= {"text_model": describe_detector(args.text_model), "text": [one.described() for one in found]}
-    write_outputs(
-        files, opened, result, record, model=model.name, kept="patient" if args.allow_phi_output else "references"
-    )
+    write_outputs(files, opened, result, record, model=name, kept="patient" if args.allow_phi_output else "references")
     for note in result.notes[len(opened.scan.notes) :]:
         logger.info("%s: %s", path, note)
-    return {"scan": str(path), **record, "files": {kind: str(file) for kind, file in files.items()}}, model
+    return {"scan": str(path), **record, "files": {kind: str(file) for kind, file in files.items()}}, predictor
 
 
-def _load(args: SegmentArgs) -> "PromptedModel":
+def _load(args: SegmentArgs) -> "Predictor":
     from zim_plugins.core import load_predictor
     from zim_plugins.evaluation import ModelOptions, is_outside, load_model
 
-    from ..protocol.models import PromptedModel
-
     if is_outside(args.model):
-        predictor = load_model(args.model, ModelOptions(device=args.device))
-        return PromptedModel(predictor, name=getattr(predictor, "name", args.model.rpartition(":")[2]))
-    predictor = load_predictor(
+        return load_model(args.model, ModelOptions(device=args.device))
+    return load_predictor(
         args.model, runtime=args.runtime, device=args.device, zoom=False if args.no_zoom else None, refine=args.refine
     )
-    return PromptedModel(predictor, name=predictor.name)
 
 
 def _provenance(args: SegmentArgs, name: str) -> dict[str, Any]:

@@ -23,7 +23,11 @@ _MARK = re.compile(r"^(?:(?P<name>[^=@]+)=)?(?P<numbers>[^=@]+?)(?:@(?P<slice>\d
 
 @dataclass(frozen=True)
 class ClickMark:
-    """One click."""
+    """One click.
+
+    >>> ClickMark((30.0, 42.0), slice_index=7).is_inside
+    True
+    """
 
     at: tuple[float, ...]
     """Voxel indices or mm, three of them; (x, y) where a slice is named or the scan is an image."""
@@ -35,7 +39,11 @@ class ClickMark:
 
 @dataclass(frozen=True)
 class BoxMark:
-    """One box, on a slice or through several."""
+    """One box, on a slice or through several.
+
+    >>> BoxMark((100.0, 80.0), (140.0, 120.0), slice_index=14).high
+    (140.0, 120.0)
+    """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
@@ -45,7 +53,11 @@ class BoxMark:
 
 @dataclass(frozen=True)
 class Marks:
-    """All that points at one structure."""
+    """All that points at one structure.
+
+    >>> Marks("cord", clicks=(ClickMark((30.0, 42.0, 7.0)),)).units
+    'voxel'
+    """
 
     name: str = DEFAULT_NAME
     value: int | None = None
@@ -124,7 +136,20 @@ def parse_mark(text: str, kind: Literal["point", "box"]) -> tuple[str, ClickMark
 def gather_marks(
     points: Sequence[str] = (), boxes: Sequence[str] = (), masks: Sequence[str] = (), units: Units = "voxel"
 ) -> list[Marks]:
-    """Join the marks of a command line by structure, in order of appearance."""
+    """Join the marks of a command line by structure, in order of appearance.
+
+    >>> [one.name for one in gather_marks(["cord=30,42@7", "lung=9,8@7"], ["cord=20,30,40,50@7"])]
+    ['cord', 'lung']
+
+    Args:
+        points: clicks, [NAME=]X,Y[,0]@SLICE or [NAME=]I,J,K[,0]; a 0 says that it lies outside.
+        boxes: [NAME=]X1,Y1,X2,Y2@SLICE or [NAME=]I1,J1,K1,I2,J2,K2.
+        masks: files of rough masks, [NAME=]FILE.
+        units: of all numbers: voxel indices, or mm as RAS or LPS.
+
+    Raises:
+        ValueError: a mark cannot be read, or a structure has two masks.
+    """
     found: dict[str, Marks] = {}
     for name, mark in (*(parse_mark(t, "box") for t in boxes), *(parse_mark(t, "point") for t in points)):
         known = found.get(name, Marks(name, units=units))

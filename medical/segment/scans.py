@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Integer
 
+from zim_plugins.core import Predictor
+
 from ..deidentify import public_labels
 from ..io.nifti import FileSpace
 from ..io.opening import GivenMask, OpenedScan, read_labels
@@ -23,7 +25,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SegmentConfig:
-    """Options of turning marks into labels."""
+    """Options of turning marks into labels.
+
+    >>> SegmentConfig(reach=0).keep_masks
+    False
+    """
 
     reach: int | None = None
     """Slices that a prompt reaches beyond its own, both ways; None until the structure ends, 0 for none."""
@@ -37,7 +43,11 @@ class SegmentConfig:
 
 @dataclass(frozen=True, eq=False)
 class Segmented:
-    """The structures of one scan."""
+    """The structures of one scan.
+
+    >>> Segmented(np.array([[[0, 2]]], np.uint8), LabelTable({"cord": 2}), (), 0, (7,), ()).table.values
+    {'cord': 2}
+    """
 
     labels: Integer[np.ndarray, "s h w"]
     """Values by frame; 0 where there is no structure."""
@@ -59,22 +69,37 @@ class Segmented:
         return stack
 
 
-def segment(
-    opened: OpenedScan, marks: Sequence[Marks], model: PromptedModel, config: SegmentConfig = SegmentConfig()
+def segment_scan(
+    opened: OpenedScan, marks: Sequence[Marks], predictor: Predictor, config: SegmentConfig = SegmentConfig()
 ) -> Segmented:
-    """Segment the structures that marks point at.
+    """Segment the structures that marks point at, on each slice that they reach.
+
+    >>> from pathlib import Path
+    >>> from medical.io.scan import Scan
+    >>> from medical.protocol.rivals import FilledBox
+    >>> from medical.segment.marks import gather_marks
+    >>> image = OpenedScan(Scan(np.zeros((1, 20, 30, 3), np.uint8), ()), Path("image.png"), (), "image")
+    >>> found = segment_scan(image, gather_marks(boxes=["organ=5,4,15,12"]), FilledBox())
+    >>> found.table.values, int(found.mask("organ").sum()), found.labels.max().item()
+    ({'organ': 1}, 80, 1)
+
+    Args:
+        opened: the scan, from `open_scan`.
+        marks: what points at each structure.
+        predictor: answers each slice.
+        config: how far masks are followed, and how given masks are read.
 
     Raises:
         ValueError: a mark lies outside the scan, or does not name a structure.
         ScanFault: a rough mask cannot be read or lies elsewhere.
         UnsupportedPrompt: the model does not take such prompts.
     """
+    placed, mask_notes = place_structures(opened, marks, config)
     scan = opened.scan
     numbers = slice_numbers(scan)
-    placed, mask_notes = place_structures(opened, marks, config)
+    model = PromptedModel(predictor, name="")
     follower = Follower(model, scan.frames, numbers, reach=config.reach, keep_masks=config.keep_masks)
     structures = [(one, follower.follow(one)) for one in placed]
-    model.forget()
     table = LabelTable({one.name: one.value for one in placed})
     masks = []
     for one, found in structures:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zim_plugins.core import CheckpointError
+from zim_plugins.core import CheckpointError, MissingExtra
 
 if TYPE_CHECKING:
     from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig, DataparserOutputs
@@ -63,19 +63,22 @@ def find_nerf(config_path: Path) -> TrainedNerf:
 
     Raises:
         CheckpointError: no such file, no checkpoint, not a nerfacto, or tiny-cuda-nn is needed and missing.
+        MissingExtra: nerfstudio is not installed.
     """
-    import yaml
-    from nerfstudio.configs.method_configs import all_methods  # noqa: F401  # their classes stand in config.yml
-    from nerfstudio.engine.trainer import TrainerConfig
-    from nerfstudio.models.nerfacto import NerfactoModelConfig
-    from nerfstudio.models.splatfacto import SplatfactoModelConfig
-
     if config_path.is_dir():
         below = sorted(config_path.rglob("config.yml"))
         near = f", such as {below[-1]}" if below else ""
         raise CheckpointError(f"{config_path} is a folder: give the config.yml of a run{near}")
     if not config_path.is_file():
         raise CheckpointError(f"there is no {config_path}: give the config.yml that `ns-train nerfacto` wrote")
+    try:
+        import yaml
+        from nerfstudio.configs.method_configs import all_methods  # noqa: F401  # their classes stand in config.yml
+        from nerfstudio.engine.trainer import TrainerConfig
+        from nerfstudio.models.nerfacto import NerfactoModelConfig
+        from nerfstudio.models.splatfacto import SplatfactoModelConfig
+    except ModuleNotFoundError as error:
+        raise MissingExtra("nerfstudio", "nerf") from error
     config = yaml.load(config_path.read_text("utf8"), Loader=yaml.Loader)
     if isinstance(config, TrainerConfig) and isinstance(config.pipeline.model, SplatfactoModelConfig):
         manager: Any = config.pipeline.datamanager

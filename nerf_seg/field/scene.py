@@ -63,7 +63,18 @@ class FieldViews:
 
 
 class BoxedViews:
-    """Views whose samples are places in a part of the contracted cube."""
+    """Views whose samples are places in a part of the contracted cube.
+
+    >>> class NoViews:
+    ...     names = ["IMG_1.JPG"]
+    ...     def view(self, index): raise IndexError(index)
+    >>> BoxedViews(NoViews(), Domain((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))).names
+    ['IMG_1.JPG']
+
+    Args:
+        source: views of the whole cube, such as a scene's `source`.
+        domain: the part, as `domain_around` gives it.
+    """
 
     def __init__(self, source: ViewSource, domain: Domain) -> None:
         self.source, self.domain = source, domain
@@ -175,15 +186,25 @@ class Scene:
 def open_scene(config: Path, device: str = "auto", samples_per_ray: int = SAMPLES_PER_RAY) -> Scene:
     """Open a trained nerfacto run with the data that it was trained on.
 
+    >>> open_scene(Path("no/config.yml"))
+    Traceback (most recent call last):
+    zim_plugins.errors.CheckpointError: there is no no/config.yml: give the config.yml that `ns-train nerfacto` wrote
+
+    Args:
+        config: the run's config.yml.
+        device: that it is rendered on.
+        samples_per_ray: that are kept of each ray, the heaviest.
+
     Raises:
         CheckpointError: see `find_nerf`, `check_capture` and `load_nerf`.
+        MissingExtra: nerfstudio is not installed.
     """
-    from nerfstudio.data.datasets.base_dataset import InputDataset
-
     from zim_plugins.core import resolve_device
 
     obstacles.clear()
     trained = find_nerf(config)
+    from nerfstudio.data.datasets.base_dataset import InputDataset
+
     manager: Any = trained.config.pipeline.datamanager
     if manager.data is not None:
         manager.dataparser.data = manager.data
@@ -211,7 +232,13 @@ def cached_bytes(dataset: "InputDataset", samples_per_ray: int) -> list[int]:
 
 
 def boxed(samples: ViewSamples, domain: Domain) -> ViewSamples:
-    """Samples of the whole contracted cube as places in a part of it."""
+    """Samples of the whole contracted cube as places in a part of it.
+
+    >>> ones = torch.ones(1, 1)
+    >>> middle = ViewSamples(torch.full((1, 1, 3), 0.5), ones, ones[0], ones[0], (1, 1))
+    >>> boxed(middle, Domain((0.0, -1.0, -3.0), (1.0, 1.0, 1.0))).positions.tolist()
+    [[[0.0, 0.5, 0.75]]]
+    """
     lower, upper = samples.positions.new_tensor(domain.lower), samples.positions.new_tensor(domain.upper)
     return replace(samples, positions=(samples.positions * 4 - 2 - lower) / (upper - lower))
 
@@ -227,6 +254,12 @@ def domain_around(
     the object's rim, and left out; so are the outermost hundredths along each axis, since a few rays that end on a wall
     would let the cube span most of the scene. The visible surface spans the object's width and height but not its
     depth: the cube reaches as far in each direction from the middle of that surface as its longest side.
+
+    >>> ones = torch.ones(4, 1)
+    >>> places = torch.tensor([[[0.4, 0.4, 0.5]], [[0.6, 0.4, 0.5]], [[0.4, 0.6, 0.5]], [[0.6, 0.6, 0.5]]])
+    >>> seen = ViewSamples(places, ones, ones[:, 0], ones[:, 0], (2, 2))
+    >>> domain_around(seen, np.ones((2, 2), np.float32)).contracted
+    True
 
     Args:
         samples: of the reference view.

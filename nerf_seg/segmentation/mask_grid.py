@@ -17,6 +17,9 @@ class Domain:
     """The part of the world that the unit cube stands for.
 
     World positions are contracted first, if at all, and then scaled from [lower, upper] to [0, 1] on each axis.
+
+    >>> Domain.box((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0)).to_unit(torch.zeros(3)).tolist()
+    [0.5, 0.5, 0.5]
     """
 
     lower: tuple[float, float, float] = (-2.0, -2.0, -2.0)
@@ -54,6 +57,10 @@ class Domain:
 
 class MaskGrid(nn.Module):
     """Two sums per vertex of a cube of vertices, from which the estimator reads a value.
+
+    >>> opacities, observed = MaskGrid(16).query(torch.full((1, 3), 0.5))
+    >>> opacities.item(), observed.item()
+    (0.0, False)
 
     Args:
         resolution: vertices along each side.

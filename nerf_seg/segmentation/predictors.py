@@ -40,6 +40,11 @@ def reference_alpha(
 ) -> Float32[np.ndarray, "h w"]:
     """The matte of the reference view, from its image alone.
 
+    >>> oracle = OraclePredictor(lambda name: np.ones((4, 6), np.float32))
+    >>> prompt = ReferencePrompt(points=((2, 3, 1),))
+    >>> float(reference_alpha(oracle, prompt, "IMG_1.JPG", np.zeros((4, 6, 3), np.uint8)).mean())
+    1.0
+
     Args:
         predictor: mattes the image.
         reference: what the user points at.

@@ -23,7 +23,11 @@ _OLD_NAME = "prompt_points"
 
 @dataclass(frozen=True, eq=False)
 class ReferencePrompt:
-    """One object in one view, as the user gave it; `prompt` or `alpha` checks it against the image."""
+    """One object in one named view, as the user gave it; it becomes a `Prompt` once the view's size is known.
+
+    >>> ReferencePrompt(view="IMG_1.JPG", points=(("50%", "25%", 1),)).prompt((100, 200)).points.tolist()
+    [[100.0, 25.0]]
+    """
 
     view: str | None = None
     """File name of the image, or its stem; None is the first view."""

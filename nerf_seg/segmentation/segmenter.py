@@ -29,7 +29,11 @@ from .views import View, ViewSource
 
 @dataclass(frozen=True)
 class SegmenterConfig:
-    """Options of carrying an object from the reference view into 3D."""
+    """Options of carrying an object from the reference view into 3D.
+
+    >>> SegmenterConfig(passes=1).estimator
+    'matte'
+    """
 
     estimator: Literal["matte", "sa3d"] = "matte"
     """matte: bounded and order-free; sa3d: the paper's linear loss."""
@@ -87,6 +91,19 @@ class VisitRecord:
 
 class Segmenter:
     """One object, one visit at a time.
+
+    >>> from nerf_seg.segmentation.matting import OraclePredictor
+    >>> from nerf_seg.segmentation.views import ViewSamples
+    >>> ys, xs = torch.meshgrid((torch.arange(8) + 0.5) / 8, (torch.arange(8) + 0.5) / 8, indexing="ij")
+    >>> wall, ones = torch.stack([xs, ys, torch.full_like(xs, 0.5)], dim=-1).reshape(64, 1, 3), torch.ones(64, 1)
+    >>> view = View("a", np.zeros((8, 8, 3), np.uint8), ViewSamples(wall, ones, ones[:, 0], ones[:, 0], (8, 8)))
+    >>> left = OraclePredictor(lambda name: np.repeat([[1, 1, 1, 1, 0, 0, 0, 0]], 8, axis=0).astype(np.float32))
+    >>> click = ReferencePrompt(points=((2, 4, 1),))
+    >>> segmenter = Segmenter(SegmenterConfig(passes=1, sweeps=0), MaskGrid(9), left, click, ["a"])
+    >>> segmenter.visit(view).accepted
+    True
+    >>> segmenter.grid.render(view.samples)[4].round().astype(int).tolist()
+    [1, 1, 1, 1, 0, 0, 0, 0]
 
     Args:
         config: options.

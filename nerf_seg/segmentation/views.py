@@ -27,7 +27,12 @@ _STEPS = 65535
 
 @dataclass(frozen=True, eq=False)
 class ViewSamples:
-    """The k heaviest samples of each ray of a view, r = H * W rays, row-major; constant once the field is frozen."""
+    """The k heaviest samples of each ray of a view, r = H * W rays, row-major; constant once the field is frozen.
+
+    >>> ones = torch.ones(6, 1)
+    >>> ViewSamples(torch.rand(6, 1, 3), ones, ones[:, 0], ones[:, 0], (2, 3)).to("cpu").size
+    (2, 3)
+    """
 
     positions: Float[Tensor, "r k 3"]
     """In the scene's unit cube [0, 1]^3, see `Domain`."""
@@ -53,7 +58,13 @@ class ViewSamples:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One image of the capture."""
+    """One image of the capture.
+
+    >>> ones = torch.ones(6, 1)
+    >>> samples = ViewSamples(torch.rand(6, 1, 3), ones, ones[:, 0], ones[:, 0], (2, 3))
+    >>> View("IMG_1.JPG", np.zeros((2, 3, 3), np.uint8), samples).name
+    'IMG_1.JPG'
+    """
 
     name: str
     """File name of the image."""

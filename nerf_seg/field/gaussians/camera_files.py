@@ -27,6 +27,16 @@ class CameraFileError(ZimError, ValueError):
 def read_cameras(path: Path) -> list[Camera]:
     """Read all cameras of a capture, in the order of the file; COLMAP's in the order of their names.
 
+    >>> import tempfile
+    >>> frame = {"file_path": "images/a.png", "transform_matrix": np.eye(4).tolist()}
+    >>> content = {"w": 40, "h": 30, "fl_x": 50, "fl_y": 50, "cx": 20, "cy": 15, "frames": [frame]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "transforms.json")
+    ...     _ = path.write_text(json.dumps(content))
+    ...     cameras = read_cameras(path)
+    >>> cameras[0].name, cameras[0].size
+    ('images/a.png', (30, 40))
+
     Args:
         path: transforms.json, cameras.json, or the folder of a COLMAP model (or one above it, as sparse/0 lies).
 

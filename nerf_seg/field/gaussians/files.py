@@ -55,6 +55,16 @@ def read_scene(path: Path) -> SplatFile:
 
     A run of nerfstudio's splatfacto, by its config.yml or folder, is a scene, too; it becomes a .ply.
 
+    >>> import tempfile
+    >>> from nerf_seg.field.gaussians.formats.dot_splat import RECORD
+    >>> one = np.array([((0, 0, 1), (0.1, 0.1, 0.1), (255, 0, 0, 255), (255, 128, 128, 128))], RECORD)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "scene.splat")
+    ...     _ = path.write_bytes(one.tobytes())
+    ...     scene = read_scene(path)
+    >>> len(scene.gaussians()), scene.gaussians().means.tolist()
+    (1, [[0.0, 0.0, 1.0]])
+
     Raises:
         SplatError: the file is missing, empty, cut short, or of another kind.
     """
