@@ -33,7 +33,7 @@ from .io.reading import ReadingConfig
 from .labelling import LabelTable, label_map
 from .protocol.models import PromptedModel
 from .segment.following import Follower
-from .segment.marks import PlacedMarks, SliceMarks
+from .segment.placing import PlacedMarks, SliceMarks
 
 KEPT_SCANS = 8
 MAX_VALUES = 128 * 1024 * 1024

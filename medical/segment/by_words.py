@@ -11,7 +11,8 @@ from ..io.nifti import FileSpace
 from ..io.placement import SeriesSpace
 from ..io.scan import Scan
 from ..protocol.text_prompts import FoundBox, TextFinder, Wanted
-from .marks import BoxMark, Marks, slice_numbers
+from .marks import BoxMark, Marks
+from .placing import slice_numbers
 
 logger = logging.getLogger(__name__)
 

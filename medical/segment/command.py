@@ -246,8 +246,9 @@ def _segment_one(
     from ..io.opening import open_scan
     from ..io.windows import parse_window
     from .by_words import search
-    from .marks import marks_to_json, resolve_marks
+    from .marks import marks_to_json
     from .outputs import check_free, choose_formats, plan_files, write_outputs
+    from .placing import resolve_marks
     from .scans import SegmentConfig, describe, place_structures, segment_scan
 
     try:

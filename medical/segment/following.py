@@ -12,7 +12,7 @@ from ..protocol.evaluate_scan import THRESHOLD
 from ..protocol.models import PromptedModel
 from ..protocol.prompt_modes import tight_box
 from ..protocol.propagation import propagate
-from .marks import PlacedMarks, SliceMarks
+from .placing import PlacedMarks, SliceMarks
 
 
 @dataclass(eq=False)

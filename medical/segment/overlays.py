@@ -17,7 +17,7 @@ from zim_plugins.imaging.overlay import (
 )  # fmt: skip
 
 from .following import Followed
-from .marks import PlacedMarks
+from .placing import PlacedMarks
 
 MAX_PANELS = 20
 PANEL_PX = 320

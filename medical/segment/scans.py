@@ -18,7 +18,8 @@ from ..io.reading import ReadingConfig
 from ..labelling import LabelTable, class_name, label_map
 from ..protocol.models import PromptedModel
 from .following import Followed, Follower
-from .marks import DEFAULT_NAME, Marks, PlacedMarks, SliceMarks, place_marks, slice_numbers
+from .marks import DEFAULT_NAME, Marks
+from .placing import PlacedMarks, SliceMarks, place_marks, slice_numbers
 
 logger = logging.getLogger(__name__)
 

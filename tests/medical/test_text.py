@@ -12,7 +12,8 @@ from medical.io.opening import open_scan
 from medical.protocol.text_prompts import TextFinder, Wanted, parse_text
 from medical.segment.by_words import box_on, search
 from medical.segment.command import SegmentArgs, main
-from medical.segment.marks import Marks, place_marks
+from medical.segment.marks import Marks
+from medical.segment.placing import place_marks
 from tests.conftest import FakePredictor
 from tests.core.test_text_boxes import grounding_dino, owlv2
 from tests.medical.scanner import block, ct_series, positions
