@@ -98,6 +98,7 @@ def main(args: MatteArgs) -> int:
         args, objects, sources, names = take_objects(args)
         if args.jobs < 1:
             raise ValueError(f"--jobs is a number of processes of at least 1, got {args.jobs}")
+        output.check_sources(sources)
         _check_single(args, sources)
         _check_exchange(args)
     except ValueError as error:

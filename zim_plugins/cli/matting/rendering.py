@@ -83,8 +83,17 @@ class Output:
         if self.format != "auto" and self.depth != "auto" and int(self.depth) not in DEPTHS[self.format]:
             held = " or ".join(map(str, DEPTHS[self.format]))
             raise ValueError(f"--format {self.format} holds {held} bits, not {self.depth}")
-        if self.format == "auto" and self.depth == "32":
-            raise ValueError("--depth 32 is floating point: give --format tiff or exr")
+
+    def check_sources(self, sources: Sequence[str]) -> None:
+        """Raise ValueError where the format that an image gets by itself does not hold the depth that is asked for."""
+        for source in sources:
+            held = DEPTHS[self.format_for(source)]
+            if self.depth != "auto" and int(self.depth) not in held and set(self.kinds) - {*ALWAYS_8_BITS, "labelme"}:
+                others = " or ".join(name for name, bits in DEPTHS.items() if int(self.depth) in bits)
+                chosen = self.format_for(source)
+                raise ValueError(
+                    f"{source} becomes {chosen}, which has no --depth {self.depth}: give --format {others}"
+                )
 
     def bits(self, image: "Image", chosen: str) -> tuple[int, str]:
         """Return the bits per channel of an image's results, and a note where the format holds fewer than it has."""

@@ -85,7 +85,13 @@ def _results(report: dict[str, Any], rows: Sequence[Row], folder: Path) -> list[
 
 def _figures(rows: Iterable[Row], by: str, folder: Path) -> list[Figure]:
     return [
-        embedded(folder / row["drawn"], f"{row['object']}: {by} {row[by]:.4g}, IoU {row['iou']:.3f}")
+        embedded(
+            folder / row["drawn"], f"{row['object']}: {by} {_shown(row[by], '.4g')}, IoU {_shown(row['iou'], '.3f')}"
+        )
         for row in rows
         if (folder / row["drawn"]).is_file()
     ]
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "none" if value is None else format(value, form)
