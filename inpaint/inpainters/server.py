@@ -112,7 +112,11 @@ class ServerInpainter:
             kind, body = _multipart(self._form(prompt), {"image": picture, "mask": mask})
         limit = hole.size * BYTES_PER_PIXEL + SMALL_ANSWER_BYTES
         answer = self._request(path, body, kind, timeout_s=self._timeout_s, limit=limit)
-        return paste(image, _decoded(answer, (hole.shape[0], hole.shape[1]), self._url), hole)
+        painted = _decoded(answer, (hole.shape[0], hole.shape[1]), self._url)
+        before = image[hole]
+        if (before != before[:1]).any() and np.array_equal(painted[hole], before):
+            raise ServerError(f"{self._url} answered with the image as it was sent: nothing was repainted")
+        return paste(image, painted, hole)
 
     def _ask(self) -> tuple[bool, str, bool]:
         """Return whether the server is IOPaint, its model's name, and whether that takes a text."""

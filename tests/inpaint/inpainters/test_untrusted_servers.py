@@ -142,6 +142,7 @@ def gibberish(link: socket.socket) -> None:
 )
 def test_what_a_server_does_wrong_is_told_in_time_and_within_bounds(scene, serve, act: Act, match: str) -> None:
     inpainter = ServerInpainter(serve(act), timeout_s=TIMEOUT_S)
+    remove(scene.image, scene.alpha, filled=scene.image)  # whose imports are not the server's time
     tracemalloc.start()
     begin_s = time.monotonic()
     try:
@@ -161,3 +162,16 @@ def test_an_honest_answer_is_taken(scene, serve) -> None:
     inpainter = ServerInpainter(serve(honest), timeout_s=TIMEOUT_S)
     filled = inpainter.fill(scene.image, scene.alpha > 0.5)
     assert np.array_equal(filled[scene.alpha > 0.5], np.zeros_like(filled)[scene.alpha > 0.5])
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_an_image_sent_back_as_it_was_is_no_fill(scene, serve, is_plain: bool) -> None:
+    image = np.full_like(scene.image, 90) if is_plain else scene.image
+    stream = io.BytesIO()
+    PIL.Image.fromarray(image).save(stream, "PNG")
+    inpainter = ServerInpainter(serve(whole(stream.getvalue())), timeout_s=TIMEOUT_S)
+    if is_plain:  # what a good filler would make of it, too
+        assert np.array_equal(inpainter.fill(image, scene.alpha > 0.5), image)
+    else:
+        with pytest.raises(ServerError, match="nothing was repainted"):
+            inpainter.fill(image, scene.alpha > 0.5)
