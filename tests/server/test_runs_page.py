@@ -74,6 +74,11 @@ def test_views_layers_and_the_object_s_file(page):
     page.until(f"String({COLOUR % (50, 30)}) === '255,255,255,255'")
     assert page.run("document.querySelector('#run-view-text').textContent") == "r_2 (3 of 3)"
     assert page.run("document.querySelector('#run-image').alt") == "Alpha of r_2"
+    page.click("#run-layers input[value=rgba]")  # the last view was held out: it has no cut-out
+    page.until("!document.querySelector('#run-missing').hidden && document.querySelector('#run-image').hidden")
+    assert "Held-out views" in page.run("document.querySelector('#run-missing').textContent")
+    page.run("document.querySelector('#run-view').value = 0; document.querySelector('#run-view').oninput()")
+    page.until(f"document.querySelector('#run-missing').hidden && {COLOUR % (20, 30)} !== null")
     link = "[...document.querySelectorAll('#run-files a')].find((a) => a.textContent === 'object_pointcloud.ply')"
     saved = page.download(lambda: page.run(f"{link}.click()"), "*object_pointcloud.ply")
     assert saved.read_bytes() == PLY

@@ -28,6 +28,8 @@ export function buildGalleries(galleries = []) {
   $("run-choice").onchange = showRun;
   $("run-view").oninput = showView;
   $("run-layers").onchange = showView;
+  $("run-image").onload = () => missing("");
+  $("run-image").onerror = () => missing(`${$("run-view-text").textContent}: this layer has no such view. Held-out views have no matte and no cut-out.`);
 }
 
 function showRun() {
@@ -40,6 +42,12 @@ function showRun() {
   $("run-files").replaceChildren(...files.map(({ name, bytes }) => element("li", {},
     element("a", { href: place(`files/${encodeURIComponent(name)}`), download: "" }, name), ` ${size(bytes)}`)));
   showView();
+}
+
+function missing(text) {
+  $("run-missing").textContent = text;
+  $("run-missing").hidden = !text;
+  $("run-image").hidden = !!text;
 }
 
 function showView() {
