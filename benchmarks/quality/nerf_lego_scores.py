@@ -35,6 +35,7 @@ def score_run(scene: Path, run: Path) -> dict[str, object]:
         "least_iou": round(float(ious.min()), 4),
         "boundary_iou": round(float(boundaries.mean()), 4),
         "mae_e3": round(float(maes.mean()), 2),
+        "prompt": {"view": report["reference_view"], **report["visits"][0]["prompt"]},
         "accepted": report["accepted"],
         "seconds": {stage: round(spent, 2) for stage, spent in report["seconds"].items()},
         "options": options,
@@ -48,7 +49,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     record = {
-        "what": "ns-train sa3d-zim on Blender's lego, 100x100, one click at 50,50 in train_r_0.png; held-out 3D mattes",
+        "what": "ns-train sa3d-zim on Blender's lego, 100x100; held-out 3D mattes",
         "model": {"zim_tiny": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()},
         **describe_process(packages=("nerfstudio",)),
         "runs": {run.name: score_run(args.scene, run) for run in args.runs},
