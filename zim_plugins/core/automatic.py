@@ -177,7 +177,7 @@ def matte_everything(
     >>> from zim_plugins.core import load_predictor, read_image
     >>> few = EverythingConfig(points_per_side=4)
     >>> found = matte_everything(load_predictor("zim_tiny", device="cpu"), read_image("sample:coins").rgb, few)
-    >>> all(one.score >= 0.5 for one in found)
+    >>> all(one.score >= SMALL_SCORE for one in found)
     True
     """
     image = to_uint8(image)
