@@ -234,7 +234,8 @@ def parse_config(args: Args) -> "RunConfig":
     from .run import RunConfig, parse_spec
 
     if not args.data or not Path(args.data).is_dir():
-        raise ValueError(f"--data names the folder of the data sets; got {args.data!r}")
+        got = f"got {args.data!r}" if args.data else "your own scans are for `zim-medseg segment SCAN`"
+        raise ValueError(f"--data names the folder of the data sets; {got}")
     if Path(args.out).exists() and not Path(args.out).is_dir():
         raise ValueError(f"--out {args.out} is a file: name a folder")
     candidates = tuple(args.candidates.split(","))

@@ -156,3 +156,11 @@ class TestCommand:
         out = sound / "index.jsonl"
         assert main(["data", "index", str(sound), "--dataset", "plain", "--split", "all", "--out", str(out)]) == 0
         assert [s.image.name for s in read_index(out)] == ["1.png", "2.png"]
+
+
+def test_a_folder_that_is_not_there_is_misuse(tmp_path, capsys):
+    from zim_plugins.cli import main
+
+    for words in (["check"], ["index", "--dataset", "plain", "--split", "all", "--out", "index.jsonl"]):
+        assert main(["data", words[0], str(tmp_path / "nosuch"), *words[1:]]) == 2
+        assert "nosuch does not exist: name the folder that the data set is in" in capsys.readouterr().err

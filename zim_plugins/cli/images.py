@@ -174,7 +174,7 @@ def find_sources(args: ImagesArgs, *, exact: bool = False) -> tuple[list[str], l
 
     refuse_impossible_names(args.images, vars(args))
     if not args.images:
-        raise Misuse("no image given (sample:chelsea is always at hand)")
+        raise Misuse("no image given: name files, folders or globs (sample:chelsea is always at hand)")
     value_range(args)
     existing(args)
     if exact:

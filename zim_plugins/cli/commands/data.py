@@ -67,6 +67,8 @@ def main(args: DataArgs) -> int:
             require_dataset(action.dataset, split)
     except DataError as error:
         raise Misuse(str(error)) from error
+    if not action.folder.exists():
+        raise Misuse(f"{action.folder} does not exist: name the folder that the data set is in")
     return _check(action) if isinstance(action, CheckArgs) else _index(action)
 
 
