@@ -35,11 +35,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from zim_plugins.data.conversion.shard_job import MASKS_AT_ONCE, Selection, file_sha256, tight_crop
+from zim_plugins.data.conversion.shard_job import MASKS_AT_ONCE, Selection, tight_crop
 from zim_plugins.data.faults import FaultLog
 from zim_plugins.data.readers.sa1b import ShardImage, find_shards, read_shard
 from zim_plugins.evaluation.provenance import describe_process
 from zim_plugins.imaging import atomic_write
+from zim_plugins.imaging.files import file_digest
 from zim_plugins.imaging.image import encode_png
 from zim_plugins.label_converter.checkpoint import load_converter
 from zim_plugins.label_converter.converter import ConvertSettings, MatteConverter
@@ -142,7 +143,7 @@ def load_network(args: argparse.Namespace) -> tuple[ConverterNetwork, dict[str, 
         network, what = ConverterNetwork(CONVERTER_CONFIGS[args.random]).eval(), {"name": args.random, "random": True}
     else:
         network, metadata = load_converter(args.converter)
-        what = {"name": args.converter.name, "sha256": file_sha256(args.converter), "metadata": metadata}
+        what = {"name": args.converter.name, "sha256": file_digest(args.converter), "metadata": metadata}
     return network, what | {"parameters": sum(p.numel() for p in network.parameters())}
 
 

@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 from zim_plugins.core import Prompt, load_predictor, read_alpha, read_image
 from zim_plugins.core.checkpoints.records import CHECKPOINTS, find
-from zim_plugins.data.conversion.shard_job import file_sha256
 from zim_plugins.evaluation.baselines import GrabCut
 from zim_plugins.evaluation.metrics import iou
 from zim_plugins.evaluation.provenance import describe_process
 from zim_plugins.evaluation.simulated_user import IGNORED, click_ious, number_of_clicks, split_click_mask
+from zim_plugins.imaging.files import file_digest
 from zim_plugins.training.samples.library import load_library
 from zim_plugins.training.samples.prompts import deepest_point, tight_box
 
@@ -107,7 +107,7 @@ def main() -> None:
             "what": "boxes and clicks on click benchmarks, and on BSDS500 regions kept apart from training",
             "prompts": "tight box; deepest point; the simulated user of f-BRS and RITM, 20 clicks at most",
             "model": args.model,
-            "sha256": file_sha256(weights) if weights is not None and weights.is_file() else None,
+            "sha256": file_digest(weights) if weights is not None and weights.is_file() else None,
             "every": args.every,
             "feed_back": args.feed_back,
             **describe_process(),

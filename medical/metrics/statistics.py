@@ -83,12 +83,10 @@ def summarise_clusters(clusters: Sequence[Sequence[float]], *, seed: int = 0, kn
     return replace(summary, interval=bootstrap_clusters(kept, seed=seed))
 
 
-def bootstrap_clusters(
-    clusters: Sequence[Float[np.ndarray, " _"]], *, seed: int = 0, resamples: int = RESAMPLES
-) -> tuple[float, float]:
+def bootstrap_clusters(clusters: Sequence[Float[np.ndarray, " _"]], *, seed: int = 0) -> tuple[float, float]:
     """The percentile interval of the mean of clusters' means, resampling clusters and members within each of them."""
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(clusters), size=(resamples, len(clusters)))
+    drawn = rng.integers(len(clusters), size=(RESAMPLES, len(clusters)))
     means = np.empty(drawn.shape)
     for number, own in enumerate(clusters):
         here = drawn == number

@@ -20,6 +20,7 @@ from .following import Followed
 from .placing import PlacedMarks
 
 MAX_PANELS = 20
+"""Slices on a sheet."""
 PANEL_PX = 320
 COLUMNS = 5
 
@@ -29,7 +30,6 @@ def draw_sheet(
     structures: Sequence[tuple[PlacedMarks, Followed]],
     numbers: Sequence[int],
     spacing_mm: tuple[float, float, float] | None = None,
-    max_panels: int = MAX_PANELS,
 ) -> UInt8[np.ndarray, "sheet_h sheet_w 3"]:
     """Draw the slices that show a structure, prompted ones always, the others evenly; in the scan's proportions.
 
@@ -38,20 +38,19 @@ def draw_sheet(
         structures: prompts, and what was found.
         numbers: what captions call each frame.
         spacing_mm: of the scan, for its proportions.
-        max_panels: slices on the sheet.
     """
-    shown = pick_frames(structures, max_panels) or [len(frames) // 2]
+    shown = pick_frames(structures) or [len(frames) // 2]
     panels = [_panel(frames[frame], frame, f"slice {numbers[frame]}", structures, spacing_mm) for frame in shown]
     return joined(panels, columns=COLUMNS, paper=DARK_PAPER)
 
 
-def pick_frames(structures: Sequence[tuple[PlacedMarks, Followed]], max_panels: int = MAX_PANELS) -> list[int]:
+def pick_frames(structures: Sequence[tuple[PlacedMarks, Followed]]) -> list[int]:
     """Frames to show: prompted ones first, then an even choice of those with a structure."""
     prompted = sorted({frame for one, _ in structures for frame in one.slices})
     others = sorted({frame for _, found in structures for frame in found.masks} - set(prompted))
-    room = max_panels - len(prompted)
+    room = MAX_PANELS - len(prompted)
     if room <= 0:
-        return prompted[:max_panels]
+        return prompted[:MAX_PANELS]
     if len(others) > room:
         others = [others[i] for i in np.unique(np.linspace(0, len(others) - 1, room).round().astype(int))]
     return sorted({*prompted, *others})

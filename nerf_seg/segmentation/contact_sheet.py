@@ -18,6 +18,7 @@ from zim_plugins.imaging.overlay import (
     resized,
 )  # fmt: skip
 
+COLUMNS = 2
 TILE_PX = 220
 """Width of one image on the sheet."""
 
@@ -39,7 +40,7 @@ class SheetRow:
     """Written below the images: soft IoU, or why the view was rejected."""
 
 
-def contact_sheet(rows: Sequence[SheetRow], *, columns: int = 2) -> UInt8[np.ndarray, "h w 3"]:
+def contact_sheet(rows: Sequence[SheetRow]) -> UInt8[np.ndarray, "h w 3"]:
     """The views as triples of image with prompt, 2D matte and 3D matte, with a caption each, in reading order.
 
     Raises:
@@ -47,7 +48,7 @@ def contact_sheet(rows: Sequence[SheetRow], *, columns: int = 2) -> UInt8[np.nda
     """
     if not rows:
         raise ValueError("a contact sheet needs at least one view")
-    return joined([_draw_row(row) for row in rows], columns=columns)
+    return joined([_draw_row(row) for row in rows], columns=COLUMNS)
 
 
 def _draw_row(row: SheetRow) -> UInt8[np.ndarray, "h w 3"]:

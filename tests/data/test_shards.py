@@ -10,10 +10,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from zim_plugins.data.conversion.shard_job import Selection, ShardJob, convert_shard, file_sha256, is_done
+from zim_plugins.data.conversion.shard_job import Selection, ShardJob, convert_shard, is_done
 from zim_plugins.data.faults import DataError
 from zim_plugins.data.readers.sa1b import read_shard
 from zim_plugins.data.rle import Rle
+from zim_plugins.imaging.files import file_digest
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_manifest(job, convert, tmp_path):
     manifest = convert_shard(job, convert)
     assert json.loads(job.manifest.read_text()) == manifest
     for what, path in (("input", job.shard), ("output", job.tar)):
-        assert manifest[what]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest() == file_sha256(path)
+        assert manifest[what]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest() == file_digest(path)
         assert manifest[what]["bytes"] == path.stat().st_size
     assert manifest["converter"] == {"name": "blur", "sha256": "0" * 64}
     assert manifest["settings"]["selection"]["min_area_px"] == 0

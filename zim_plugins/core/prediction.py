@@ -1,5 +1,6 @@
 """Prediction: what a model answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -89,3 +90,18 @@ class Prediction:
             MissingExtra: supervision is not installed.
         """
         return to_supervision([self.alpha], [self.score])
+
+
+def unite(alphas: Sequence[Float32[np.ndarray, "h w"]]) -> Float32[np.ndarray, "h w"]:
+    """Return the opacity of several mattes together: 1 - (1 - a)(1 - b)...
+
+    Example:
+        >>> import numpy as np
+        >>> half = np.full((1, 1), 0.5, np.float32)
+        >>> unite([half, half]).item()
+        0.75
+    """
+    union = alphas[0]
+    for alpha in alphas[1:]:
+        union = union + alpha - union * alpha
+    return union

@@ -46,14 +46,6 @@ def points_to_frame(
     return points * np.array([width / size[1], height / size[0]])
 
 
-def points_from_frame(
-    points: Float[np.ndarray, "n 2"], size: tuple[int, int], frame_px: int
-) -> Float[np.ndarray, "n 2"]:
-    """The inverse of `points_to_frame`."""
-    height, width = frame_size(size, frame_px)
-    return points / np.array([width / size[1], height / size[0]])
-
-
 def prompt_to_frame(prompt: Prompt, size: tuple[int, int], frame_px: int, *, stretched: bool = False) -> Prompt:
     """A prompt on an image of `size` (H, W) as a prompt in the frame; boxes are clipped to the image.
 

@@ -12,8 +12,8 @@ from zim_plugins.core.checkpoints.outside import load_outside
 from zim_plugins.core.checkpoints.records import CHECKPOINTS, find
 from zim_plugins.core.encoding import Predictor
 from zim_plugins.core.load import Dtype, Refine, load_predictor, resolve_device
-from zim_plugins.data.conversion.shard_job import file_sha256
 from zim_plugins.errors import CheckpointError
+from zim_plugins.imaging.files import file_digest
 
 GRABCUT = "grabcut"
 
@@ -67,7 +67,7 @@ def describe_model(spec: str) -> dict[str, Any]:
         return {"model": spec, "sha256": None, "licence": None, "opencv": GrabCut().version}
     if is_outside(spec):
         place = Path(spec.rpartition(":")[0])
-        digest = file_sha256(place) if place.is_file() else None
+        digest = file_digest(place) if place.is_file() else None
         return {"model": spec, "sha256": digest, "licence": None}
     if is_hub_name(spec):
         folder = hub_folder(spec)
@@ -90,6 +90,6 @@ def model_slug(spec: str) -> str:
 def _content_hash(path: Path) -> str:
     """SHA-256 of a file, or over those of a folder's files."""
     if path.is_file():
-        return file_sha256(path)
-    digests = [f"{file.name} {file_sha256(file)}\n" for file in sorted(path.iterdir()) if file.is_file()]
+        return file_digest(path)
+    digests = [f"{file.name} {file_digest(file)}\n" for file in sorted(path.iterdir()) if file.is_file()]
     return hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from zim_plugins.errors import ZimError
 from zim_plugins.imaging import atomic_write
+from zim_plugins.imaging.files import file_digest
 
 FORMAT = 2
 """Version of the files' layout."""
@@ -24,7 +25,6 @@ ROWS, RUN, LOCK = "rows", "run.json", ".lock"
 MAX_NAMED = 4
 """Differences that a refusal names."""
 MAX_VALUE_CHARS = 60
-_CHUNK_BYTES = 1 << 20
 _FORMER = "parts"  # where zim-medseg kept its units before format 2
 
 Row = dict[str, Any]
@@ -221,11 +221,7 @@ def files_digest(files: Iterable[Path], *about: Any) -> str:
 
 @lru_cache(maxsize=4096)  # many images may lie in one file
 def _file_sha256(path: Path, size: int, mtime_ns: int) -> bytes:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.digest()
+    return bytes.fromhex(file_digest(path))
 
 
 def plain(value: Any) -> Any:

@@ -32,7 +32,6 @@ def bootstrap_interval(
     pictures: Sequence[Hashable] | None = None,
     *,
     seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
     """Return the 95 % percentile interval of the mean over all values.
 
@@ -40,7 +39,6 @@ def bootstrap_interval(
         values: what the mean is of.
         pictures: the image of each value, or whatever else is drawn as a whole; by default each value is one.
         seed: of the draws.
-        resamples: their number.
 
     Raises:
         ValueError: there is no value.
@@ -57,8 +55,8 @@ def bootstrap_interval(
     rng = np.random.default_rng(seed)
     means = []
     step = max(1, _AT_ONCE // len(sums))
-    for first in range(0, resamples, step):
-        drawn = rng.integers(len(sums), size=(min(step, resamples - first), len(sums)))
+    for first in range(0, RESAMPLES, step):
+        drawn = rng.integers(len(sums), size=(min(step, RESAMPLES - first), len(sums)))
         means.append(sums[drawn].sum(1) / counts[drawn].sum(1))
     return percentile_interval(np.concatenate(means))
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+BLOCK_BYTES = 1 << 20
+"""What is read of a file at once where it is only gone through."""
 MAX_NAME_BYTES = 200  # of a file's own name within its temporary one; file systems allow 255
 
 
@@ -118,3 +120,18 @@ def leftovers(path: Path) -> list[Path]:
 def _short(name: str) -> str:
     """The name itself, or a digest of one so long that a temporary name with it would be refused."""
     return name if len(os.fsencode(name)) <= MAX_NAME_BYTES else hashlib.sha256(os.fsencode(name)).hexdigest()
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """Return a file's digest in hexadecimal digits.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     file_digest(write_text(Path(folder) / "a.txt", ""))[:8]
+    'e3b0c442'
+    """
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as stream:
+        while block := stream.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -48,17 +48,17 @@ def as_array(values: Any, name: str) -> np.ndarray:
     raise TypeError(f"the {name} must be a numpy array, got {kind}: {remedy}")
 
 
-def as_mask(values: Any, name: str = "mask") -> Bool[np.ndarray, "h w"]:
+def as_mask(values: Any) -> Bool[np.ndarray, "h w"]:
     """Return a mask as it is, its type and shape checked.
 
     Raises:
         TypeError: no array.
         ValueError: not bool, or of another shape than (h, w).
     """
-    array = as_array(values, name)
+    array = as_array(values, "mask")
     if array.dtype != np.bool_ or array.ndim != 2:
         raise ValueError(
-            f"the {name} is bool of shape (h, w), got {array.dtype.name} {array.shape}: cut a matte by alpha > 0.5"
+            f"the mask is bool of shape (h, w), got {array.dtype.name} {array.shape}: cut a matte by alpha > 0.5"
         )
     return array
 

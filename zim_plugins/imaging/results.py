@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zim_plugins.errors import ImageError
+from zim_plugins.imaging.files import file_digest
 from zim_plugins.imaging.sources import SAMPLE_PREFIX, STDIN, check_is_file, sample_path, split_page
 
 RECORDS_FOLDER = ".zim-records"
@@ -32,7 +33,6 @@ whose record agrees are left as they are, others are an error. resume: those who
 others of the same image are made again. replace: all are written over.
 """
 _MAX_NAME_BYTES = 200
-_HASHED_BYTES = 1 << 20
 
 
 class Overwrites(ImageError):
@@ -107,12 +107,7 @@ class Recipe:
 
 def measure(path: Path) -> tuple[int, str]:
     """Return size [bytes] and sha256 of a file."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as stream:
-        while block := stream.read(_HASHED_BYTES):
-            digest.update(block)
-            size += len(block)
-    return size, digest.hexdigest()
+    return path.stat().st_size, file_digest(path)
 
 
 def plan(place: Path, files: Mapping[str, Path], recipe: Recipe, existing: Existing) -> set[str]:

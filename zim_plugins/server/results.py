@@ -22,21 +22,6 @@ SOLID = 0.5
 """Opacity above which a pixel belongs to a mask or a box."""
 
 
-def unite(alphas: Sequence[Alpha]) -> Alpha:
-    """Return the opacity of several mattes together: 1 - (1 - a)(1 - b)...
-
-    Example:
-        >>> import numpy as np
-        >>> half = np.full((1, 1), 0.5, np.float32)
-        >>> unite([half, half]).item()
-        0.75
-    """
-    union = alphas[0]
-    for alpha in alphas[1:]:
-        union = union + alpha - union * alpha
-    return union
-
-
 def png_of(pixels: np.ndarray) -> bytes:
     """Return a PNG file of (h, w) or (h, w, c) pixels of 8 or 16 bits."""
     if pixels.dtype == np.uint8:

@@ -12,6 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from zim_plugins.core.exchange import labelme_document
+from zim_plugins.core.prediction import unite
 from zim_plugins.imaging.encode import write_raster
 from zim_plugins.server import results
 from zim_plugins.server.bodies import FORM_TYPES, content_type, decode_base64, read_body, read_form
@@ -180,7 +181,7 @@ def _result(model: str, image: OpenImage, body: MatteBody, packed: list[PackedMa
         size = alphas[0].shape[0], alphas[0].shape[1]
         text = json.dumps(labelme_document(image.name, size, alphas, labels=body.names()))
         return Services.file(text.encode("ascii"), "application/json", f"{_stem(image)}.json")
-    union = results.unite(alphas)
+    union = unite(alphas)
     said = {"x-zim-scores": ",".join(map(str, scores)), "x-zim-model": model.encode("ascii", "replace").decode()}
     name = f"{_stem(image)}_{body.output}"
     if body.output == "exr":

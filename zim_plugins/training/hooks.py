@@ -51,7 +51,11 @@ def keep_frozen_in_eval(model: nn.Module) -> None:
             module.eval()
 
 
-def add_lora(model: Zim | ZimLite, rank: int = 16, target: str = r".*blocks\.\d+\.(attn\.)?qkv") -> int:
+ATTENTION = r".*blocks\.\d+\.(attn\.)?qkv"
+"""Names of the layers that take adapters."""
+
+
+def add_lora(model: Zim | ZimLite, rank: int = 16) -> int:
     """Add low-rank adapters (Hu et al. 2021) to the encoder's attention and freeze the rest of the encoder.
 
     Returns:
@@ -66,7 +70,7 @@ def add_lora(model: Zim | ZimLite, rank: int = 16, target: str = r".*blocks\.\d+
         raise MissingExtra("peft", "train") from error
     set_frozen(model, ["image_encoder"])
     others = {n for n, p in model.named_parameters() if p.requires_grad}
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=target), model)
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=ATTENTION), model)
     count = 0
     for name, parameter in model.named_parameters():
         is_adapter = "lora_" in name

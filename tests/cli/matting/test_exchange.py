@@ -154,9 +154,9 @@ def test_all_objects(monkeypatch, capsys):
 
 
 def test_mattes_united_in_their_crops_are_those_of_the_whole_image(rng):
-    from zim_plugins.cli.commands.matte import unite
     from zim_plugins.cli.matting.whole import WholeMattes, unite_cropped
     from zim_plugins.core.automatic import ObjectMatte
+    from zim_plugins.core.prediction import unite
 
     boxes = [(0, 0, 9, 7), (3, 2, 12, 10), (5, 5, 6, 6)]
     mattes = [rng.random((y2 - y1, x2 - x1)).astype(np.float32) for x1, y1, x2, y2 in boxes]

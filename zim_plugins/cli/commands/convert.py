@@ -79,7 +79,8 @@ def main(args: ConvertArgs) -> int:
     from zim_plugins.core.load import resolve_device
     from zim_plugins.data.conversion.engine import convert_dataset
     from zim_plugins.data.conversion.matte_folder import convert_folder
-    from zim_plugins.data.conversion.shard_job import Selection, file_sha256
+    from zim_plugins.data.conversion.shard_job import Selection
+    from zim_plugins.imaging.files import file_digest
     from zim_plugins.label_converter.checkpoint import CONVERTER_TINY, load_converter
 
     device = resolve_device(args.device)
@@ -97,7 +98,7 @@ def main(args: ConvertArgs) -> int:
             min_area_share=args.min_area_share,
         ),
         "copy_images": args.copy_images,
-        "converter": {"name": weights.name, "sha256": file_sha256(weights), "dtype": args.dtype},
+        "converter": {"name": weights.name, "sha256": file_digest(weights), "dtype": args.dtype},
         "address": args.address,
         "gpus_per_worker": 1.0 if device == "cuda" else 0.0,
     }

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-from jaxtyping import Float32
 from tyro.conf import UseAppendAction, arg
 
 from zim_plugins.cli.images import STDOUT, ImagesArgs, Work, find_sources, recipe_of, run_batch
@@ -356,6 +354,8 @@ def _matte(
         overlay = draw_objects(image.rgb, found) if "overlay" in output.kinds else None
         said = {"prompt": "all", "objects": described, **more}
         return Answer(unite_cropped(found, image.size), said, (), alphas, overlay)
+    from zim_plugins.core.prediction import unite
+
     prompts = [*(target.prompt(image.size) for target in targets), *named]
     predictor.set_image(image.rgb)
     predictions = predictor.predict_many(prompts)
@@ -379,11 +379,3 @@ def _to_stdout(image: Any, answer: "Answer", output: "Output") -> None:
 
     sys.stdout.buffer.write(encode_result(image, answer, output))
     sys.stdout.buffer.flush()
-
-
-def unite(alphas: "Sequence[Float32[np.ndarray, 'h w']]") -> Float32[np.ndarray, "h w"]:
-    """Return the opacity of several mattes together: 1 - (1 - a)(1 - b)..."""
-    union = alphas[0]
-    for alpha in alphas[1:]:
-        union = union + alpha - union * alpha
-    return union

@@ -185,7 +185,11 @@ def _fill(zim: "Zim", arrays: Mapping[str, Float32[np.ndarray, "..."]], folder: 
     zim.load_state_dict(state | {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
 
 
-def check_same(encoder: Any, decoder: Any, folder: Path, *, tolerance: float = 1e-3) -> None:
+MAX_DIFFERENCE = 1e-3
+"""Of a logit between a converted model and its graph, as a share of the largest logit."""
+
+
+def check_same(encoder: Any, decoder: Any, folder: Path) -> None:
     """Compare a converted model with the graphs in ONNX Runtime, on noise and one box.
 
     Names may agree where the computation does not: another norm, activation, scale of attention or order of channels.
@@ -194,7 +198,6 @@ def check_same(encoder: Any, decoder: Any, folder: Path, *, tolerance: float = 1
         encoder: module with the encoder graph's interface.
         decoder: the decoder's.
         folder: with the pair.
-        tolerance: largest difference of a logit, as a share of the largest logit.
 
     Raises:
         CheckpointError: the answers differ.
@@ -218,7 +221,7 @@ def check_same(encoder: Any, decoder: Any, folder: Path, *, tolerance: float = 1
         } | features
         found = decoder(*(given[name] for name in DECODER_INPUTS))[0].numpy()
     difference = float(np.abs(found - expected).max() / max(1.0, float(np.abs(expected).max())))
-    if not difference <= tolerance:
+    if not difference <= MAX_DIFFERENCE:
         raise _foreign(folder, f"its names fit but its answers differ by {difference:.2g} of the largest logit")
 
 

@@ -1,6 +1,5 @@
 """One file from the network to the disk: resumed where it was interrupted, verified, written whole or not at all."""
 
-import hashlib
 import http.client
 import logging
 import os
@@ -11,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from zim_plugins.errors import CheckpointError
+from zim_plugins.imaging.files import BLOCK_BYTES, file_digest
 
 logger = logging.getLogger(__name__)
 
-BLOCK_BYTES = 1 << 20
 """Read and written at a time."""
 TIMEOUT_S = 30.0
 """Silence after which a connection counts as broken."""
@@ -26,15 +25,6 @@ OFFLINE_VARIABLES = ("ZIM_PLUGINS_OFFLINE", "HF_HUB_OFFLINE")
 def is_offline() -> bool:
     """Return whether ZIM_PLUGINS_OFFLINE or HF_HUB_OFFLINE (1, true, yes or on) forbids the network."""
     return any(os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on") for name in OFFLINE_VARIABLES)
-
-
-def file_digest(path: Path, algorithm: str = "sha256") -> str:
-    """The file's digest in hexadecimal digits."""
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def check_file(path: Path, *, size_bytes: int, digests: Mapping[str, str]) -> None:

@@ -97,9 +97,8 @@ def _zim(
     *,
     encoder: tuple[int, str],
     decoder: tuple[int, str],
-    revision: str = "main",
 ) -> Checkpoint:
-    base = f"{{hf}}/{repo}/resolve/{revision}/{folder}"
+    base = f"{{hf}}/{repo}/resolve/main/{folder}"
     return Checkpoint(
         name=name,
         architecture=architecture,

@@ -10,12 +10,11 @@ from typing import Any
 from zim_plugins.errors import CheckpointError, MissingExtra
 
 
-def transformers_class(name: str, *, extra: str = "models", also_needs: str | None = None) -> Any:
+def transformers_class(name: str, *, also_needs: str | None = None) -> Any:
     """Return a class of transformers.
 
     Args:
         name: of the class.
-        extra: of this project, which brings transformers.
         also_needs: a package that the class needs beside it.
 
     Raises:
@@ -28,9 +27,9 @@ def transformers_class(name: str, *, extra: str = "models", also_needs: str | No
             __import__(also_needs)
         return getattr(transformers, name)
     except ImportError as error:
-        raise MissingExtra(f"transformers{f' and {also_needs}' if also_needs else ''}", extra) from error
+        raise MissingExtra(f"transformers{f' and {also_needs}' if also_needs else ''}", "models") from error
     except AttributeError as error:
-        raise MissingExtra(f"a transformers that has {name}", extra) from error
+        raise MissingExtra(f"a transformers that has {name}", "models") from error
 
 
 def model_type_of(folder: Path) -> str:

@@ -37,7 +37,6 @@ class VitMatteRefiner:
     Args:
         folder: as `save_pretrained` writes it.
         device: a torch device.
-        rule: how the trimap is made.
         tiling: how large crops are divided.
 
     Raises:
@@ -47,14 +46,12 @@ class VitMatteRefiner:
 
     wants_uncertainty = True
 
-    def __init__(
-        self, folder: Path, *, device: str = "cpu", rule: TrimapRule | None = None, tiling: Tiling | None = None
-    ) -> None:
+    def __init__(self, folder: Path, *, device: str = "cpu", tiling: Tiling | None = None) -> None:
         if (kind := model_type_of(folder)) != "vitmatte":
             raise CheckpointError(f"{folder} holds a {kind}, no vitmatte: name one, such as {DEFAULT}")
         self.model = load_whole(transformers_class("VitMatteForImageMatting"), folder).to(device)
         self.device = device
-        self.rule, self.tiling = rule or TrimapRule(), tiling or Tiling()
+        self.rule, self.tiling = TrimapRule(), tiling or Tiling()
         self.mean, self.std, self.scale = _normalisation(folder)
 
     def refine(

@@ -22,14 +22,13 @@ from zim_plugins.data.conversion.shard_job import (
     Matte,
     Selection,
     Tick,
-    file_sha256,
     tight_crop,
 )
 from zim_plugins.data.faults import DataError, Fault, FaultLog
 from zim_plugins.data.readers.sa1b import Annotation
 from zim_plugins.data.sample import Sample
 from zim_plugins.errors import ImageError
-from zim_plugins.imaging.files import atomic_write, leftovers
+from zim_plugins.imaging.files import atomic_write, file_digest, leftovers
 from zim_plugins.imaging.image import encode_png
 
 FORMAT = "zim-mattes/1"
@@ -152,7 +151,7 @@ class PictureJob:
                     shutil.copyfileobj(source, stream)
         answer = {name: counts[name] for name in COUNTED}
         answer |= {"left_out": dict(sorted(left_out.items())), "faults": dict(sorted(faults.counts.items()))}
-        picture = {"name": self.image.name, "bytes": self.input_bytes(), "sha256": file_sha256(self.image)}
+        picture = {"name": self.image.name, "bytes": self.input_bytes(), "sha256": file_digest(self.image)}
         record = {
             "format": FORMAT,
             "picture": picture,

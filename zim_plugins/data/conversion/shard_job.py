@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float32, UInt8
 from zim_plugins.data.faults import DataError, Fault, FaultLog
 from zim_plugins.data.readers.sa1b import Annotation, ShardImage, read_shard, shard_files
 from zim_plugins.errors import ImageError
-from zim_plugins.imaging.files import atomic_write, leftovers
+from zim_plugins.imaging.files import atomic_write, file_digest, leftovers
 from zim_plugins.imaging.geometry import tight_box
 from zim_plugins.imaging.image import encode_png
 from zim_plugins.imaging.ranges import from_unit
@@ -31,7 +31,6 @@ from zim_plugins.imaging.ranges import from_unit
 FORMAT = "sa1b-matte/1"
 MASKS_AT_ONCE = 64
 """Masks of one photograph that are decoded at one time: 64 of SA-1B's take 200 MB. Some photographs have 500."""
-_CHUNK = 1 << 20
 
 
 @runtime_checkable
@@ -240,18 +239,9 @@ def convert_shard(job: ShardJob, convert: Convert, tick: Tick | None = None) -> 
 def input_sha256(shard: Path) -> str:
     """Fingerprint of a shard: of a tar its own; of a folder that of the list of its files' names and fingerprints."""
     if shard.is_file():
-        return file_sha256(shard)
-    lines = "".join(f"{file_sha256(path)}  {path.name}\n" for path in shard_files(shard))
+        return file_digest(shard)
+    lines = "".join(f"{file_digest(path)}  {path.name}\n" for path in shard_files(shard))
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """A file's fingerprint."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 class _Digest:

@@ -1,8 +1,6 @@
 """Converter samples by number: the batch of a step follows from library, settings, seed and step alone."""
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +15,7 @@ from zim_plugins.label_converter.samples.selective import selective_pair
 from zim_plugins.training.distributed import WHOLE, Share
 from zim_plugins.training.samples.compositing import SceneMix, make_scene
 from zim_plugins.training.samples.library import Library
+from zim_plugins.training.samples.read_ahead import made_ahead
 
 
 @dataclass(frozen=True)
@@ -109,11 +108,6 @@ class ConverterSource:
             torch.from_numpy(selective),
         )
 
-    def batches(self, start: int, stop: int, ahead: int = 3) -> Iterator[ConverterBatch]:
+    def batches(self, start: int, stop: int) -> Iterator[ConverterBatch]:
         """Batches of steps `start` to `stop`, made by a thread that works ahead."""
-        with ThreadPoolExecutor(1) as pool:
-            waiting = deque(pool.submit(self.batch, step) for step in range(start, min(start + ahead, stop)))
-            for step in range(start + ahead, stop + ahead):
-                if step < stop:
-                    waiting.append(pool.submit(self.batch, step))
-                yield waiting.popleft().result()
+        return made_ahead(self.batch, start, stop)

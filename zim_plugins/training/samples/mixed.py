@@ -1,14 +1,13 @@
 """Parts and whole objects in one batch: mattes of SA1B-Matte's segments beside those of whole things."""
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from zim_plugins.training.samples.batches import Batch, batch_of
 from zim_plugins.training.samples.library import Library
+from zim_plugins.training.samples.read_ahead import made_ahead
 from zim_plugins.training.samples.shards import ShardLibrary, ShardSource
 from zim_plugins.training.samples.source import SampleSource
 
@@ -60,11 +59,6 @@ class MixedSource:
         """Return whether a row shows a whole object."""
         return bool(np.random.default_rng((self.seed, step, row, CHOICE)).random() < self.objects_share)
 
-    def batches(self, start: int, stop: int, ahead: int = 3) -> Iterator[Batch]:
-        """Yield the batches of steps `start` to `stop`, made by threads that work ahead."""
-        with ThreadPoolExecutor(self.threads) as pool:
-            waiting = deque(pool.submit(self.batch, step) for step in range(start, min(start + ahead, stop)))
-            for step in range(start + ahead, stop + ahead):
-                if step < stop:
-                    waiting.append(pool.submit(self.batch, step))
-                yield waiting.popleft().result()
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """Batches of steps `start` to `stop`, made by threads that work ahead."""
+        return made_ahead(self.batch, start, stop, threads=self.threads)

@@ -1,7 +1,5 @@
 """Samples: scenes with prompts, in the arrays a step needs; the n-th sample of a seed is always the same."""
 
-import queue
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -13,6 +11,7 @@ from zim_plugins.training.samples.batches import Batch, batch_of
 from zim_plugins.training.samples.compositing import Scene, SceneMix, make_scene
 from zim_plugins.training.samples.library import Library
 from zim_plugins.training.samples.prompts import PromptSampling, sample_prompt
+from zim_plugins.training.samples.read_ahead import made_ahead
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,32 +41,6 @@ class SampleSource:
         alphas = [scene.alphas[k % len(scene.alphas)] for k in range(self.prompts_per_image)]
         return scene, [sample_prompt(alpha, rng, how) for alpha in alphas]
 
-    def batches(self, start: int, stop: int, ahead: int = 3) -> Iterator[Batch]:
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """Batches of steps `start` to `stop`, made by a thread that works ahead."""
-        made: queue.Queue[Batch | BaseException] = queue.Queue(ahead)
-        stopped = threading.Event()
-
-        def work() -> None:
-            try:
-                for step in range(start, stop):
-                    if stopped.is_set():
-                        return
-                    made.put(self.batch(step))
-            except BaseException as error:
-                made.put(error)
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        try:
-            for _ in range(start, stop):
-                item = made.get()
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            stopped.set()
-            while thread.is_alive():
-                try:
-                    made.get(timeout=0.05)
-                except queue.Empty:
-                    continue
+        return made_ahead(self.batch, start, stop)
