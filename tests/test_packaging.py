@@ -135,7 +135,9 @@ def test_rules_of_the_house_are_checked_at_their_edges() -> None:
     assert list(broken_rules(path.with_name("utils.py"), ""))
     assert list(broken_rules(path, "from PIL import ImageDraw\n"))
     assert list(broken_rules(path, "try:\n    x\nexcept Exception as error:\n    y\n"))
-    assert not list(broken_rules(path, "try:\n    x\nexcept Exception as error:  # whatever a stranger raises\n    y\n"))
+    assert not list(
+        broken_rules(path, "try:\n    x\nexcept Exception as error:  # whatever a stranger raises\n    y\n")
+    )
     assert list(broken_rules(path, 'def f():\n    """Whether it is."""\n'))
     assert not list(broken_rules(path, 'def f():\n    """Return whether it is."""\n'))
     assert not list(broken_rules(ROOT / "tests" / "x.py", "try:\n    x\nexcept Exception:\n    y\n"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from zim_plugins.evaluation.statistics import bootstrap_interval, holm, mean_by_picture, wilcoxon
+from zim_plugins.evaluation.statistics import bootstrap_interval, holm, mean_by_image, wilcoxon
 
 
 def test_the_interval_is_that_of_the_mean() -> None:
@@ -29,8 +29,8 @@ def test_one_value_has_no_width_and_none_has_no_interval() -> None:
         bootstrap_interval([], [])
 
 
-def test_mean_by_picture() -> None:
-    assert mean_by_picture([1, 3, 5], ["a", "a", "b"]) == {"a": 2, "b": 5}
+def test_mean_by_image() -> None:
+    assert mean_by_image([1, 3, 5], ["a", "a", "b"]) == {"a": 2, "b": 5}
 
 
 def test_wilcoxon() -> None:

@@ -19,17 +19,17 @@ _AT_ONCE = 4_000_000
 """Draws held in memory at one time."""
 
 
-def mean_by_picture(values: Sequence[float], pictures: Sequence[Hashable]) -> dict[Hashable, float]:
+def mean_by_image(values: Sequence[float], images: Sequence[Hashable]) -> dict[Hashable, float]:
     """The mean of each image's values."""
     collected: dict[Hashable, list[float]] = {}
-    for value, picture in zip(values, pictures, strict=True):
-        collected.setdefault(picture, []).append(value)
-    return {picture: float(np.mean(found)) for picture, found in collected.items()}
+    for value, image in zip(values, images, strict=True):
+        collected.setdefault(image, []).append(value)
+    return {image: float(np.mean(found)) for image, found in collected.items()}
 
 
 def bootstrap_interval(
     values: Sequence[float] | Float[np.ndarray, " n"],
-    pictures: Sequence[Hashable] | None = None,
+    images: Sequence[Hashable] | None = None,
     *,
     seed: int = 0,
 ) -> tuple[float, float]:
@@ -37,7 +37,7 @@ def bootstrap_interval(
 
     Args:
         values: what the mean is of.
-        pictures: the image of each value, or whatever else is drawn as a whole; by default each value is one.
+        images: the image of each value, or whatever else is drawn as a whole; by default each value is one.
         seed: of the draws.
 
     Raises:
@@ -49,8 +49,8 @@ def bootstrap_interval(
     """
     if len(values) == 0:
         raise ValueError("there is nothing to resample")
-    index = {picture: k for k, picture in enumerate(dict.fromkeys(pictures or range(len(values))))}
-    groups = [index[picture] for picture in pictures or range(len(values))]
+    index = {image: k for k, image in enumerate(dict.fromkeys(images or range(len(values))))}
+    groups = [index[image] for image in images or range(len(values))]
     sums, counts = np.bincount(groups, values), np.bincount(groups).astype(np.float64)
     rng = np.random.default_rng(seed)
     means = []

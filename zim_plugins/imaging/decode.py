@@ -126,7 +126,7 @@ def _decode_stream(
             pillow_limit = PIL.Image.MAX_IMAGE_PIXELS
             PIL.Image.MAX_IMAGE_PIXELS = max(max_pixels, pillow_limit or max_pixels)
             try:
-                picture = PIL.Image.open(stream, formats=readable_formats())
+                image = PIL.Image.open(stream, formats=readable_formats())
             finally:
                 PIL.Image.MAX_IMAGE_PIXELS = pillow_limit
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
@@ -140,53 +140,53 @@ def _decode_stream(
     except BROKEN_FILE as error:
         raise ImageError(f"{name} is damaged: {error}") from error
     if page is not None:
-        _turn_to(picture, page, name)
-    if picture.width * picture.height > max_pixels:
-        raise ImageError(f"{too_large} ({picture.width}x{picture.height})")
-    if picture.width < 1 or picture.height < 1:
-        raise ImageError(f"{name} has no pixels ({picture.width}x{picture.height})")
-    notes = [] if page is not None else _note_frames(picture)
-    grey_and_alpha = _GREY_AND_ALPHA in str(picture.tile)
-    source_mode, file_format, low_bytes = picture.mode, str(picture.format), None
+        _turn_to(image, page, name)
+    if image.width * image.height > max_pixels:
+        raise ImageError(f"{too_large} ({image.width}x{image.height})")
+    if image.width < 1 or image.height < 1:
+        raise ImageError(f"{name} has no pixels ({image.width}x{image.height})")
+    notes = [] if page is not None else _note_frames(image)
+    grey_and_alpha = _GREY_AND_ALPHA in str(image.tile)
+    source_mode, file_format, low_bytes = image.mode, str(image.format), None
     try:
-        if _has_deep_planes(picture) or _is_signed(picture):
+        if _has_deep_planes(image) or _is_signed(image):
             return _decode_tiff(stream, name, max_pixels, page)  # Pillow takes them for something else
-        is_deep = picture.mode[0] != "I" and ";16" in str(picture.tile)
-        picture.load()
+        is_deep = image.mode[0] != "I" and ";16" in str(image.tile)
+        image.load()
         if is_deep:
-            low_bytes = _low_bytes(stream, picture, page, deep, notes)
+            low_bytes = _low_bytes(stream, image, page, deep, notes)
     except BROKEN_FILE as error:
         raise ImageError(f"{name} is truncated or damaged: {error}") from error
     metadata = Metadata()
     try:
-        for each in (picture, low_bytes):
+        for each in (image, low_bytes):
             if each is not None:
                 PIL.ImageOps.exif_transpose(each, in_place=True)
-        metadata = read_metadata(picture)
+        metadata = read_metadata(image)
     except BROKEN_FILE:
         notes.append("unreadable EXIF data ignored: the image may be turned")
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        return Decoded(np.asarray(picture)[..., None], source_mode, file_format, metadata, tuple(notes))
-    pixels: PIL.Image.Image = picture
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Decoded(np.asarray(image)[..., None], source_mode, file_format, metadata, tuple(notes))
+    pixels: PIL.Image.Image = image
     if grey_and_alpha and low_bytes is not None:
-        pixels, low_bytes = (PIL.Image.merge("LA", (p.getchannel(0), p.getchannel(3))) for p in (picture, low_bytes))
+        pixels, low_bytes = (PIL.Image.merge("LA", (p.getchannel(0), p.getchannel(3))) for p in (image, low_bytes))
     return Decoded(pixels, source_mode, file_format, metadata, tuple(notes), low_bytes)
 
 
-def _turn_to(picture: PIL.Image.Image, page: int, name: str) -> None:
-    count = count_pages(picture)
+def _turn_to(image: PIL.Image.Image, page: int, name: str) -> None:
+    count = count_pages(image)
     if page >= count:
         raise ImageError(f"{name} does not exist: the file has {count} page{'s'[: count != 1]}, counted from 0")
     try:
-        picture.seek(page)
+        image.seek(page)
     except BROKEN_FILE as error:
         raise ImageError(f"{name} is damaged: {error}") from error
 
 
-def count_pages(picture: PIL.Image.Image) -> int:
+def count_pages(image: PIL.Image.Image) -> int:
     """Return how many pages or frames an open file holds; 1 where the file is too damaged to tell."""
     try:
-        return int(getattr(picture, "n_frames", 1))
+        return int(getattr(image, "n_frames", 1))
     except BROKEN_FILE:
         return 1
 
@@ -211,67 +211,67 @@ def _decode_exr(stream: _Stream, path: Path | None, name: str, max_pixels: int) 
     )
 
 
-def _is_signed(picture: PIL.Image.Image) -> bool:
+def _is_signed(image: PIL.Image.Image) -> bool:
     """Return whether a TIFF holds signed integers, which Pillow reads as unsigned where they have 16 bits."""
-    tags = getattr(picture, "tag_v2", {})
+    tags = getattr(image, "tag_v2", {})
     return 2 in tuple(tags.get(_SAMPLE_FORMAT, ()))
 
 
-def highest_colour(picture: PIL.Image.Image) -> int:
+def highest_colour(image: PIL.Image.Image) -> int:
     """Return the highest value of 8-bit channels, opacity left out."""
-    values = np.asarray(picture)
-    return int((values[..., :-1] if picture.mode in ("RGBA", "LA") else values).max())
+    values = np.asarray(image)
+    return int((values[..., :-1] if image.mode in ("RGBA", "LA") else values).max())
 
 
 def _low_bytes(
-    stream: _Stream, picture: PIL.Image.Image, page: int | None, deep: bool, notes: list[str]
+    stream: _Stream, image: PIL.Image.Image, page: int | None, deep: bool, notes: list[str]
 ) -> PIL.Image.Image | None:
     """Return the lower bytes of 16-bit colours where they are wanted, or may be all that there is."""
-    if not deep and highest_colour(picture) > SHALLOW_TOP_BYTE:
+    if not deep and highest_colour(image) > SHALLOW_TOP_BYTE:
         notes.append("16 bits per channel reduced to 8")
         return None
     return _read_low_bytes(stream, page)
 
 
-def _has_deep_planes(picture: PIL.Image.Image) -> bool:
+def _has_deep_planes(image: PIL.Image.Image) -> bool:
     """Return whether a TIFF keeps 16-bit channels one after the other."""
-    tags = getattr(picture, "tag_v2", {})
+    tags = getattr(image, "tag_v2", {})
     return tags.get(_PLANAR_CONFIGURATION) == _PLANES and 16 in tags.get(_BITS_PER_SAMPLE, ())
 
 
 def _read_low_bytes(stream: _Stream, page: int | None) -> PIL.Image.Image:
     """The image once more, decoded to the lower byte of each 16-bit value: the upper one of the other byte order."""
     stream.seek(0)
-    picture = PIL.Image.open(stream)
-    if not isinstance(picture, PIL.ImageFile.ImageFile):
+    image = PIL.Image.open(stream)
+    if not isinstance(image, PIL.ImageFile.ImageFile):
         raise ValueError("its 16-bit values cannot be read")
-    grey_and_alpha = _GREY_AND_ALPHA in str(picture.tile)  # in one byte order only: their bytes pass for 4 channels
+    grey_and_alpha = _GREY_AND_ALPHA in str(image.tile)  # in one byte order only: their bytes pass for 4 channels
     other = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
     tiles = []
-    for tile in picture.tile:
+    for tile in image.tile:
         arguments = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         raw_mode = str(arguments[0])
         swapped = ("RGBA" if grey_and_alpha else raw_mode[:-1] + other[raw_mode[-1]], *arguments[1:])
         tiles.append(tile._replace(args=swapped if isinstance(tile.args, tuple) else swapped[0]))
-    picture.tile = tiles
+    image.tile = tiles
     if page is not None:
-        picture.seek(page)
-    picture.load()
+        image.seek(page)
+    image.load()
     if grey_and_alpha:
-        _, grey, _, alpha = picture.split()
-        picture.im = PIL.Image.merge("RGBA", (grey, grey, grey, alpha)).im
-    return picture
+        _, grey, _, alpha = image.split()
+        image.im = PIL.Image.merge("RGBA", (grey, grey, grey, alpha)).im
+    return image
 
 
-def _note_frames(picture: PIL.Image.Image) -> list[str]:
+def _note_frames(image: PIL.Image.Image) -> list[str]:
     """Say that only the first of several frames or pages is used; the second view of a phone's MPO is no frame."""
-    if picture.format == "MPO":
+    if image.format == "MPO":
         return []
     try:
-        frames = int(getattr(picture, "n_frames", 1))
+        frames = int(getattr(image, "n_frames", 1))
     except BROKEN_FILE:
         return ["later frames are damaged: the first is used"]
-    kind = "several pages" if picture.format == "TIFF" else "animated"
+    kind = "several pages" if image.format == "TIFF" else "animated"
     return [f"{kind}: the first of {frames} is used"] if frames > 1 else []
 
 

@@ -23,7 +23,7 @@ Notes = tuple[str, ...]
 
 
 def write_raster(
-    path: str | Path | Sink, picture: Raster, *, suffix: str | None = None, quality: int | None = None
+    path: str | Path | Sink, image: Raster, *, suffix: str | None = None, quality: int | None = None
 ) -> Notes:
     """Write pixels with profile, EXIF data and all else that the format holds; a file is written whole or not at all.
 
@@ -32,7 +32,7 @@ def write_raster(
 
     Args:
         path: a file whose suffix names the format, or an open binary stream.
-        picture: what to write.
+        image: what to write.
         suffix: the format of a stream, by default the image's own.
         quality: 1 to 100, of JPEG and WebP.
 
@@ -50,56 +50,56 @@ def write_raster(
     b'PNG'
     """
     if not isinstance(path, str | Path):
-        return _write(path, picture, suffix or picture.suffix, quality)
+        return _write(path, image, suffix or image.suffix, quality)
     path = Path(path)
-    if path.suffix.lower() == ".exr" and picture.is_linear:
-        return _write_exr(path, picture)
+    if path.suffix.lower() == ".exr" and image.is_linear:
+        return _write_exr(path, image)
     notes: list[Notes] = []
     try:
-        write_whole(path, lambda stream: notes.append(_write(stream, picture, path.suffix.lower(), quality)))
+        write_whole(path, lambda stream: notes.append(_write(stream, image, path.suffix.lower(), quality)))
     except ImageError as error:
         raise ImageError(f"cannot write {path}: {str(error).removeprefix(f'cannot write {path}: ')}") from error
     return notes[0]
 
 
-def _write_exr(path: Path, picture: Raster) -> Notes:
+def _write_exr(path: Path, image: Raster) -> Notes:
     from zim_plugins.imaging.codecs.exr import write_exr
     from zim_plugins.imaging.files import atomic_path
 
     try:
         with atomic_path(path) as temporary:
-            header = dict(picture.metadata.exr or {})
-            write_exr(temporary, np.ascontiguousarray(picture.pixels), bits=16, header=header)
+            header = dict(image.metadata.exr or {})
+            write_exr(temporary, np.ascontiguousarray(image.pixels), bits=16, header=header)
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror or error}") from error
     return ()
 
 
-def _write(stream: Sink, picture: Raster, suffix: str, quality: int | None) -> Notes:
+def _write(stream: Sink, image: Raster, suffix: str, quality: int | None) -> Notes:
     if suffix not in FORMATS:
         raise ImageError(f"its suffix is none of {', '.join(FORMATS)}")
     if quality is not None and not 1 <= quality <= 100:
         raise ValueError(f"the quality is in 1..100, got {quality}")
     kind = FORMATS[suffix]
-    if kind in ("PNG", "WebP") and (picture.mode == "CMYK" or picture.pixels.dtype.kind == "f"):
-        what = "CMYK" if picture.mode == "CMYK" else picture.pixels.dtype.name
-        raise ImageError(f"pixels of mode {what} are written as {picture.suffix}, {kind} cannot hold them")
+    if kind in ("PNG", "WebP") and (image.mode == "CMYK" or image.pixels.dtype.kind == "f"):
+        what = "CMYK" if image.mode == "CMYK" else image.pixels.dtype.name
+        raise ImageError(f"pixels of mode {what} are written as {image.suffix}, {kind} cannot hold them")
     notes: list[str] = []
     if kind in ("JPEG", "WebP"):
-        picture = _eight_bits(picture, kind, notes)
+        image = _eight_bits(image, kind, notes)
     try:
         writer = {"PNG": _write_png, "TIFF": _write_tiff, "JPEG": _write_jpeg, "WebP": _write_webp}[kind]
-        writer(stream, picture, quality, notes)
+        writer(stream, image, quality, notes)
     except (ValueError, SystemError) as error:
         raise ImageError(f"{kind} cannot hold it: {error}") from error
     return tuple(notes)
 
 
-def _eight_bits(picture: Raster, kind: str, notes: list[str]) -> Raster:
+def _eight_bits(image: Raster, kind: str, notes: list[str]) -> Raster:
     """The image as a format of 8 bits takes it."""
-    pixels, mode = picture.pixels, picture.mode
+    pixels, mode = image.pixels, image.mode
     if pixels.dtype.kind == "f":
-        raise ImageError(f"floating-point pixels are written as {picture.suffix}, {kind} cannot hold them")
+        raise ImageError(f"floating-point pixels are written as {image.suffix}, {kind} cannot hold them")
     if pixels.dtype == np.uint16:
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
         notes.append(f"16 bits reduced to 8: {kind} holds no more")
@@ -108,42 +108,42 @@ def _eight_bits(picture: Raster, kind: str, notes: list[str]) -> Raster:
             raise ImageError("JPEG has no alpha channel, and this image is transparent in part: take .png or .webp")
         pixels, mode = pixels[..., :-1], "RGB" if mode == "RGBA" else "L"
         notes.append("its opaque alpha channel is left out: JPEG has none")
-    return dataclasses.replace(picture, pixels=np.ascontiguousarray(pixels), mode=mode)
+    return dataclasses.replace(image, pixels=np.ascontiguousarray(pixels), mode=mode)
 
 
-def _as_pillow(picture: Raster) -> PIL.Image.Image:
-    if picture.mode == "CMYK":
-        return PIL.Image.fromarray(picture.pixels, mode="CMYK")
-    return PIL.Image.fromarray(picture.pixels.squeeze(2) if picture.mode == "L" else picture.pixels)
+def _as_pillow(image: Raster) -> PIL.Image.Image:
+    if image.mode == "CMYK":
+        return PIL.Image.fromarray(image.pixels, mode="CMYK")
+    return PIL.Image.fromarray(image.pixels.squeeze(2) if image.mode == "L" else image.pixels)
 
 
-def _write_png(stream: Sink, picture: Raster, _: int | None, notes: list[str]) -> None:
-    about = picture.metadata
+def _write_png(stream: Sink, image: Raster, _: int | None, notes: list[str]) -> None:
+    about = image.metadata
     common = {"icc_profile": about.icc_profile, "exif": about.exif, "dpi": about.dpi}
-    write_png(stream, picture.pixels, **common, chunks=about.png_chunks())
+    write_png(stream, image.pixels, **common, chunks=about.png_chunks())
 
 
-def _write_tiff(stream: Sink, picture: Raster, _: int | None, notes: list[str]) -> None:
-    about = picture.metadata
+def _write_tiff(stream: Sink, image: Raster, _: int | None, notes: list[str]) -> None:
+    about = image.metadata
     if about.texts:
         notes.append(f"texts left out, which TIFF has no place for: {', '.join(key for key, _ in about.texts)}")
-    if picture.pixels.dtype == np.uint8:
+    if image.pixels.dtype == np.uint8:
         given = {"icc_profile": about.icc_profile, "exif": about.tiff_tags(), "dpi": about.dpi}
         # Uncompressed: with a compressor, Pillow loses EXIF data.
-        _as_pillow(picture).save(stream, "TIFF", **{key: value for key, value in given.items() if value is not None})
+        _as_pillow(image).save(stream, "TIFF", **{key: value for key, value in given.items() if value is not None})
         return
     import tifffile
 
     if about.exif:
-        notes.append(f"EXIF data left out of a TIFF of {picture.pixels.dtype.name} pixels")
+        notes.append(f"EXIF data left out of a TIFF of {image.pixels.dtype.name} pixels")
     tags = [(tag, 1, len(body), body, True) for tag, body in ((700, about.xmp), (33723, about.iptc)) if body]
     whole = BytesIO()  # tifffile asks an open file for its name
     tifffile.imwrite(
         whole,
-        picture.pixels.squeeze(2) if picture.mode == "L" else picture.pixels,
-        photometric="rgb" if picture.mode in ("RGB", "RGBA") else "minisblack",
-        planarconfig=None if picture.mode == "L" else "contig",
-        extrasamples=["unassalpha"] if picture.mode in ("LA", "RGBA") else None,
+        image.pixels.squeeze(2) if image.mode == "L" else image.pixels,
+        photometric="rgb" if image.mode in ("RGB", "RGBA") else "minisblack",
+        planarconfig=None if image.mode == "L" else "contig",
+        extrasamples=["unassalpha"] if image.mode in ("LA", "RGBA") else None,
         iccprofile=about.icc_profile,
         resolution=about.dpi,
         resolutionunit="INCH" if about.dpi else None,
@@ -153,13 +153,13 @@ def _write_tiff(stream: Sink, picture: Raster, _: int | None, notes: list[str]) 
     stream.write(whole.getbuffer())
 
 
-def _write_jpeg(stream: Sink, picture: Raster, quality: int | None, notes: list[str]) -> None:
-    about = picture.metadata
+def _write_jpeg(stream: Sink, image: Raster, quality: int | None, notes: list[str]) -> None:
+    about = image.metadata
     options: dict[str, object] = {"quality": quality or JPEG_QUALITY, "subsampling": 0}
-    if quality is None and about.jpeg is not None and picture.mode != "CMYK":
+    if quality is None and about.jpeg is not None and image.mode != "CMYK":
         options = {"qtables": [list(table) for table in about.jpeg.quantisation]}
         options["subsampling"] = about.jpeg.subsampling
-    elif picture.mode == "CMYK":
+    elif image.mode == "CMYK":
         options = {"quality": quality or JPEG_QUALITY}
     texts = dict(about.texts)
     comment = texts.pop("Comment", None)
@@ -175,19 +175,19 @@ def _write_jpeg(stream: Sink, picture: Raster, quality: int | None, notes: list[
         options["icc_profile"] = about.icc_profile
     if about.dpi is not None:
         options["dpi"] = tuple(round(value) for value in about.dpi)
-    _as_pillow(picture).save(stream, "JPEG", extra=about.jpeg_segments(), **options)
+    _as_pillow(image).save(stream, "JPEG", extra=about.jpeg_segments(), **options)
 
 
-def _write_webp(stream: Sink, picture: Raster, quality: int | None, notes: list[str]) -> None:
-    about = picture.metadata
+def _write_webp(stream: Sink, image: Raster, quality: int | None, notes: list[str]) -> None:
+    about = image.metadata
     left = [key for key, _ in about.texts] + (["IPTC"] if about.iptc else []) + (["resolution"] if about.dpi else [])
     if left:
         notes.append(f"left out, since WebP has no place for it: {', '.join(left)}")
-    image = _as_pillow(picture)
-    if picture.mode in ("L", "LA"):
-        image = image.convert("RGB" if picture.mode == "L" else "RGBA")
+    pillow = _as_pillow(image)
+    if image.mode in ("L", "LA"):
+        pillow = pillow.convert("RGB" if image.mode == "L" else "RGBA")
     options: dict[str, object] = {"lossless": True, "quality": 50, "exact": True}
     if quality is not None:
         options = {"quality": quality}
     given = {"icc_profile": about.icc_profile, "exif": about.exif, "xmp": about.xmp}
-    image.save(stream, "WEBP", **options, **{key: value for key, value in given.items() if value is not None})
+    pillow.save(stream, "WEBP", **options, **{key: value for key, value in given.items() if value is not None})

@@ -258,9 +258,9 @@ def _solved_spans(
     for span in spans:
         broad = slice(max(0, span.start - around), min(size[1], span.stop + around))
         colours = _to_unit(_sampled(image, wide, broad, size))
-        picture = torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1)))
+        target = torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1)))
         opacity = torch.from_numpy(_sampled(alpha, wide, broad, size).clip(0.0, 1.0))
-        solved = _relax(_spread(layers, wide, broad, size), picture, opacity, sweeps, wide.start + broad.start)
+        solved = _relax(_spread(layers, wide, broad, size), target, opacity, sweeps, wide.start + broad.start)
         inner = slice(rows.start - wide.start, rows.stop - wide.start)
         yield span, solved[:, :, inner, span.start - broad.start : span.stop - broad.start]
 
@@ -332,13 +332,13 @@ def _mean_colours(image: Picture, alpha: Float32[np.ndarray, "h w"]) -> Float32[
 
 
 def _relax(
-    layers: "torch.Tensor", picture: "torch.Tensor", opacity: "torch.Tensor", sweeps: int, first_diagonal: int
+    layers: "torch.Tensor", image: "torch.Tensor", opacity: "torch.Tensor", sweeps: int, first_diagonal: int
 ) -> "torch.Tensor":
     """Run red-black Gauss-Seidel on rows of one level.
 
     Args:
         layers: F and B, (2, 3, h, w).
-        picture: I, (3, h, w).
+        image: I, (3, h, w).
         opacity: alpha, (h, w).
         sweeps: how often each pixel is solved.
         first_diagonal: row plus column of the level that the first pixel is.
@@ -359,7 +359,7 @@ def _relax(
     ff, fb, bb = opacity * opacity + smoothness, opacity * clear, clear * clear + smoothness
     determinant = ff * bb - fb * fb
     inv_ff, inv_fb, inv_bb = bb / determinant, fb / determinant, ff / determinant
-    evidence = torch.stack([opacity * picture, clear * picture])
+    evidence = torch.stack([opacity * image, clear * image])
 
     chessboard = (torch.arange(first_diagonal, first_diagonal + height)[:, None] + torch.arange(width)) % 2 == 0
     framed = pad(layers, (1, 1, 1, 1), mode="replicate")

@@ -71,10 +71,10 @@ def _inverse(matrices: Float[np.ndarray, "h w 3 3"]) -> Float[np.ndarray, "h w 3
 
 
 def unit_channel(
-    picture: Float32[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"], channel: int
+    image: Float32[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"], channel: int
 ) -> Float32[np.ndarray, "h w"]:
     """One channel of an image, in [0, 1]."""
-    values = picture[..., channel]
+    values = image[..., channel]
     return unit_values(values) if values.dtype == np.uint8 else values
 
 
@@ -83,6 +83,6 @@ def resized(values: Float32[np.ndarray, "h w *c"], size: tuple[int, ...]) -> Flo
     import PIL.Image
 
     if values.ndim == 2:
-        picture = PIL.Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
-        return np.asarray(picture.resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR))
+        image = PIL.Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+        return np.asarray(image.resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR))
     return np.stack([resized(values[..., i], size) for i in range(values.shape[2])], axis=-1)

@@ -104,11 +104,11 @@ def to_srgb(
         return _linear_to_srgb(decoded.pixels, decoded.metadata.exr or {}, notes, value_range)
     if isinstance(decoded.pixels, np.ndarray):
         return _flatten(to_unit_range(decoded.pixels, name, notes, value_range), notes)
-    picture = decoded.pixels
+    image = decoded.pixels
     try:
         if value_range is not None or _is_shallow(decoded):
-            picture = _in_range(decoded, name, notes, value_range)
-        return np.ascontiguousarray(_to_srgb(picture, notes))
+            image = _in_range(decoded, name, notes, value_range)
+        return np.ascontiguousarray(_to_srgb(image, notes))
     except ValueError as error:
         if isinstance(error, ImageError):
             raise
@@ -134,14 +134,14 @@ def _is_shallow(decoded: Decoded) -> bool:
 
 def _in_range(decoded: Decoded, name: str, notes: list[str], value_range: ValueRange | None) -> PIL.Image.Image:
     """Stretch colours whose black and white are others than the type's; the profile stays."""
-    picture = decoded.pixels
-    assert isinstance(picture, PIL.Image.Image)
-    if picture.mode not in ("L", "LA", "RGB", "RGBA"):
-        raise ImageError(f"{name} is of mode {picture.mode}: --range is for grey and RGB values")
+    image = decoded.pixels
+    assert isinstance(image, PIL.Image.Image)
+    if image.mode not in ("L", "LA", "RGB", "RGBA"):
+        raise ImageError(f"{name} is of mode {image.mode}: --range is for grey and RGB values")
     unit = to_unit_range(full_depth(decoded), name, notes, value_range)
     scaled = (unit * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-    stretched = PIL.Image.fromarray(scaled.squeeze(2) if picture.mode == "L" else scaled)
-    stretched.info = {key: value for key, value in picture.info.items() if key == "icc_profile"}
+    stretched = PIL.Image.fromarray(scaled.squeeze(2) if image.mode == "L" else scaled)
+    stretched.info = {key: value for key, value in image.info.items() if key == "icc_profile"}
     return stretched
 
 
@@ -245,45 +245,45 @@ def encode_png(array: UInt8[np.ndarray, "h w *c"] | Float32[np.ndarray, "h w *c"
     return _encode(array, "PNG", 95)
 
 
-def has_alpha(picture: PIL.Image.Image) -> bool:
+def has_alpha(image: PIL.Image.Image) -> bool:
     """Return whether pixels have an opacity, of their own or by their palette's."""
-    return picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
-def _to_srgb(picture: PIL.Image.Image, notes: list[str]) -> UInt8[np.ndarray, "h w 3"]:
+def _to_srgb(image: PIL.Image.Image, notes: list[str]) -> UInt8[np.ndarray, "h w 3"]:
     alpha = None
-    if has_alpha(picture):
-        icc_profile = picture.info.get("icc_profile")
-        straight = picture.convert("RGBA")
+    if has_alpha(image):
+        icc_profile = image.info.get("icc_profile")
+        straight = image.convert("RGBA")
         alpha = straight.getchannel("A")
-        picture = straight.convert("RGB")
-        picture.info = {} if icc_profile is None else {"icc_profile": icc_profile}
-    picture = _apply_profile(picture, notes).convert("RGB")
+        image = straight.convert("RGB")
+        image.info = {} if icc_profile is None else {"icc_profile": icc_profile}
+    image = _apply_profile(image, notes).convert("RGB")
     if alpha is not None and alpha.getextrema() != (255, 255):
-        picture = PIL.Image.composite(picture, PIL.Image.new("RGB", picture.size, "white"), alpha)
+        image = PIL.Image.composite(image, PIL.Image.new("RGB", image.size, "white"), alpha)
         notes.append("transparent parts composited over white")
-    return np.asarray(picture)
+    return np.asarray(image)
 
 
-def _apply_profile(picture: PIL.Image.Image, notes: list[str]) -> PIL.Image.Image:
+def _apply_profile(image: PIL.Image.Image, notes: list[str]) -> PIL.Image.Image:
     """Convert to sRGB by the colour profile embedded in the file, if it says anything else."""
-    profile_bytes = picture.info.get("icc_profile")
+    profile_bytes = image.info.get("icc_profile")
     if not profile_bytes:
-        return picture
+        return image
     from PIL import ImageCms
 
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(profile_bytes))
-        if "sRGB" in ImageCms.getProfileDescription(profile) and picture.mode == "RGB":
-            return picture
-        if picture.mode not in ("RGB", "CMYK", "L", "LAB"):
-            picture = picture.convert("RGB")
-        converted = ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        if "sRGB" in ImageCms.getProfileDescription(profile) and image.mode == "RGB":
+            return image
+        if image.mode not in ("RGB", "CMYK", "L", "LAB"):
+            image = image.convert("RGB")
+        converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, ImportError, OSError, ValueError, TypeError) as error:
         notes.append(f"colour profile not applied ({error})")
-        return picture
+        return image
     notes.append("colour profile converted to sRGB")
-    return picture if converted is None else converted
+    return image if converted is None else converted
 
 
 def _flatten(values: Float32[np.ndarray, "h w c"], notes: list[str]) -> UInt8[np.ndarray, "h w 3"]:

@@ -167,45 +167,45 @@ def _own_pixels(
     decoded: Decoded, notes: list[str], name: str, value_range: ValueRange | None
 ) -> tuple[np.ndarray, Mode]:
     """Channels last; 8-bit, 16-bit or float."""
-    picture = decoded.pixels
-    if isinstance(picture, np.ndarray):
-        if picture.dtype.kind == "f":
-            picture = picture.astype(np.float32)
-        elif picture.dtype.kind in "iu" and picture.min() >= 0 and picture.max() <= np.iinfo(np.uint16).max:
-            picture = picture if picture.dtype == np.uint8 else picture.astype(np.uint16)
+    image = decoded.pixels
+    if isinstance(image, np.ndarray):
+        if image.dtype.kind == "f":
+            image = image.astype(np.float32)
+        elif image.dtype.kind in "iu" and image.min() >= 0 and image.max() <= np.iinfo(np.uint16).max:
+            image = image if image.dtype == np.uint8 else image.astype(np.uint16)
         else:  # bits, signed and wide values have no place in an image file of ours
-            unit = to_unit_range(picture, name, [], value_range)
-            picture = (unit * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
-        return np.ascontiguousarray(picture), _CHANNELS[picture.shape[2]]
-    mode = _kept_mode(picture)
-    if mode != picture.mode:
-        notes.append(f"{_DESCRIBED.get(picture.mode, picture.mode)} written as {mode}: a fill has colours of its own")
-        picture = picture.convert(mode)
-    return full_depth(dataclasses.replace(decoded, pixels=picture)), mode
+            unit = to_unit_range(image, name, [], value_range)
+            image = (unit * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
+        return np.ascontiguousarray(image), _CHANNELS[image.shape[2]]
+    mode = _kept_mode(image)
+    if mode != image.mode:
+        notes.append(f"{_DESCRIBED.get(image.mode, image.mode)} written as {mode}: a fill has colours of its own")
+        image = image.convert(mode)
+    return full_depth(dataclasses.replace(decoded, pixels=image)), mode
 
 
 _DESCRIBED = {"P": "a palette", "PA": "a palette", "1": "1-bit pixels"}
 
 
-def _kept_mode(picture: PIL.Image.Image) -> Mode:
+def _kept_mode(image: PIL.Image.Image) -> Mode:
     """The mode that the image can be repainted in."""
-    if picture.mode in ("L", "LA", "1", "La"):
-        return "LA" if has_alpha(picture) else "L"
-    if has_alpha(picture):
+    if image.mode in ("L", "LA", "1", "La"):
+        return "LA" if has_alpha(image) else "L"
+    if has_alpha(image):
         return "RGBA"
-    return "CMYK" if picture.mode == "CMYK" else "RGB"
+    return "CMYK" if image.mode == "CMYK" else "RGB"
 
 
 def _by_profile(colours: UInt8[np.ndarray, "h w 3"], icc_profile: bytes | None, mode: str) -> np.ndarray:
     """Convert sRGB by a profile; where none can be used, by the rule that `read_image` then reads by."""
-    picture = PIL.Image.fromarray(np.ascontiguousarray(colours))
+    image = PIL.Image.fromarray(np.ascontiguousarray(colours))
     converted = None
     if icc_profile is not None:
         from PIL import ImageCms
 
         try:
             profile = ImageCms.ImageCmsProfile(BytesIO(icc_profile))
-            converted = ImageCms.profileToProfile(picture, ImageCms.createProfile("sRGB"), profile, outputMode=mode)
+            converted = ImageCms.profileToProfile(image, ImageCms.createProfile("sRGB"), profile, outputMode=mode)
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             converted = None
-    return np.asarray(converted if converted is not None else picture.convert(mode))
+    return np.asarray(converted if converted is not None else image.convert(mode))

@@ -13,7 +13,7 @@ import numpy as np
 
 from zim_plugins.evaluation.matting.scoring import HIGHER_IS_BETTER, score_columns
 from zim_plugins.evaluation.results import Row
-from zim_plugins.evaluation.statistics import bootstrap_interval, holm, mean_by_picture, wilcoxon
+from zim_plugins.evaluation.statistics import bootstrap_interval, holm, mean_by_image, wilcoxon
 
 WORST = 12
 """Worst cases that the report names, for each model and prompt."""
@@ -108,11 +108,11 @@ def _means(scored: Sequence[Row], how: Comparison) -> list[dict[str, Any]]:
         entry = {"subset": subset, "size": size, "prompt": pair[0], "model": pair[1]}
         entry |= {"objects": len(found), "pictures": len({row["picture"] for row in found}), "scores": {}}
         for column in how.columns:
-            values, pictures = zip(*((row[column], row["picture"]) for row in found), strict=True)
-            kept = [(value, picture) for value, picture in zip(values, pictures, strict=True) if value is not None]
+            values, images = zip(*((row[column], row["picture"]) for row in found), strict=True)
+            kept = [(value, image) for value, image in zip(values, images, strict=True) if value is not None]
             if kept:
-                values, pictures = zip(*kept, strict=True)
-                low, high = bootstrap_interval(values, pictures)
+                values, images = zip(*kept, strict=True)
+                low, high = bootstrap_interval(values, images)
                 score = {"mean": short(float(np.mean(values))), "low": short(low), "high": short(high)}
                 entry["scores"][column] = score | {"n": len(values)}
         entries.append(entry)
@@ -130,14 +130,14 @@ def _paired(scored: Sequence[Row], how: Comparison) -> list[dict[str, Any]]:
             for key, row in by_model[first].items()
             if (other := by_model[second].get(key)) and row[column] is not None and other[column] is not None
         ]
-        by_picture = mean_by_picture(*zip(*shared, strict=True)) if shared else {}
-        if len(by_picture) < how.min_pairs:
+        by_image = mean_by_image(*zip(*shared, strict=True)) if shared else {}
+        if len(by_image) < how.min_pairs:
             continue
         differences = [difference for difference, _ in shared]
         test = {"prompt": first[0], "first": first[1], "second": second[1], "score": column}
-        test |= {"pictures": len(by_picture), "mean_difference": short(float(np.mean(differences)))}
+        test |= {"pictures": len(by_image), "mean_difference": short(float(np.mean(differences)))}
         test |= {"least": short(min(differences)), "most": short(max(differences))}
-        tests.append(test | {"p": wilcoxon(list(by_picture.values()))[1]})
+        tests.append(test | {"p": wilcoxon(list(by_image.values()))[1]})
     for test, adjusted in zip(tests, holm([test["p"] for test in tests]), strict=True):
         test |= {"p": short(test["p"]), "p_holm": short(adjusted)}
     return tests
