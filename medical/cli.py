@@ -233,6 +233,7 @@ def parse_config(args: Args) -> "RunConfig":
     from .provenance import command_of
     from .run import RunConfig, parse_spec
 
+    # Refuse what makes no sense, before anything is read.
     if not args.data or not Path(args.data).is_dir():
         got = f"got {args.data!r}" if args.data else "your own scans are for `zim-medseg segment SCAN`"
         raise ValueError(f"--data names the folder of the data sets; {got}")
@@ -255,12 +256,14 @@ def parse_config(args: Args) -> "RunConfig":
                          "--clicker, and no --prompts-from")  # fmt: skip
     if not 0 <= args.hide_border < 0.5:
         raise ValueError(f"--hide-border is a share in [0, 0.5), got {args.hide_border:g}")
+    # Read what is written in small languages of its own: slices, prompts, words, groups.
     check_slices(args.slices)
     prompts = parse_prompts([*args.prompts.split(","), *([TEXT] if args.text else [])])
     if any(parse_text(text).slice_index is not None for text in args.text):
         raise ValueError("--text WORDS@SLICE belongs to `zim-medseg segment`: --slices picks slices of evaluations")
     if args.groups is not None and args.groups != EACH_CASE and not args.groups.startswith(PATTERN):
         read_groups(Path(args.groups))
+    # The protocol that every model goes through.
     trial = TrialConfig(
         prompts=prompts,
         clicker=args.clicker,
@@ -283,6 +286,7 @@ def parse_config(args: Args) -> "RunConfig":
         text_threshold=args.text_threshold,
         measure=Measure(not args.no_surfaces, args.tolerance, args.tolerance),
     )
+    # How files are read, and which data sets.
     reading = args.reading(
         window=parse_window(args.window), axis=args.axis, spacing_mm=_parse_spacing(args.spacing)
     )  # fmt: skip

@@ -132,6 +132,7 @@ def run(
     found = []
     for spec in config.datasets:
         root = inside(config.data, spec.folder)
+        # Find the data set's cases.
         cases, problems = find_cases(
             root, find_layout(spec.layout), follow_links=config.follow_links, labels=config.labels
         )
@@ -143,11 +144,13 @@ def run(
         if note:
             logger.info("%s: %s", spec.title, note)
         tally.problems += len(problems)
+        # Group them by patient.
         cases = group_cases(cases, config.groups, root=root, dataset=spec.title)
         tally.groupings[spec.title] = grouping_note(cases, find_layout(spec.layout), config.groups, spec.title)
         if any(case.group is None for case in cases):
             logger.warning("%s: %s: no test and no interval; %s", spec.title, tally.groupings[spec.title],
                            GROUPS_REMEDY)  # fmt: skip
+        # Settle what their labels mean and are called.
         reading = config.reading
         cases, table = settle_labels(
             cases,
@@ -169,6 +172,7 @@ def run(
                 "%s: these labels share a value with others, or have several, and are written with another one: %s",
                 spec.title, ", ".join(table.renumbered),
             )  # fmt: skip
+        # Give cases names that may be shown.
         places = name_places(spec.title, cases, keep_names=config.keep_names)
         found += list(zip(places[: config.limit], cases[: config.limit], strict=True))
     tally.found = {(place.dataset, place.case): (place, case) for place, case in found}

@@ -129,6 +129,7 @@ def _evaluate(
         for row in rows:
             row["failure"] = {"kind": kind, "message": " ".join(str(error).split())}
 
+    # Read the case.
     try:
         case = listed.read()
         mask = object_mask(case.alpha)
@@ -136,6 +137,7 @@ def _evaluate(
         failed("unreadable case", error, every)
         return every
     box = tight_box(mask)
+    # Find the matte, once for all fillers.
     try:
         alpha = case.alpha if predictor is None else _matte(predictor, case, box)
     except (ZimError, ValueError, RuntimeError, MemoryError) as error:
@@ -143,6 +145,7 @@ def _evaluate(
         return every
     for name, filler in fillers.items():
         rows = [row for row in every if row["filler"] == name]
+        # Remove by each method, and read what others have made of the case.
         try:
             results = run_methods(case.image, alpha, plan.methods, filler, plan.fills, twin=twin_of(case))
         except (ZimError, ValueError, RuntimeError, MemoryError) as error:
@@ -154,6 +157,7 @@ def _evaluate(
                 results[other.name] = Removed(found, repainted(case.image, found, case.alpha > 0))
             except (ImageError, ZimError, ValueError, OSError) as error:
                 failed("no result", error, [row for row in rows if row["method"] == other.name])
+        # Score, keep and draw.
         for row in (row for row in rows if row["method"] in results):
             result, hole, twin = results[row["method"]]
             row |= score_result(

@@ -94,6 +94,7 @@ def _pair(root: Path, layout: Layout, files: list[str]) -> tuple[list[CaseFiles]
     masks: dict[str, list[MaskFile]] = {}
     taken = set()
     firsts: dict[tuple[str, str], str] = {}
+    # Masks first: a file that is a mask is no image.
     for rule in layout.masks:
         pattern = re.compile(f"(?:^|.*/){rule.pattern}$")
         for name in files:
@@ -105,6 +106,7 @@ def _pair(root: Path, layout: Layout, files: list[str]) -> tuple[list[CaseFiles]
                     problems.append(Problem(name, f"a second mask of the case that {first} is of: left out"))
                     continue
                 masks.setdefault(_pairing_key(found["key"]), []).append(_mask_file(root, name, rule, found))
+    # Images, one for each key.
     images: dict[str, str] = {}
     pattern = re.compile(f"(?:^|.*/){layout.image}$")
     for name in files:
@@ -116,6 +118,7 @@ def _pair(root: Path, layout: Layout, files: list[str]) -> tuple[list[CaseFiles]
             problems.append(Problem(name, f"a second image of the case that {images[key]} is of: left out"))
         else:
             images[key] = name
+    # Pair both by key.
     cases = []
     for key in sorted(images):
         if key not in masks:

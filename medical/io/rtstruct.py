@@ -55,6 +55,7 @@ def read_structures(
     Raises:
         ScanFault: damaged, without contours, drawn on another series, or the series does not say where it lies.
     """
+    # Check that the structures were drawn on this series.
     planes = series.planes
     if planes is None:
         raise ScanFault("rtstruct", "the series does not say where it lies: contours in mm cannot be laid on it")
@@ -73,12 +74,14 @@ def read_structures(
                 if str(contour.get("ContourGeometricType", "")) not in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR"):
                     others += 1
                     continue
+                # Find the frame that the contour lies on.
                 points = np.array([float(v) for v in contour.ContourData]).reshape(-1, 3)
                 depths = points @ planes.normal
                 place = int(np.abs(planes.depths - depths.mean()).argmin())
                 if np.ptp(depths) > MAX_TILT_MM or abs(planes.depths[place] - depths.mean()) > MAX_BETWEEN * gap:
                     off += 1
                     continue
+                # Fill it there; a contour inside another one is a hole.
                 to_frame = np.linalg.inv(planes.frame_affine(place))
                 pixels = (np.c_[points, np.ones(len(points))] @ to_frame.T)[:, :2]
                 mask[place] ^= fill_polygon(pixels, series.size)

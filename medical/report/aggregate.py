@@ -242,12 +242,14 @@ def contrasts(rows: Sequence[Row], models: Sequence[str], *, max_clicks: int, se
         if first in RIVALS and second in RIVALS and not only_rivals:
             continue
         for dataset, level, prompt, n_clicks, candidate in places:
+            # Take the patients that both models have.
             pair = [groups.get(Setting(dataset, level, m, prompt, n_clicks, candidate)) for m in (first, second)]
             if pair[0] is None or pair[1] is None:
                 continue
             one, other = per_patient(pair[0], TESTED), per_patient(pair[1], TESTED)
             shared = [p for p in one if p in other]
             one, other = {p: one[p] for p in shared}, {p: other[p] for p in shared}
+            # Test over patients, or over data sets where several are pooled.
             known, unit = patients_known([*pair[0], *pair[1]]), PATIENT
             if dataset in POOLED:
                 clusters, unit = [list(by_source(figures).values()) for figures in (one, other)], DATASET
@@ -259,6 +261,7 @@ def contrasts(rows: Sequence[Row], models: Sequence[str], *, max_clicks: int, se
             means = float(np.nanmean(values[0])), float(np.nanmean(values[1]))
             place = dataset, level, prompt, n_clicks, candidate, first, second
             found.append(Contrast(*place, means, outcome, np.nan, unit, known))
+    # Correct for the number of comparisons.
     corrected = holm([contrast.outcome.p for contrast in found])
     return [replace(contrast, p_holm=p) for contrast, p in zip(found, corrected, strict=True)]
 

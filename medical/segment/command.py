@@ -140,6 +140,7 @@ def read_work(args: SegmentArgs) -> "list[tuple[Path, str, list[Marks]]]":
         raise ValueError(f"--out {args.out} is a file: name a folder")
     if args.reach is not None and args.reach < 0:
         raise ValueError(f"--reach is 0 or more, got {args.reach}")
+    # A table names scans and prompts.
     if args.table is not None:
         if args.point or args.box or args.mask or args.text or args.prompts is not None:
             raise ValueError("--table names all prompts: leave --point, --box, --mask, --text and --prompts out")
@@ -149,6 +150,7 @@ def read_work(args: SegmentArgs) -> "list[tuple[Path, str, list[Marks]]]":
             stems = [name.replace("/", "_") if scan_stem(Path(name)) in twice else stem
                      for name, stem in zip(by_scan, stems, strict=True)]  # fmt: skip
         return [(Path(args.scan, n), s, m) for (n, m), s in zip(by_scan.items(), stems, strict=True)]
+    # Otherwise prompts come from options and a file, for every scan.
     marks = gather_marks(args.point, args.box, args.mask, args.units)
     if args.prompts is not None:
         text = sys.stdin.read() if args.prompts == "-" else _read_text(Path(args.prompts))

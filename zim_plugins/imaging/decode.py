@@ -111,6 +111,7 @@ def decode(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS, dee
 def _decode_stream(
     stream: _Stream, path: Path | None, name: str, max_pixels: int, deep: bool, page: int | None
 ) -> Decoded:
+    # Choose the reader by the first bytes.
     head = stream.read(HEAD_BYTES)
     stream.seek(0)
     if not head:
@@ -120,6 +121,7 @@ def _decode_stream(
         prepare_plugin(plugin, name)
         if plugin.format == "EXR":
             return _decode_exr(stream, path, name, max_pixels)
+    # Open the header; no pixel is decoded yet.
     too_large = f"{name} is too large: more than {max_pixels / 1e6:g} megapixels; reduce it first"
     try:
         with _opening:  # Pillow's limit is one for the whole process: raised to ours while a header is read.
@@ -139,6 +141,7 @@ def _decode_stream(
         raise ImageError(f"{name} is not an image, or of a format that is not read here (read: {READ})") from None
     except BROKEN_FILE as error:
         raise ImageError(f"{name} is damaged: {error}") from error
+    # Turn to the page and check the size.
     if page is not None:
         _turn_to(image, page, name)
     if image.width * image.height > max_pixels:
@@ -148,6 +151,7 @@ def _decode_stream(
     notes = [] if page is not None else _note_frames(image)
     grey_and_alpha = _GREY_AND_ALPHA in str(image.tile)
     source_mode, file_format, low_bytes = image.mode, str(image.format), None
+    # Decode the pixels, of deep ones both bytes.
     try:
         if _has_deep_planes(image) or _is_signed(image):
             return _decode_tiff(stream, name, max_pixels, page)  # Pillow takes them for something else
@@ -157,6 +161,7 @@ def _decode_stream(
             low_bytes = _low_bytes(stream, image, page, deep, notes)
     except BROKEN_FILE as error:
         raise ImageError(f"{name} is truncated or damaged: {error}") from error
+    # Turn the image upright and keep its metadata.
     metadata = Metadata()
     try:
         for each in (image, low_bytes):

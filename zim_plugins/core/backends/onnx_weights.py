@@ -67,6 +67,7 @@ def named_weights(graph: Any) -> dict[str, Float32[np.ndarray, "..."]]:
     """Return the weights of a graph (onnx.GraphProto) under the names that `Zim` has for them."""
     from onnx import numpy_helper
 
+    # Gather the graph's constants, and who uses each.
     constants = {one.name: one for one in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].HasField("t"):
@@ -86,6 +87,7 @@ def named_weights(graph: Any) -> dict[str, Float32[np.ndarray, "..."]]:
             continue
         if tensor.data_type != tensor.FLOAT or not tensor.dims:
             continue
+        # One that the export renamed: its neighbours that kept their names say whose it is.
         value = numpy_helper.to_array(tensor)
         for node in users[name]:
             if node.op_type in ("MatMul", "Gemm") and value.ndim == 2 and node.input[1] == name:

@@ -170,6 +170,7 @@ def _scan_tar(path: Path, report: Report) -> dict[str, Member]:
         while offset + _BLOCK <= size:
             stream.seek(offset)
             block = stream.read(_BLOCK)
+            # Read a header, or pass over a block that is none.
             try:
                 info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
             except tarfile.HeaderError:
@@ -179,10 +180,12 @@ def _scan_tar(path: Path, report: Report) -> dict[str, Member]:
                     damaged_from = offset
                 offset += _BLOCK
                 continue
+            # Report the damage before an intact header.
             if damaged_from is not None or zeros:
                 start = offset - zeros * _BLOCK if damaged_from is None else damaged_from
                 report(Fault("corrupt tar", str(path), f"bytes {start} to {offset} are damaged; reading on after them"))
                 damaged_from, zeros = None, 0
+            # Keep the member's place.
             start, offset = offset + _BLOCK, offset + _BLOCK * (1 + -(-info.size // _BLOCK))
             if start + info.size > size:
                 report(Fault("corrupt tar", str(path), f"it is truncated within {info.name}"))

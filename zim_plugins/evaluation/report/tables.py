@@ -115,16 +115,19 @@ def _blocks(columns: Sequence[str]) -> dict[str, list[str]]:
 def _table(
     entries: Sequence[dict[str, Any]], dataset: dict[str, Any], subset: str, profile: str, columns: Sequence[str]
 ) -> Table:
+    # Name the columns, with the direction that is better.
     plain = [c if profile == "overlap" else c.removeprefix(f"{profile}_") for c in columns]
     names = [NAMES.get(c, c.replace("_", " ")) for c in plain]
     arrows = ["↑" if c in HIGHER_IS_BETTER else "↓" for c in columns]
     header = ("Method", "Prompt", *(f"{n} {a}" for n, a in zip(names, arrows, strict=True)), "Objects")
+    # What was measured here.
     rows, published = [], []
     for entry in entries:
         scores = [entry["scores"][c] for c in columns]
         cells = [f"{_number(s['mean'])} [{_number(s['low'])}, {_number(s['high'])}]" for s in scores]
         rows.append((short_name(entry["model"]), entry["prompt"], *cells, str(entry["objects"])))
         published.append(False)
+    # What others printed for the same data and prompts.
     for table in published_tables(dataset["name"]):
         if table.subset != subset or not set(table.columns) <= set(columns):
             continue

@@ -51,6 +51,7 @@ def parse_ply(content: bytes) -> PlyFile:
     Raises:
         ValueError: the header is damaged, the file is text or cut short, or a property is a list.
     """
+    # Find the header and the byte order.
     end = content.find(b"end_header")
     start = content.find(b"\n", end) + 1
     if end < 0 or start == 0:
@@ -60,6 +61,7 @@ def parse_ply(content: bytes) -> PlyFile:
     if formats not in (["binary_little_endian"], ["binary_big_endian"]):
         raise ValueError(f"its format is {formats[0] if formats else 'not given'}; only binary files are read")
     big_endian = formats == ["binary_big_endian"]
+    # Read the elements' properties.
     layout: dict[str, tuple[int, list[tuple[str, str]]]] = {}
     fields: list[tuple[str, str]] = []
     for words in lines:
@@ -72,6 +74,7 @@ def parse_ply(content: bytes) -> PlyFile:
             if len(words) != 3 or words[1] not in _TYPES:
                 raise ValueError(f"its property {' '.join(words[1:])!r} is not a number")
             fields.append((words[2], (">" if big_endian else "<") + _TYPES[words[1]]))
+    # Take each element's records as they lie.
     elements = {}
     for name, (count, dtype) in layout.items():
         size = count * np.dtype(dtype).itemsize
