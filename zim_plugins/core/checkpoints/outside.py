@@ -12,6 +12,21 @@ from zim_plugins.core.encoding import Predictor
 from zim_plugins.errors import CheckpointError
 from zim_plugins.imaging.ranges import one_line
 
+STRANGERS_FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What code that is not ours may raise while a model is made; it is told with the model's name."""
+
 
 def is_outside(spec: str) -> bool:
     """Return whether a model is given by the place of a function.
@@ -43,7 +58,7 @@ def make_outside(spec: str, device: str) -> Any:
     factory = _outside_factory(spec)
     try:
         return factory(device) if _takes_an_argument(factory) else factory()
-    except Exception as error:  # whatever a stranger's function raises
+    except STRANGERS_FAULTS as error:
         raise CheckpointError(f"{spec} raised {type(error).__name__}: {one_line(error)}") from error
 
 
@@ -61,7 +76,7 @@ def _outside_factory(spec: str) -> Callable[..., Any]:
         return getattr(module, name)
     except CheckpointError:
         raise
-    except Exception as error:  # whatever a stranger's module raises
+    except STRANGERS_FAULTS as error:
         raise CheckpointError(f"cannot take the model from {spec}: {one_line(error)}") from error
 
 
