@@ -2,6 +2,7 @@
 
 import re
 
+from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
 project = "zim-plugins"
@@ -23,7 +24,8 @@ FIELDS: dict[str, list[str]] = {}
 
 
 def setup(app: Sphinx) -> None:
-    """Docstrings are written with single backticks for code, as Markdown has it."""
+    """Docstrings are written with single backticks for code, as Markdown has it; tables of commas are shown as they are."""
+    app.add_lexer("csv", TextLexer)
     app.connect("autodoc-process-docstring", keep_fields, priority=100)
     app.connect("autodoc-process-docstring", code_in_single_backticks, priority=900)
 
