@@ -24,7 +24,7 @@ FIELDS: dict[str, list[str]] = {}
 
 
 def setup(app: Sphinx) -> None:
-    """Docstrings are written with single backticks for code, as Markdown has it; tables of commas are shown as they are."""
+    """Docstrings are written with single backticks for code, as Markdown has it; lists of commas are plain text."""
     app.add_lexer("csv", TextLexer)
     app.connect("autodoc-process-docstring", keep_fields, priority=100)
     app.connect("autodoc-process-docstring", code_in_single_backticks, priority=900)
