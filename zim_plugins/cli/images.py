@@ -370,7 +370,7 @@ class Batch:
 
             predictor = load_outside(args.model, resolve_device(args.device))
         else:
-            how = {"runtime": args.runtime, "device": args.device, "dtype": args.dtype, "refine": args.refine}
+            how: Any = {"runtime": args.runtime, "device": args.device, "dtype": args.dtype, "refine": args.refine}
             predictor = load_predictor(args.model, zoom=False if args.no_zoom else None, **how)
         self._predictor = encoding_predictor(predictor)
         return self._predictor

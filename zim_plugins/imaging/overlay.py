@@ -56,8 +56,8 @@ LINE_PX = 16
 """Height of one line of a caption."""
 FONT_PX = 12
 
-BAND_ROWS = 256
-"""Rows that are blended at once."""
+BAND_ROWS = 16
+"""Rows that are blended at once: what a core's cache holds of a large image."""
 
 
 def tint(
