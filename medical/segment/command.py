@@ -112,6 +112,7 @@ def main(args: SegmentArgs) -> int:
             record = {"scan": str(path), "error": message}
         else:
             record["seconds"] = round(time.perf_counter() - start_s, 3)
+            logger.info("%s -> %s (%.1f s)", path, ", ".join(record["files"].values()), record["seconds"])
         if args.json:
             print(json.dumps(record, ensure_ascii=False), flush=True)
     if not faults:

@@ -258,7 +258,7 @@ def test_a_damaged_file_of_rows_is_one_line_and_is_done_again(disks, disk_model,
         (("--no-zoom",), "zoom: nothing then, False now"),
         (("--refine", "none"), "refine: auto then, none now"),
         (("--seed", "1"), "prompts.seed: 3407 then, 1 now"),
-        (("--no-pictures",), "images: True then, False now"),
+        (("--no-pictures",), "pictures: True then, False now"),
     ],
 )
 def test_another_option_is_refused_by_name(disks, disk_model, tmp_path, capsys, more, named) -> None:

@@ -110,7 +110,7 @@ def main(args: ConvertArgs) -> int:
         faulty = False
     else:
         summary, manifest = convert_folder(args.source, args.data, args.out, maker, splits=args.split, **options)
-        _tell(summary, "pictures")
+        _tell(summary, "images")
         faulty = manifest is not None and _tell_faults(manifest)
     print(args.out)
     return FAILED if summary.failures or faulty else DONE
