@@ -32,12 +32,14 @@ def restore() -> None:
 
 @contextlib.contextmanager
 def cleared() -> Iterator[None]:
-    """Both changes, for the length of a block."""
+    """Both changes, for the length of a block; what was changed before it stays so."""
+    was_clear = bool(_undo)
     clear()
     try:
         yield
     finally:
-        restore()
+        if not was_clear:
+            restore()
 
 
 def _allow_numpy_scalars() -> Any:

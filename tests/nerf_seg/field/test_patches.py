@@ -93,3 +93,13 @@ def test_checkpoints_pass_between_machines_with_and_without_it(
     assert torch.equal(models[target].field.weight, models[source].field.weight)
     with pytest.raises(RuntimeError, match="field"):
         models[target].load_state_dict({}, strict=True)
+
+
+def test_a_block_within_changes_leaves_them(tmp_path: Path) -> None:
+    torch.save({"lr": np.float64(0.5)}, tmp_path / "step.ckpt")
+    with obstacles.cleared():
+        with obstacles.cleared():
+            pass
+        assert torch.load(tmp_path / "step.ckpt") == {"lr": 0.5}
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "step.ckpt")
