@@ -211,5 +211,9 @@ def test_nerfstudio_itself_is_not_needed(tmp_path: Path, run_folder: Path, monke
     for name in [name for name in sys.modules if name.partition(".")[0] == "nerfstudio"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "nerfstudio", None)
+    allowed = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
-    assert call(run_folder / "config.yml", tmp_path, "--passes", "1") == 0
+    try:
+        assert call(run_folder / "config.yml", tmp_path, "--passes", "1") == 0
+    finally:
+        torch.serialization.add_safe_globals(allowed)
