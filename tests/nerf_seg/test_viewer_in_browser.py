@@ -93,6 +93,7 @@ def viewer(run: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """What `ns-viewer --load-config RUN/config.yml` starts, in a thread: address, viewer and pipeline."""
     from nerfstudio.scripts.viewer import run_viewer
     from nerfstudio.utils.eval_utils import eval_setup
+    from nerfstudio.viewer.render_state_machine import RenderStateMachine
 
     config, pipeline, _, step = eval_setup(run / "config.yml", test_mode="test")
     with socket.socket() as free:
@@ -119,6 +120,10 @@ def viewer(run: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield SimpleNamespace(address=f"http://127.0.0.1:{port}/", state=made[0], pipeline=pipeline)
     ended.set()
     thread.join(20)
+    # Whatever still renders ends here: its warnings are ignored for the length of this test only.
+    for machine in [one for one in threading.enumerate() if isinstance(one, RenderStateMachine)]:
+        machine.running = False
+        machine.join(PATIENCE_S)
     made[0].viser_server.stop()
 
 
