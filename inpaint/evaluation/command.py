@@ -43,15 +43,15 @@ def evaluate(args: "Args", cases: "Sequence[Listed]", faults: list[dict[str, str
     with open_results({plan.store(matte): plan.signature(matte) for matte in plan.mattes}):
         for matte in plan.mattes:
             store = plan.store(matte)
-            todo = [case for case in cases if store.find(unit_of(case), plan.inputs(case))[0] != "done"]
-            if len(todo) < len(cases):
-                logger.info("%s: %d of %d cases are done", matte, len(cases) - len(todo), len(cases))
-            if not todo:
+            left = [case for case in cases if store.find(unit_of(case), plan.inputs(case))[0] != "done"]
+            if len(left) < len(cases):
+                logger.info("%s: %d of %d cases are done", matte, len(cases) - len(left), len(cases))
+            if not left:
                 continue
             predictor = None if matte == TRUTH else load_model(matte, plan.options)
             # disable=None: a bar on a terminal only.
-            with logging_redirect_tqdm(), tqdm(total=len(todo), unit="case", desc=matte, disable=None) as bar:
-                evaluate_cases(predictor, matte, todo, plan, networks=networks, tick=bar.update)
+            with logging_redirect_tqdm(), tqdm(total=len(left), unit="case", desc=matte, disable=None) as bar:
+                evaluate_cases(predictor, matte, left, plan, networks=networks, tick=bar.update)
         return _write(args, plan, cases, faults, missing)
 
 

@@ -17,7 +17,7 @@ from zim_plugins.core import Prediction, Prompt, read_alpha
 pytest.importorskip("nerfstudio", reason="nerfstudio is not installed: pip install 'zim-plugins[nerf]'")
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tiny_capture import SIZE, VIEWS, write_capture
+from tiny_capture import SIZE, VIEWS, train, write_capture
 
 # nerfstudio and its dependencies warn of much that is theirs.
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
@@ -34,20 +34,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield path
     os.chdir(before)
     torch.set_num_threads(threads)
-
-
-def train(config: Any, folder: Path, name: str) -> Path:
-    """Run `ns-train` in this process and answer with the run's folder."""
-    from nerfstudio.scripts.train import main
-    from nerfstudio.utils import writer
-
-    writer.EVENT_WRITERS.clear()
-    writer.GLOBAL_BUFFER.clear()
-    config = copy.deepcopy(config)
-    config.output_dir, config.experiment_name, config.timestamp = folder / "runs", "tiny", name
-    config.machine.device_type = "cpu"
-    main(config)
-    return config.get_base_dir()
 
 
 @pytest.fixture(scope="module")

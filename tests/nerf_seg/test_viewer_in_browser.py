@@ -20,7 +20,7 @@ pytest.importorskip("nerfstudio", reason="nerfstudio is not installed: pip insta
 from tests.server.chromium import Chromium, Page, find_chromium
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tiny_capture import FOCAL_PX, SIZE, write_capture
+from tiny_capture import FOCAL_PX, SIZE, train, write_capture
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,20 +42,6 @@ CANVAS = """(() => {
 """The scene's canvas, which shrinks when the panel slides in beside it."""
 SHOWN = """[...document.querySelectorAll("input, textarea")].map((one) => one.value)
     .find((value) => value.includes("--pipeline.points")) || null"""
-
-
-def train(config: Any, folder: Path, name: str) -> Path:
-    """Run `ns-train` in this process and answer with the run's folder."""
-    from nerfstudio.scripts.train import main
-    from nerfstudio.utils import writer
-
-    writer.EVENT_WRITERS.clear()
-    writer.GLOBAL_BUFFER.clear()
-    config = copy.deepcopy(config)
-    config.output_dir, config.experiment_name, config.timestamp = folder / "runs", "tiny", name
-    config.machine.device_type = "cpu"
-    main(config)
-    return config.get_base_dir()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,9 @@
-"""A capture small enough to train in seconds: a ball on white, with exact alphas."""
+"""A capture small enough to train on in seconds, a ball on white with exact alphas; and the training of it."""
 
+import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,3 +57,17 @@ def _trace(c2w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     picture = np.where(hit[..., None], ball, 1.0)
     blocks = picture.reshape(SIZE, 4, SIZE, 4, 3).mean(axis=(1, 3)), hit.reshape(SIZE, 4, SIZE, 4).mean(axis=(1, 3))
     return blocks[0].astype(np.float32), blocks[1].astype(np.float32)
+
+
+def train(config: Any, folder: Path, name: str) -> Path:
+    """Run `ns-train` in this process and return the run's folder."""
+    from nerfstudio.scripts.train import main
+    from nerfstudio.utils import writer
+
+    writer.EVENT_WRITERS.clear()
+    writer.GLOBAL_BUFFER.clear()
+    config = copy.deepcopy(config)
+    config.output_dir, config.experiment_name, config.timestamp = folder / "runs", "tiny", name
+    config.machine.device_type = "cpu"
+    main(config)
+    return config.get_base_dir()

@@ -80,15 +80,15 @@ def main(args: EvaluateArgs) -> int:
     resolve_device(args.device)
     with open_results({job.store: job.signature() for job in jobs.values()}):
         for spec, job in jobs.items():
-            todo = [one for one in data.pictures if job.store.find(one.slug, job.inputs(one))[0] != "done"]
-            if len(todo) < len(data.pictures):
-                logger.info("%s: %d of %d images are done", spec, len(data.pictures) - len(todo), len(data.pictures))
-            if not todo:
+            left = [one for one in data.pictures if job.store.find(one.slug, job.inputs(one))[0] != "done"]
+            if len(left) < len(data.pictures):
+                logger.info("%s: %d of %d images are done", spec, len(data.pictures) - len(left), len(data.pictures))
+            if not left:
                 continue
             maker = model_maker(spec, job.options, args.workers)
             # disable=None: a bar on a terminal only.
-            with logging_redirect_tqdm(), tqdm(total=len(todo), unit="picture", desc=spec, disable=None) as bar:
-                clock = evaluate_model(maker, todo, job, workers=args.workers, tick=bar.update)
+            with logging_redirect_tqdm(), tqdm(total=len(left), unit="picture", desc=spec, disable=None) as bar:
+                clock = evaluate_model(maker, left, job, workers=args.workers, tick=bar.update)
             logger.info("%s: %d images in %.1f s, %.0f %% of it outside the model", *_told(spec, clock))
             _note_run(args.out, spec, clock)
         return _write(args, jobs, data)
