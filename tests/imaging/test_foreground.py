@@ -5,9 +5,18 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 
-from zim_plugins.imaging import foreground as foreground_module
-from zim_plugins.imaging.foreground import composite, estimate_foreground, foreground_colours, unmix_background
+from zim_plugins.imaging.foreground import (
+    colours as colours_module,
+)
+from zim_plugins.imaging.foreground import (
+    composite,
+    estimate_foreground,
+    foreground_colours,
+    relaxation,
+    unmix_background,
+)
 
 
 def soft_disk(size: tuple[int, int], radius_px: float, soft_px: float) -> np.ndarray:
@@ -68,7 +77,7 @@ def test_bands_give_the_colours_of_one_piece(band_pixels, rng, monkeypatch) -> N
     """A row is a band of its own, or 13 are: nothing but rounding may differ."""
     image, alpha = rng.random((150, 100, 3), dtype=np.float32), soft_disk((150, 100), 40, 25)
     whole = estimate_foreground(image, alpha)
-    monkeypatch.setattr(foreground_module, "BAND_PIXELS", band_pixels)
+    monkeypatch.setattr(colours_module, "BAND_PIXELS", band_pixels)
     for layer, expected in zip(estimate_foreground(image, alpha), whole, strict=True):
         assert np.abs(layer - expected).max() < 1e-6
 
@@ -90,6 +99,47 @@ def test_colours_are_solved_where_edges_are(rng: np.random.Generator) -> None:
     # At the rim of the finest tiles the level before is not solved: far below what 8 bits show.
     assert np.abs(colours - exact)[alpha > 0].max() <= 40
     assert np.array_equal(colours[alpha == 1], image[alpha == 1])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_any_layout_in_memory_gives_the_same_colours(dtype: type, rng: np.random.Generator) -> None:
+    image, alpha = rng.integers(0, 256, (40, 50, 3)).astype(dtype), soft_disk((40, 50), 12, 6)
+    expected = foreground_colours(image, alpha)
+    reversed_channels = np.ascontiguousarray(image[..., ::-1])[..., ::-1]
+    planar = np.ascontiguousarray(image.transpose(2, 0, 1)).transpose(1, 2, 0)
+    for same in (reversed_channels, planar, np.asfortranarray(image)):
+        assert np.array_equal(foreground_colours(same, alpha), expected)
+
+
+def one_square_after_another(
+    layers: np.ndarray, image: np.ndarray, opacity: np.ndarray, sweeps: int, first_diagonal: int
+) -> np.ndarray:
+    """What `relax` says it does, a pixel at a time and in double precision."""
+    solved, (height, width) = layers.astype(np.float64), opacity.shape
+    for turn in [0, 1] * sweeps:
+        before = solved.copy()
+        for y, x in np.ndindex(height, width):
+            if (y + x + first_diagonal) % 2 != turn:
+                continue
+            a, known, total = float(opacity[y, x]), np.stack([image[:, y, x]] * 2).astype(np.float64), 0.0
+            known *= [[a], [1 - a]]
+            for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+                near = min(max(y + dy, 0), height - 1), min(max(x + dx, 0), width - 1)
+                weight = relaxation.REGULARIZATION + relaxation.GRADIENT_WEIGHT * abs(float(opacity[near]) - a)
+                known, total = known + weight * before[:, :, near[0], near[1]], total + weight
+            matrix = [[a * a + total, a * (1 - a)], [a * (1 - a), (1 - a) ** 2 + total]]
+            solved[:, :, y, x] = np.linalg.solve(matrix, known).clip(0, 1)
+    return solved
+
+
+@pytest.mark.parametrize("first_diagonal", [0, 1])
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (5, 4), (4, 7), (7, 7), (8, 6)])
+def test_parting_the_chessboard_changes_nothing(size, first_diagonal: int, rng: np.random.Generator) -> None:
+    layers, image = rng.random((2, 3, *size), np.float32), rng.random((3, *size), np.float32)
+    opacity = rng.random(size, np.float32)
+    given = [torch.from_numpy(values) for values in (layers, image, opacity)]
+    ours = relaxation.relax(*given, 3, first_diagonal).numpy()
+    assert np.abs(ours - one_square_after_another(layers, image, opacity, 3, first_diagonal)).max() < 1e-3
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 2), (40, 3)])

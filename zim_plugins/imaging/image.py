@@ -241,8 +241,8 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> Path:
 
 
 def encode_png(array: UInt8[np.ndarray, "h w *c"] | Float32[np.ndarray, "h w *c"]) -> bytes:
-    """The bytes of a PNG file, for pipes; arrays as in `write_image`."""
-    return _encode(array, "PNG", 95)
+    """The bytes of a PNG file, the same on all machines; arrays as in `write_image`."""
+    return _encode(array, "PNG", 95, repeatable=True)
 
 
 def has_alpha(image: PIL.Image.Image) -> bool:
@@ -297,7 +297,7 @@ def _flatten(values: Float32[np.ndarray, "h w c"], notes: list[str]) -> UInt8[np
     return (rgb * 255 + 0.5).astype(np.uint8)
 
 
-def _encode(array: np.ndarray, file_format: str, quality: int) -> bytes:
+def _encode(array: np.ndarray, file_format: str, quality: int, *, repeatable: bool = False) -> bytes:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
         raise ImageError(f"an image has shape (h, w), (h, w, 3) or (h, w, 4), got {array.shape}")
     if array.dtype.kind == "f":
@@ -311,7 +311,7 @@ def _encode(array: np.ndarray, file_format: str, quality: int) -> bytes:
         raise ImageError(f"an image is uint8, or floating-point in [0, 1], got {array.dtype}")
     buffer = io.BytesIO()
     if file_format == "PNG":
-        write_png(buffer, array if array.ndim == 3 else array[..., None])
+        write_png(buffer, array if array.ndim == 3 else array[..., None], repeatable=repeatable)
     else:
         PIL.Image.fromarray(np.ascontiguousarray(array)).save(buffer, format=file_format, quality=quality)
     return buffer.getvalue()

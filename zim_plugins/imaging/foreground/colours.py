@@ -1,8 +1,7 @@
-"""Foreground and background colours of a matte: estimating them, compositing, un-mixing.
+"""Colours of foreground and background, from the coarsest level to the finest, and what is made of them.
 
-An image obeys I = alpha F + (1 - alpha) B. A matte gives alpha; F and B remain to be told apart wherever alpha is
-neither 0 nor 1. Colours are display-referred RGB, as in the matting benchmarks: uint8, uint16 or floating-point in
-[0, 1] come in, floating-point in [0, 1] goes out (`ranges`).
+They are display-referred RGB, as in the matting benchmarks: uint8, uint16 or floating-point in [0, 1] come in,
+floating-point in [0, 1] goes out (`ranges`).
 """
 
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8, UInt16
 
+from zim_plugins.imaging.foreground.relaxation import relax
 from zim_plugins.imaging.ranges import AlphaArray, ImageArray, to_alpha, to_uint8, unit_values
 from zim_plugins.imaging.ranges import to_unit as unit_image
 
@@ -21,12 +21,8 @@ SMALL_SIDE_PX = 32
 """Levels whose sides are all at most this long [px] get `SMALL_SWEEPS`, larger ones `LARGE_SWEEPS`."""
 SMALL_SWEEPS = 10
 LARGE_SWEEPS = 2
-REGULARIZATION = 1e-5
-"""Weight of the smoothness of F and B where alpha is constant (epsilon_r of the paper)."""
-GRADIENT_WEIGHT = 1.0
-"""Weight of their smoothness per unit of alpha's difference between neighbours (omega of the paper)."""
 
-TILE_PX = 128
+TILE_PX = 64
 """Width of the tiles that `foreground_colours` solves or, where no edge of the matte crosses them, leaves out."""
 BAND_PIXELS = 1 << 18
 """Pixels that are solved at once: what bounds the memory, and what a core's cache holds (a fifth faster than twice as
@@ -98,7 +94,8 @@ def foreground_colours(image: ImageArray, alpha: AlphaArray) -> Integers:
     >>> foreground_colours(np.full((2, 2, 3), 51, np.uint8), np.ones((2, 2), bool))[0, 0].tolist()
     [51, 51, 51]
     """
-    image, alpha = image if image.dtype == np.uint16 else to_uint8(image), _matte_of(image, alpha)
+    image = np.ascontiguousarray(image if image.dtype == np.uint16 else to_uint8(image))
+    alpha = _matte_of(image, alpha)
     colours = np.empty_like(image)
     top = np.float32(np.iinfo(image.dtype).max)
     if image.size == 0:
@@ -106,11 +103,11 @@ def foreground_colours(image: ImageArray, alpha: AlphaArray) -> Integers:
     clear = float(0.5 / top)  # opacities that round to 0 and 1
     size = alpha.shape[0], alpha.shape[1]
     layers = _coarse_layers(image, alpha, clear)
-    spread = _rounded(layers[0].permute(1, 2, 0).numpy(), image.dtype)
+    spread = np.ascontiguousarray(_rounded(layers[0].permute(1, 2, 0).numpy(), image.dtype))
     columns = _nearest(slice(0, size[1]), size[1], spread.shape[1])
     for rows in _bands(size):
         band, opacity = colours[rows], alpha[rows]
-        band[:] = spread[_nearest(rows, size[0], spread.shape[0])][:, columns]
+        _whole(band)[:] = _whole(spread)[_nearest(rows, size[0], spread.shape[0])][:, columns]
         _copy_where(opacity >= 1 - clear, image[rows], band)
         for span, solved in _solved_spans(layers, image, alpha, size, rows, _edge_spans(opacity, clear)):
             band[:, span] = _rounded(solved[0].permute(1, 2, 0).numpy(), image.dtype)
@@ -119,7 +116,12 @@ def foreground_colours(image: ImageArray, alpha: AlphaArray) -> Integers:
 
 
 def _copy_where(where: np.ndarray, source: Integers, target: Integers) -> None:
-    np.copyto(target, source, where=where[..., None])
+    np.copyto(_whole(target), _whole(source), where=where)
+
+
+def _whole(colours: Integers) -> np.ndarray:
+    """Return pixels that are copied as one value each, (h, w): twenty times as fast."""
+    return colours.view(f"V{colours.itemsize * 3}")[..., 0]
 
 
 def _rounded(colours: Float32[np.ndarray, "h w 3"], dtype: np.dtype) -> Integers:
@@ -260,7 +262,7 @@ def _solved_spans(
         colours = _to_unit(_sampled(image, wide, broad, size))
         target = torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1)))
         opacity = torch.from_numpy(_sampled(alpha, wide, broad, size).clip(0.0, 1.0))
-        solved = _relax(_spread(layers, wide, broad, size), target, opacity, sweeps, wide.start + broad.start)
+        solved = relax(_spread(layers, wide, broad, size), target, opacity, sweeps, wide.start + broad.start)
         inner = slice(rows.start - wide.start, rows.stop - wide.start)
         yield span, solved[:, :, inner, span.start - broad.start : span.stop - broad.start]
 
@@ -329,60 +331,3 @@ def _mean_colours(image: Picture, alpha: Float32[np.ndarray, "h w"]) -> Float32[
         weights += each.sum(axis=1, dtype=np.float64)
     clear = [0 if weights[0] else 1, 2 if weights[2] else 3]
     return (sums[clear] / np.maximum(weights[clear], 1e-6)[:, None]).astype(np.float32)
-
-
-def _relax(
-    layers: "torch.Tensor", image: "torch.Tensor", opacity: "torch.Tensor", sweeps: int, first_diagonal: int
-) -> "torch.Tensor":
-    """Run red-black Gauss-Seidel on rows of one level.
-
-    Args:
-        layers: F and B, (2, 3, h, w).
-        image: I, (3, h, w).
-        opacity: alpha, (h, w).
-        sweeps: how often each pixel is solved.
-        first_diagonal: row plus column of the level that the first pixel is.
-    """
-    import torch
-    from torch.nn.functional import pad
-
-    height, width = opacity.shape
-    # Neighbours are read from a frame of one replicated pixel, so that every pixel has four of them.
-    around = pad(opacity[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
-    offsets = ((0, 1), (2, 1), (1, 0), (1, 2))
-    windows = [(slice(dy, dy + height), slice(dx, dx + width)) for dy, dx in offsets]
-    weights = [REGULARIZATION + GRADIENT_WEIGHT * (around[w] - opacity).abs() for w in windows]
-    smoothness = weights[0] + weights[1] + weights[2] + weights[3]
-
-    # Inverse of [[a^2 + s, a(1-a)], [a(1-a), (1-a)^2 + s]].
-    clear = 1.0 - opacity
-    ff, fb, bb = opacity * opacity + smoothness, opacity * clear, clear * clear + smoothness
-    determinant = ff * bb - fb * fb
-    inv_ff, inv_fb, inv_bb = bb / determinant, fb / determinant, ff / determinant
-    evidence = torch.stack([opacity * image, clear * image])
-
-    chessboard = (torch.arange(first_diagonal, first_diagonal + height)[:, None] + torch.arange(width)) % 2 == 0
-    framed = pad(layers, (1, 1, 1, 1), mode="replicate")
-    inner = framed[..., 1:-1, 1:-1]
-    right = torch.empty_like(evidence)
-    for _ in range(sweeps):
-        for colour in (chessboard, ~chessboard):
-            right.copy_(evidence)
-            for weight, (ys, xs) in zip(weights, windows, strict=True):
-                right.addcmul_(framed[..., ys, xs], weight)
-            solved_f = (inv_ff * right[0]).addcmul_(inv_fb, right[1], value=-1.0)
-            solved_b = right[1].mul_(inv_bb).addcmul_(inv_fb, right[0], value=-1.0)
-            torch.where(colour, solved_f.clamp_(0.0, 1.0), inner[0], out=solved_f)
-            torch.where(colour, solved_b.clamp_(0.0, 1.0), inner[1], out=solved_b)
-            inner[0].copy_(solved_f)
-            inner[1].copy_(solved_b)
-            _replicate_frame(framed)
-    return inner
-
-
-def _replicate_frame(framed: "torch.Tensor") -> None:
-    """Copy the outermost pixels into the one-pixel frame, in place."""
-    framed[..., 0, :] = framed[..., 1, :]
-    framed[..., -1, :] = framed[..., -2, :]
-    framed[..., :, 0] = framed[..., :, 1]
-    framed[..., :, -1] = framed[..., :, -2]
