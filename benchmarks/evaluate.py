@@ -13,14 +13,15 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 
 from zim_plugins.core.prediction import Prediction
 from zim_plugins.core.prompt import Prompt
-from zim_plugins.evaluation.matting.datasets import Picture, load_evaluation_set
-from zim_plugins.evaluation.matting.run import Job, evaluate_pictures
+from zim_plugins.evaluation.matting.datasets import EvaluationImage, load_evaluation_set
+from zim_plugins.evaluation.matting.run import Job, evaluate_images
 from zim_plugins.evaluation.prompting import PromptPlan
 from zim_plugins.evaluation.provenance import describe_process
 
@@ -55,24 +56,24 @@ def main() -> None:
     parser.add_argument("--draw", action="store_true", help="draw each result, too")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    found = load_evaluation_set("alphamatting", args.data / "matting/validation").pictures
-    pictures = [
-        Picture(f"{k}-{found[k % len(found)].key}", found[k % len(found)].samples, found[k % len(found)].object_keys)
-        for k in range(args.pictures)
+    found = load_evaluation_set("alphamatting", args.data / "matting/validation").images
+    images = [
+        EvaluationImage(f"{k}-{one.key}", one.samples, one.object_keys)
+        for k, one in zip(range(args.pictures), cycle(found), strict=False)
     ]
     with tempfile.TemporaryDirectory() as folder:
-        job = Job("stub", None, Path(folder), PromptPlan(), pictures=args.draw, scorers=args.scorers)
+        job = Job("stub", None, Path(folder), PromptPlan(), draw=args.draw, scorers=args.scorers)
         stub = Stub(args.encode_ms / 1000, args.decode_ms / 1000)
         start_cpu = time.process_time()
-        clock = evaluate_pictures(stub, pictures, job)
+        clock = evaluate_images(stub, images, job)
         cpu_s = time.process_time() - start_cpu
     record = {
         "what": "share of an evaluation's wall time outside the model; point and box on alphamatting.com's images",
         "model": f"stub: {args.encode_ms:g} ms an encoding, {args.decode_ms:g} ms a decoding",
         **describe_process(),
         "scoring_threads": args.scorers,
-        "pictures": clock.pictures,
-        "rows": 2 * clock.pictures,
+        "pictures": clock.images,
+        "rows": 2 * clock.images,
         "wall_seconds": clock.wall_s,
         "model_seconds": clock.model_s,
         "cpu_seconds": cpu_s,

@@ -147,12 +147,12 @@ class ZimInpaintPipeline:
             guidance=guidance_scale,
         )
         made, mattes = [], []
-        for picture, mask, text in zip(images, masks, prompts, strict=True):
+        for one, mask, text in zip(images, masks, prompts, strict=True):
             inpainter = adjusted(self.inpainter, replace(settings, seed=_drawn(generator)))
             if target is None:
-                result, alpha = _repaint_mask(_rgb(picture), _grey(mask), text, inpainter)
+                result, alpha = _repaint_mask(_rgb(one), _grey(mask), text, inpainter)
             else:
-                result, alpha = self._do(task, _rgb(picture), target, text, background, inpainter)
+                result, alpha = self._do(task, _rgb(one), target, text, background, inpainter)
             made.append(PIL.Image.fromarray(result) if output_type == "pil" else unit_values(result))
             mattes.append(alpha)
         return ZimInpaintOutput(made, mattes)
@@ -232,11 +232,11 @@ def _target(
     return Prompt(clicks, chosen, None if box is None else np.asarray(box, dtype=np.float32))
 
 
-def _rgb(picture: Any) -> np.ndarray:
+def _rgb(image: Any) -> np.ndarray:
     """An image in any of diffusers' forms as uint8 RGB."""
-    if isinstance(picture, PIL.Image.Image):
-        return np.asarray(picture.convert("RGB"))
-    return _bytes(np.asarray(picture))
+    if isinstance(image, PIL.Image.Image):
+        return np.asarray(image.convert("RGB"))
+    return _bytes(np.asarray(image))
 
 
 def _grey(mask: Any) -> np.ndarray:

@@ -169,13 +169,13 @@ class Sa3dZimModel(Model):
         is a sum / 1000, `mae` and `mse` are means x 1000.
         """
         photo = self.nerf.renderer_rgb.blend_background(batch["image"].to(self.device))
-        shown = [picture.movedim(-1, 0)[None] for picture in (photo, outputs["rgb"].to(self.device))]
+        shown = [image.movedim(-1, 0)[None] for image in (photo, outputs["rgb"].to(self.device))]
         metrics = {"psnr": float(self.nerf.psnr(*shown)), "ssim": float(self.nerf.ssim(*shown))}  # pyright: ignore[reportArgumentType]
         alpha = outputs["object_alpha"].to(self.device)
-        pictures = {"img": torch.cat([photo, outputs["rgb"].to(self.device), alpha.expand(-1, -1, 3)], dim=1)}
+        images = {"img": torch.cat([photo, outputs["rgb"].to(self.device), alpha.expand(-1, -1, 3)], dim=1)}
         if "truth_alpha" in batch:
             metrics |= matte_scores(_array(alpha), _array(batch["truth_alpha"]))
-        return metrics, pictures
+        return metrics, images
 
 
 def matte_scores(alpha: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -187,5 +187,5 @@ def matte_scores(alpha: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     return scores | {"sad": errors.sad, "mae": errors.mae, "mse": errors.mse}
 
 
-def _array(picture: Tensor) -> np.ndarray:
-    return picture[..., 0].float().cpu().numpy()
+def _array(image: Tensor) -> np.ndarray:
+    return image[..., 0].float().cpu().numpy()

@@ -224,12 +224,12 @@ class Sa3dZimPipeline(VanillaPipeline):
         return {}, {"soft_iou_loss": loss}, {"accepted": float(record.accepted)}
 
 
-def read_references(options: Sa3dZimPipelineConfig, pictures: Sequence[Path]) -> list[ReferencePrompt]:
+def read_references(options: Sa3dZimPipelineConfig, images: Sequence[Path]) -> list[ReferencePrompt]:
     """Return the prompts that the options describe, the reference view first.
 
     Args:
         options: of the pipeline.
-        pictures: the training images, in capture order.
+        images: the training images, in capture order.
 
     Raises:
         ZimError, ValueError: nothing, or something malformed, was given; or a text finds nothing.
@@ -237,10 +237,10 @@ def read_references(options: Sa3dZimPipelineConfig, pictures: Sequence[Path]) ->
     if options.text is not None:
         if any((options.points, options.box, options.scribbles_pos, options.mask, options.prompt_file)):
             raise ValueError(f"--pipeline.text {options.text!r} is a prompt of its own: leave the others out")
-        place = view_index(options.reference_view, [path.name for path in pictures])
-        box = box_of_text(options.text, read_image(pictures[place]).rgb, options.text_model)
+        place = view_index(options.reference_view, [path.name for path in images])
+        box = box_of_text(options.text, read_image(images[place]).rgb, options.text_model)
         x1, y1, x2, y2 = as_shares(box)
-        return [ReferencePrompt(view=pictures[place].name, box=(x1, y1, x2, y2))]
+        return [ReferencePrompt(view=images[place].name, box=(x1, y1, x2, y2))]
     if options.prompt_file is not None and is_list(options.prompt_file):
         given = (options.points, options.neg_points, options.box, options.scribbles_pos, options.scribbles_neg)
         if any((*given, options.mask, options.reference_view)):

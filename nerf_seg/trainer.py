@@ -21,7 +21,7 @@ from zim_plugins.imaging import atomic_path, atomic_write, write_text
 
 from .export.run_outputs import RunOutputs
 from .field.checkpoint import TrainedNerf, find_nerf, parsed
-from .field.rendering import picture_size
+from .field.rendering import image_size
 from .pipeline import Sa3dZimPipeline, read_references
 from .plugin.base_nerf import adopt, data_path, train_nerf
 from .segmentation.predictors import build_matter
@@ -160,7 +160,7 @@ class Sa3dZimTrainer(Trainer):
             index = _place(reference, names, manager.dataparser)
             camera = outputs.cameras[index : index + 1]
             camera.rescale_output_resolution(manager.camera_res_scale_factor)
-            reference.check(picture_size(camera))
+            reference.check(image_size(camera))
         return references
 
     def _fingerprint(self) -> str:

@@ -153,8 +153,8 @@ class TestMatte:
     def test_pipe(self, loaded, photo, monkeypatch, capsysbinary):
         monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(Path("ball.png").read_bytes())))
         assert main(["matte", "-", "--point", "60,40", "--out", "-"]) == 0
-        picture = PIL.Image.open(io.BytesIO(capsysbinary.readouterr().out))
-        assert (picture.mode, picture.size) == ("RGBA", (120, 80))
+        image = PIL.Image.open(io.BytesIO(capsysbinary.readouterr().out))
+        assert (image.mode, image.size) == ("RGBA", (120, 80))
         assert written() == []
 
     def test_stdin_to_folder(self, loaded, photo, monkeypatch):
@@ -162,7 +162,7 @@ class TestMatte:
         assert main(["matte", "-", "--point", "60,40"]) == 0
         assert written() == ["stdin_alpha.png", "stdin_overlay.png", "stdin_rgba.png"]
 
-    def test_no_overwrite_leaves_finished_pictures_out(self, loaded, photo):
+    def test_no_overwrite_leaves_finished_images_out(self, loaded, photo):
         main(["matte", "ball.png", "--point", "60,40"])
         Path("outputs/ball_alpha.png").write_bytes(b"mine")
         assert main(["matte", "ball.png", "--point", "60,40", "--no-overwrite"]) == 0
@@ -259,8 +259,8 @@ class TestMatte:
         assert "Traceback" not in captured.err
         for record in records:
             if "error" not in record:
-                with PIL.Image.open(record["files"]["rgba"]) as picture:
-                    assert picture.size == (record["width"], record["height"])
+                with PIL.Image.open(record["files"]["rgba"]) as image:
+                    assert image.size == (record["width"], record["height"])
         assert len(written()) == 3 * (len(files) - len(failed))
         assert "фото_été_図_alpha.png" in written()
 
@@ -277,8 +277,8 @@ class TestEverything:
         assert found == [(30, 20), (30, 60), (90, 20), (90, 60)]
         assert written("outputs/ball_objects") == [f"00{i}_alpha.png" for i in range(4)]
         for path in ("outputs/ball_objects/000_alpha.png", "outputs/ball_objects.png"):
-            with PIL.Image.open(path) as picture:
-                assert picture.size == (120, 80)
+            with PIL.Image.open(path) as image:
+                assert image.size == (120, 80)
 
     def test_finding_nothing_is_told(self, loaded, photo, capsys):
         assert main(["everything", "ball.png", "--points-per-side", "2", "--min-score", "1.1"]) == 0

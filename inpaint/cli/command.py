@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zim_plugins.core import Image, Predictor, PromptText
 
     from ..inpainters.base import FillSettings, Inpainter
-    from .tasks import Pictures
+    from .tasks import Images
 
 logger = logging.getLogger(__name__)
 
@@ -136,8 +136,8 @@ def make_work(args: TaskArgs, orders: Orders, results: Results) -> Work:
             raise _as_misuse(error) from error
         for note in notes:
             logger.info(note)
-        said, pictures = act_on(args, order, image, matte_of(image.rgb, target, predictor), painter)
-        written, left_out = _hand_over(files, pictures, results.suffix(image.name), args.quality)
+        said, images = act_on(args, order, image, matte_of(image.rgb, target, predictor), painter)
+        written, left_out = _hand_over(files, images, results.suffix(image.name), args.quality)
         said["warnings"] += left_out
         for warning in said["warnings"]:
             logger.warning("%s: %s", image.name, warning)
@@ -185,12 +185,12 @@ def _finder(args: TaskArgs, orders: Orders) -> "Callable[[Image, tuple[str, ...]
 
 
 def _hand_over(
-    files: dict[str, Path], pictures: "Pictures", suffix: str, quality: int | None
+    files: dict[str, Path], images: "Images", suffix: str, quality: int | None
 ) -> tuple[dict[str, str], list[str]]:
     """Write the files, or the result to standard output; return the files, and what the format could not hold."""
     from zim_plugins.core import write_raster
 
-    kind, result = list(pictures.items())[-1]
+    kind, result = list(images.items())[-1]
     assert not isinstance(result, np.ndarray)
     result = dataclasses.replace(result, metadata=result.metadata.without_thumbnails())
     if not files:
@@ -201,7 +201,7 @@ def _hand_over(
         return {}, list(notes)
     if not suffix and kind in files:
         files = files | {kind: files[kind].with_suffix(result.suffix)}
-    notes = write_all(files, pictures | {kind: result}, quality=quality)
+    notes = write_all(files, images | {kind: result}, quality=quality)
     return {kind: str(path) for kind, path in files.items()}, list(notes)
 
 

@@ -23,14 +23,14 @@ logger = logging.getLogger(__name__)
 
 Said = dict[str, Any]
 """What a record says of a result."""
-Pictures = dict[str, np.ndarray | Raster]
+Images = dict[str, np.ndarray | Raster]
 """By kind of file; the last one is the result."""
 Painter = Callable[[], Inpainter]
 """Gives the filler, which it loads at its first call."""
 Alpha = Float32[np.ndarray, "h w"]
 
 
-def act_on(args: TaskArgs, order: Order, image: Original, alpha: Alpha, painter: Painter) -> tuple[Said, Pictures]:
+def act_on(args: TaskArgs, order: Order, image: Original, alpha: Alpha, painter: Painter) -> tuple[Said, Images]:
     """Do what the arguments' kind says.
 
     Args:
@@ -50,9 +50,7 @@ def act_on(args: TaskArgs, order: Order, image: Original, alpha: Alpha, painter:
     return _cutout(image, _within(image, alpha))
 
 
-def _remove(
-    args: RemoveArgs, order: Order, image: Original, alpha: Alpha, inpainter: Inpainter
-) -> tuple[Said, Pictures]:
+def _remove(args: RemoveArgs, order: Order, image: Original, alpha: Alpha, inpainter: Inpainter) -> tuple[Said, Images]:
     asked = True if args.unmix else False if args.no_unmix else None
     made = order.model_masks()
     if made and asked is None:
@@ -73,7 +71,7 @@ def _remove(
     return said | _about(removal), _repainted(image, removal, "removed")
 
 
-def _fill(args: FillArgs, order: Order, image: Original, alpha: Alpha, inpainter: Inpainter) -> tuple[Said, Pictures]:
+def _fill(args: FillArgs, order: Order, image: Original, alpha: Alpha, inpainter: Inpainter) -> tuple[Said, Images]:
     filling = fill(
         image.colours(),
         alpha,
@@ -87,7 +85,7 @@ def _fill(args: FillArgs, order: Order, image: Original, alpha: Alpha, inpainter
     return said, _repainted(image, filling, "filled")
 
 
-def _replace(order: Order, image: Original, alpha: Alpha, painter: Painter) -> tuple[Said, Pictures]:
+def _replace(order: Order, image: Original, alpha: Alpha, painter: Painter) -> tuple[Said, Images]:
     colours, metadata = image.in_rgb()
     if order.background is not None:
         replacement = replace(colours, alpha, image.from_srgb(read_background(order.background)))
@@ -100,7 +98,7 @@ def _replace(order: Order, image: Original, alpha: Alpha, painter: Painter) -> t
     return said, {"alpha": alpha, "replaced": Raster(replacement.image, "RGB", metadata)}
 
 
-def _cutout(image: Original, alpha: Alpha) -> tuple[Said, Pictures]:
+def _cutout(image: Original, alpha: Alpha) -> tuple[Said, Images]:
     colours, metadata = image.in_rgb()
     made = cutout(colours, alpha)
     return {"warnings": list(made.warnings)}, {"alpha": alpha, "cutout": Raster(made.rgba, "RGBA", metadata)}
@@ -110,7 +108,7 @@ def _about(result: Removal) -> Said:
     return {"hole_share": round(float(result.hole.mean()), 5), "warnings": list(result.warnings)}
 
 
-def _repainted(image: Original, result: Removal, kind: str) -> Pictures:
+def _repainted(image: Original, result: Removal, kind: str) -> Images:
     hole = result.hole.astype(np.uint8) * np.uint8(255)
     raster = image.raster
     if raster.mode == "RGB" and raster.pixels.dtype == result.image.dtype:

@@ -75,7 +75,7 @@ class Clip:
         before, after = object_crop(source, box), object_crop(result, box)
         if before is None or after is None:
             return None
-        seen, left = self._embed_pictures([before, after])
+        seen, left = self._embed_images([before, after])
         gone = {}
         if self.categories:
             chosen = int((self._texts @ seen).argmax())
@@ -96,30 +96,30 @@ class Clip:
             outputs = self._model.text_model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
             return _unit(self._model.text_projection(outputs.pooler_output).numpy())
 
-    def _embed_pictures(self, pictures: Sequence[UInt8[np.ndarray, "s s 3"]]) -> Float32[np.ndarray, "n d"]:
+    def _embed_images(self, images: Sequence[UInt8[np.ndarray, "s s 3"]]) -> Float32[np.ndarray, "n d"]:
         import torch
         from PIL import Image
 
         # One after the other: they differ in size.
-        pixels = [self._processor(images=Image.fromarray(p), return_tensors="pt")["pixel_values"][0] for p in pictures]
+        pixels = [self._processor(images=Image.fromarray(p), return_tensors="pt")["pixel_values"][0] for p in images]
         with torch.inference_mode():
             outputs = self._model.vision_model(pixel_values=torch.stack(pixels))
             return _unit(self._model.visual_projection(outputs.pooler_output).numpy())
 
 
-def object_crop(picture: UInt8[np.ndarray, "h w 3"], box: Float[np.ndarray, " 4"]) -> UInt8[np.ndarray, "s s 3"] | None:
+def object_crop(image: UInt8[np.ndarray, "h w 3"], box: Float[np.ndarray, " 4"]) -> UInt8[np.ndarray, "s s 3"] | None:
     """Cut the object's box out of the central square at 256 px, padded with black to a square; None where it is empty.
 
     Args:
-        picture: RGB.
+        image: RGB.
         box: X1 Y1 X2 Y2 [px] of the whole image.
     """
     from PIL import Image
 
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    square = Image.fromarray(picture[top : top + side, left : left + side])
+    square = Image.fromarray(image[top : top + side, left : left + side])
     frame = np.asarray(square.resize((FRAME_PX, FRAME_PX), Image.Resampling.BICUBIC))
     x1, y1, x2, y2 = (np.asarray(box) - [left, top, left, top]) * (FRAME_PX / side)
     x1, y1 = max(0, int(np.floor(x1))), max(0, int(np.floor(y1)))

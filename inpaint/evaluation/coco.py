@@ -39,14 +39,14 @@ def list_coco(root: Path, tell: Tell, *, split: str = "val", every: int = 1) -> 
         tell(fault.kind, fault.where, fault.message)
 
     name, part = ("objects", "all") if (root / "masks").is_dir() else ("coco", split)
-    by_picture: dict[Path, list[Sample]] = {}
+    by_image: dict[Path, list[Sample]] = {}
     for sample in read_dataset(name, root, part, report=report):
-        by_picture.setdefault(sample.image, []).append(sample)
+        by_image.setdefault(sample.image, []).append(sample)
     listed = []
-    for picture, samples in list(by_picture.items())[::every]:
+    for image, samples in list(by_image.items())[::every]:
         chosen = _choose(samples, tell)
         if chosen is not None:
-            files = (str(picture), *([str(root / "masks" / chosen.extra["mask"])] if "mask" in chosen.extra else []))
+            files = (str(image), *([str(root / "masks" / chosen.extra["mask"])] if "mask" in chosen.extra else []))
             listed.append(Listed(_key(chosen), files, partial(_read, chosen), category=_category(chosen)))
     return listed
 
@@ -68,10 +68,10 @@ def _choose(samples: list[Sample], tell: Tell) -> Sample | None:
 
 
 def _read(sample: Sample) -> Case:
-    picture, alpha = read_image(sample.image).rgb, sample.read_alpha()
-    if alpha.shape != picture.shape[:2]:
-        raise ValueError(f"the mask is {alpha.shape}, its image {picture.shape[:2]} (height, width)")
-    return Case(picture, (alpha > 0.5).astype(np.float32))
+    image, alpha = read_image(sample.image).rgb, sample.read_alpha()
+    if alpha.shape != image.shape[:2]:
+        raise ValueError(f"the mask is {alpha.shape}, its image {image.shape[:2]} (height, width)")
+    return Case(image, (alpha > 0.5).astype(np.float32))
 
 
 def _key(sample: Sample) -> str:

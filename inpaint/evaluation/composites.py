@@ -117,10 +117,10 @@ def _read_rgba(source: str) -> "PIL.Image.Image":
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(source) as picture:
-            if "A" not in picture.getbands():
+        with Image.open(source) as image:
+            if "A" not in image.getbands():
                 raise ImageError(f"{source} has no alpha channel: a cut-out says how opaque each pixel is")
-            return picture.convert("RGBA")
+            return image.convert("RGBA")
     except (OSError, UnidentifiedImageError) as error:
         raise ImageError(f"cannot read {source}: {error}") from error
 
@@ -133,14 +133,14 @@ def _place(room_px: int, profile: Float32[np.ndarray, " n"], rng: np.random.Gene
     return 0 if profile[0] > TOUCH else drawn
 
 
-def _reduced(picture: "PIL.Image.Image", max_side_px: int) -> UInt8[np.ndarray, "h w 3"]:
+def _reduced(image: "PIL.Image.Image", max_side_px: int) -> UInt8[np.ndarray, "h w 3"]:
     from PIL import Image
 
-    scale = min(1.0, max_side_px / max(picture.size))
+    scale = min(1.0, max_side_px / max(image.size))
     if scale == 1.0:
-        return np.asarray(picture)
-    size = (round(picture.width * scale), round(picture.height * scale))
-    return np.asarray(picture.resize(size, Image.Resampling.BOX))
+        return np.asarray(image)
+    size = (round(image.width * scale), round(image.height * scale))
+    return np.asarray(image.resize(size, Image.Resampling.BOX))
 
 
 def _stem(source: str) -> str:

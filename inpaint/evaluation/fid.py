@@ -7,7 +7,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from inpaint.inpainters.torchscript import load_torchscript
 
-LEAST_PICTURES = 2048
+LEAST_IMAGES = 2048
 """Below about as many images as features the covariance is not of full rank, and FID tells little."""
 
 
@@ -28,11 +28,11 @@ class Inception:
             raise FileNotFoundError(f"FID needs inception-2015-12-05.pt; {path} is not there")
         self._network = load_torchscript(path)
 
-    def __call__(self, picture: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " d"]:
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " d"]:
         """The features of one image."""
         import torch
 
-        batch = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
+        batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
         with torch.inference_mode():
             return self._network(batch, return_features=True)[0].float().numpy()
 

@@ -40,13 +40,13 @@ def list_folders(root: Path, tell: Tell) -> list[Listed]:
 
 
 def _read(image: str, mask: str, clean: str | None = None) -> Case:
-    picture, alpha = read_image(image).rgb, read_alpha(mask)
-    if alpha.shape != picture.shape[:2]:
-        raise ValueError(f"{mask} is {alpha.shape}, its image {picture.shape[:2]} (height, width)")
+    rgb, alpha = read_image(image).rgb, read_alpha(mask)
+    if alpha.shape != rgb.shape[:2]:
+        raise ValueError(f"{mask} is {alpha.shape}, its image {rgb.shape[:2]} (height, width)")
     truth = None if clean is None else read_image(clean).rgb
-    if truth is not None and truth.shape != picture.shape:
-        raise ValueError(f"{clean} is {truth.shape[:2]}, its image {picture.shape[:2]} (height, width)")
-    return Case(picture, alpha, truth)
+    if truth is not None and truth.shape != rgb.shape:
+        raise ValueError(f"{clean} is {truth.shape[:2]}, its image {rgb.shape[:2]} (height, width)")
+    return Case(rgb, alpha, truth)
 
 
 def _by_stem(root: Path, names: tuple[str, ...]) -> dict[str, str]:

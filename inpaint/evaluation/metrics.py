@@ -168,17 +168,17 @@ def sharpness(result: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"])
     return None if inside is None or not around else inside / around
 
 
-def _change_across(picture: np.ndarray, part: Bool[np.ndarray, "h w"]) -> float | None:
-    return _mean_change(picture, lambda a, b: a != b, part)
+def _change_across(image: np.ndarray, part: Bool[np.ndarray, "h w"]) -> float | None:
+    return _mean_change(image, lambda a, b: a != b, part)
 
 
-def _change_within(picture: np.ndarray, part: Bool[np.ndarray, "h w"]) -> float | None:
-    return _mean_change(picture, np.logical_and, part)
+def _change_within(image: np.ndarray, part: Bool[np.ndarray, "h w"]) -> float | None:
+    return _mean_change(image, np.logical_and, part)
 
 
-def _mean_change(picture: np.ndarray, chosen, part: Bool[np.ndarray, "h w"]) -> float | None:
+def _mean_change(image: np.ndarray, chosen, part: Bool[np.ndarray, "h w"]) -> float | None:
     """Mean absolute difference of the neighbours that `chosen` picks by whether each of the two is in `part`."""
-    values = picture.astype(np.float64)
+    values = image.astype(np.float64)
     found = [
         np.abs(values[1:] - values[:-1])[chosen(part[1:], part[:-1])],
         np.abs(values[:, 1:] - values[:, :-1])[chosen(part[:, 1:], part[:, :-1])],

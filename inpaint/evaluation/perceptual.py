@@ -44,8 +44,8 @@ class Lpips:
 
         ys, xs = _crop(where)
 
-        def ready(picture: np.ndarray) -> "torch.Tensor":
-            return torch.from_numpy(picture[ys, xs].astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
+        def ready(image: np.ndarray) -> "torch.Tensor":
+            return torch.from_numpy(image[ys, xs].astype(np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
 
         with torch.inference_mode():
             return float(self._network(ready(result), ready(clean)).item())

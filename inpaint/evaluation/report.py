@@ -14,7 +14,7 @@ from zim_plugins.evaluation.report import Comparison, rows_by_group, short
 from zim_plugins.evaluation.report import build_report as build_comparison
 from zim_plugins.evaluation.statistics import MIN_PAIRS
 
-from .fid import LEAST_PICTURES, frechet_distance
+from .fid import LEAST_IMAGES, frechet_distance
 from .scoring import COLUMNS, LOWER_IS_BETTER, NEITHER_IS_BETTER
 
 COMPARISON = Comparison(
@@ -69,6 +69,6 @@ def _fids(scored: Sequence[Row], out: Path) -> list[dict[str, Any]]:
         if len(files) < 2:
             continue
         features = np.stack([np.load(file) for file in files])
-        entry = {"prompt": prompt, "model": model, "n": len(files), "of_full_rank": len(files) >= LEAST_PICTURES}
+        entry = {"prompt": prompt, "model": model, "n": len(files), "of_full_rank": len(files) >= LEAST_IMAGES}
         found.append(entry | {"fid": short(frechet_distance(features[:, 0], features[:, 1]))})
     return found

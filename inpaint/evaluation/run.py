@@ -43,7 +43,7 @@ class Plan:
     methods: tuple[str, ...]
     """Of `METHODS`."""
     fills: Fills = "own"
-    pictures: bool = True
+    draw: bool = True
     """Whether each result is drawn."""
     others: tuple[OtherTool, ...] = ()
     """Folders of other tools' results, scored as methods beside each filler's."""
@@ -60,9 +60,9 @@ class Plan:
 
     def signature(self, matte: str) -> dict[str, Any]:
         """Return all that rows depend on besides the files of their cases, this package's code included."""
-        named = {name: getattr(self, name) for name in ("fillers", "methods", "fills", "pictures", "keep_results")}
+        named = {name: getattr(self, name) for name in ("fillers", "methods", "fills", "keep_results")}
         others = [[other.name, str(other.folder)] for other in self.others]
-        named |= {"results": others, "weights": self.weights, "code": code_sha256()}
+        named |= {"pictures": self.draw, "results": others, "weights": self.weights, "code": code_sha256()}
         how = {"zoom": self.options.zoom, "refine": self.options.refine} if matte != TRUTH else {}
         return {"model": matte, "sha256": self.sha256.get(matte), **how, **named}
 
@@ -167,14 +167,14 @@ def _evaluate(
             if plan.keep_results:
                 row["result"] = f"results/{stem}.png"
                 write_image(plan.out / row["result"], result)
-            if plan.pictures:
+            if plan.draw:
                 row["drawn"] = f"pictures/{stem}.jpg"
                 draw_removal(plan.out / row["drawn"], result, case, box)
             if networks.inception is not None:
                 row["features"] = f"features/{stem}.npy"
                 reference = case.image if case.clean is None else case.clean
                 with atomic_write(plan.out / row["features"], durable=True) as stream:
-                    np.save(stream, np.stack([networks.inception(picture) for picture in (result, reference)]))
+                    np.save(stream, np.stack([networks.inception(image) for image in (result, reference)]))
     return every
 
 

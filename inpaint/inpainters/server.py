@@ -104,12 +104,12 @@ class ServerInpainter:
         return self._fill(image, hole, prompt)
 
     def _fill(self, image: np.ndarray, hole: np.ndarray, prompt: str) -> np.ndarray:
-        picture, mask = _png(image), _png(hole.astype(np.uint8) * 255)
+        sent, mask = _png(image), _png(hole.astype(np.uint8) * 255)
         if self.is_iopaint:
-            path, kind, body = "/api/v1/inpaint", "application/json", self._json(picture, mask, prompt)
+            path, kind, body = "/api/v1/inpaint", "application/json", self._json(sent, mask, prompt)
         else:
             path = "/inpaint"
-            kind, body = _multipart(self._form(prompt), {"image": picture, "mask": mask})
+            kind, body = _multipart(self._form(prompt), {"image": sent, "mask": mask})
         limit = hole.size * BYTES_PER_PIXEL + SMALL_ANSWER_BYTES
         answer = self._request(path, body, kind, timeout_s=self._timeout_s, limit=limit)
         painted = _decoded(answer, (hole.shape[0], hole.shape[1]), self._url)
@@ -135,12 +135,12 @@ class ServerInpainter:
             raise ServerError(f"what answers at {self._url} is neither lama-cleaner nor IOPaint: {START}")
         return False, model, model in TEXT_MODELS
 
-    def _json(self, picture: bytes, mask: bytes, prompt: str) -> bytes:
+    def _json(self, image: bytes, mask: bytes, prompt: str) -> bytes:
         """IOPaint's InpaintRequest, as far as it differs from its defaults."""
         asked = self._settings
         return json.dumps(
             {
-                "image": base64.b64encode(picture).decode(),
+                "image": base64.b64encode(image).decode(),
                 "mask": base64.b64encode(mask).decode(),
                 "hd_strategy": "Original",
                 "prompt": prompt,

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from zim_plugins.core import composite, foreground_colours
 from zim_plugins.imaging import from_unit, window_of
 
-from .tiles import Picture, to_8_bits
+from .tiles import ColourImage, to_8_bits
 
 WORK_PX = 512
 """Longer side of the object's window at which it is looked at [px]; what is finer is hardly seen."""
@@ -47,7 +47,7 @@ class Fit(NamedTuple):
         return self.unlike <= MOST_UNLIKE and self.blurred <= MOST_BLURRED
 
 
-def fit_of(image: Picture, alpha: Float32[np.ndarray, "h w"], fill: Picture) -> Fit | None:
+def fit_of(image: ColourImage, alpha: Float32[np.ndarray, "h w"], fill: ColourImage) -> Fit | None:
     """Compare how the matte follows the image with how it would follow one that it is right for.
 
     That one is made: the object's estimated colours, by this matte, over the fill. In both images opacity is told from
@@ -79,7 +79,7 @@ def fit_of(image: Picture, alpha: Float32[np.ndarray, "h w"], fill: Picture) -> 
         return None
     edge = binary_dilation(soft, iterations=WINDOW_PX // 2)
     right = from_unit(composite(foreground_colours(shown, opacity), opacity, behind))
-    (likeness, strength), (best, usual) = (_agreement(picture, opacity, edge) for picture in (shown, right))
+    (likeness, strength), (best, usual) = (_agreement(one, opacity, edge) for one in (shown, right))
     return Fit((1 - likeness + FLOOR) / (1 - best + FLOOR), strength / usual)
 
 

@@ -14,11 +14,11 @@ OVERLAP_PX = 64
 SEEN = 1 / 512
 """Opacity, and transparency, that shows in 8 bits."""
 
-Picture = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+ColourImage = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 """RGB of 8 or 16 bits."""
 
 
-def clean_colours(image: Picture, alpha: Float32[np.ndarray, "h w"]) -> Picture:
+def clean_colours(image: ColourImage, alpha: Float32[np.ndarray, "h w"]) -> ColourImage:
     """The object's own colours at its edge, freed of the background's; elsewhere the image.
 
     Args:
@@ -32,7 +32,7 @@ def clean_colours(image: Picture, alpha: Float32[np.ndarray, "h w"]) -> Picture:
     return result
 
 
-def lay_over(foreground: Picture, alpha: Float32[np.ndarray, "h w"], background: Picture) -> Picture:
+def lay_over(foreground: ColourImage, alpha: Float32[np.ndarray, "h w"], background: ColourImage) -> ColourImage:
     """Composite alpha F + (1 - alpha) B, a band of rows at a time; exactly F at alpha 1 and exactly B at alpha 0."""
     result = np.empty_like(foreground)
     for top in range(0, len(alpha), 256):
@@ -42,11 +42,11 @@ def lay_over(foreground: Picture, alpha: Float32[np.ndarray, "h w"], background:
     return result
 
 
-def to_8_bits(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
+def to_8_bits(image: ColourImage) -> UInt8[np.ndarray, "h w 3"]:
     """The image as models and fillers take it; one of 8 bits as it is."""
     return image if image.dtype == np.uint8 else ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def to_depth(values: UInt8[np.ndarray, "h w 3"], dtype: np.dtype) -> Picture:
+def to_depth(values: UInt8[np.ndarray, "h w 3"], dtype: np.dtype) -> ColourImage:
     """8-bit colours in 8 or 16 bits."""
     return values if dtype == np.uint8 else values.astype(np.uint16) * np.uint16(257)

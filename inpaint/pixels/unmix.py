@@ -74,9 +74,9 @@ def recover_fringe(
     whole = _Whole.gather(image[window], opacity, colours, tile_px=tile_px)
     painted, inside = result[window], hole[window]
     for part, wide in tiles_over(inside & (opacity < OPAQUE_ALPHA), tile_px=tile_px, overlap_px=REACH_PX):
-        picture, foreground, clearness = to_unit(image[window][wide]), to_unit(colours[wide]), opacity[wide]
-        unmixed = unmix_background(picture, clearness, foreground)
-        trust = trust_in_unmixing(picture, clearness, foreground, whole=whole)
+        seen, foreground, clearness = to_unit(image[window][wide]), to_unit(colours[wide]), opacity[wide]
+        unmixed = unmix_background(seen, clearness, foreground)
+        trust = trust_in_unmixing(seen, clearness, foreground, whole=whole)
         if guard:
             excess = np.maximum(0.0, strangeness(unmixed, clearness, trust, whole=whole) ** 2 - FORGIVEN**2)
             trust = trust / (1.0 + DOUBT * excess * trust)
@@ -115,12 +115,12 @@ class _Whole:
         tiles = list(tiles_over(everywhere, tile_px=tile_px, overlap_px=REACH_PX))
         sums, weights = np.zeros((3, 6)), np.zeros(2)
         for part, _ in tiles:
-            picture, opacity = to_unit(image[part]), alpha[part]
+            seen, opacity = to_unit(image[part]), alpha[part]
             clear, solid = _clear(opacity), (opacity > SOLID_ALPHA).astype(np.float32)
-            both = np.concatenate([picture, picture**2], axis=2)
+            both = np.concatenate([seen, seen**2], axis=2)
             sums[0] += np.einsum("hwc,hw->c", both, clear, dtype=np.float64)
             sums[1] += np.einsum("hwc,hw->c", both, solid, dtype=np.float64)
-            unmixed = unmix_background(picture, opacity, to_unit(colours[part]))
+            unmixed = unmix_background(seen, opacity, to_unit(colours[part]))
             sums[2, :3] += np.einsum("hwc,hw->c", unmixed, clear, dtype=np.float64)
             weights += clear.sum(dtype=np.float64), solid.sum(dtype=np.float64)
         scene, solid_mean, recovered = (sums / np.maximum(weights[[0, 1, 0]], 1e-6)[:, None]).astype(np.float32)
@@ -143,7 +143,7 @@ class _Whole:
 
 
 def trust_in_unmixing(
-    picture: Float32[np.ndarray, "h w 3"],
+    image: Float32[np.ndarray, "h w 3"],
     alpha: Float32[np.ndarray, "h w"],
     foreground: Float32[np.ndarray, "h w 3"],
     *,
@@ -156,7 +156,7 @@ def trust_in_unmixing(
     own variety: little before a plain wall, much before foliage. The weight is that of least expected squared error.
 
     Args:
-        picture: RGB in [0, 1].
+        image: RGB in [0, 1].
         alpha: opacity in [0, 1].
         foreground: RGB in [0, 1].
         whole: statistics of the whole object, where this is a tile of it.
@@ -165,9 +165,9 @@ def trust_in_unmixing(
         Weight of the un-mixed background in [0, 1]. Where alpha is 0 it is 0: the hole reaches there only because it
         was grown, and what it was grown by is filled.
     """
-    whole = whole or _of_unit(picture, alpha, foreground)
-    scene, variety = _local_moments(picture, _clear(alpha), FAR_PX, whole.scene)
-    _, motley = _local_moments(picture, (alpha > SOLID_ALPHA).astype(np.float32), MIDDLE_PX, whole.solid)
+    whole = whole or _of_unit(image, alpha, foreground)
+    scene, variety = _local_moments(image, _clear(alpha), FAR_PX, whole.scene)
+    _, motley = _local_moments(image, (alpha > SOLID_ALPHA).astype(np.float32), MIDDLE_PX, whole.solid)
     contrast = ((foreground - scene) ** 2).mean(axis=2)
     partly = np.minimum(1.0, 4.0 * alpha)
     error = (
@@ -238,7 +238,7 @@ def _local_mean(
     return ((total + 1e-4 * overall) / (mass + 1e-4)).astype(np.float32)
 
 
-def _of_unit(picture: np.ndarray, alpha: np.ndarray, foreground: np.ndarray) -> _Whole:
+def _of_unit(image: np.ndarray, alpha: np.ndarray, foreground: np.ndarray) -> _Whole:
     """The statistics of an image in one piece, of colours in [0, 1]."""
     depth = np.dtype(np.uint16)
-    return _Whole.gather(from_unit(picture, depth), alpha, from_unit(foreground, depth))
+    return _Whole.gather(from_unit(image, depth), alpha, from_unit(foreground, depth))

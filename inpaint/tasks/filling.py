@@ -12,7 +12,7 @@ from zim_plugins.imaging import window_of
 from ..inpainters.base import Inpainter, as_guided
 from ..inpainters.registry import load_inpainter
 from ..pixels.hole import GROW_PX, TAU
-from ..pixels.tiles import Picture
+from ..pixels.tiles import ColourImage
 from .matte import Target, hole_of, matte_of
 from .removal import Removal, repaint, warnings_about
 
@@ -30,7 +30,7 @@ class Filling(Removal):
 
 
 def fill(
-    image: Picture,
+    image: ColourImage,
     target: Target,
     prompt: str,
     *,

@@ -9,13 +9,13 @@ from zim_plugins.core import Predictor, Prompt
 from zim_plugins.imaging import window_of
 
 from ..pixels.hole import GROW_PX, TAU, matte_hole
-from ..pixels.tiles import Picture, to_8_bits
+from ..pixels.tiles import ColourImage, to_8_bits
 
 Target = Prompt | Float32[np.ndarray, "h w"] | Sequence[Prompt | Float32[np.ndarray, "h w"]]
 """What a task is about: a prompt, a matte in [0, 1] at the image's size, or several of these."""
 
 
-def matte_of(image: Picture, target: Target, predictor: Predictor | None = None) -> Float32[np.ndarray, "h w"]:
+def matte_of(image: ColourImage, target: Target, predictor: Predictor | None = None) -> Float32[np.ndarray, "h w"]:
     """The opacity of all objects of a target together: 1 - (1 - a)(1 - b)...
 
     Args:

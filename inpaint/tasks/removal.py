@@ -15,7 +15,7 @@ from ..pixels.detail import continue_scene
 from ..pixels.effects import propose_shadow
 from ..pixels.fit import fit_of
 from ..pixels.hole import CORE_ALPHA, GROW_PX, TAU, touches_border
-from ..pixels.tiles import Picture, to_8_bits, to_depth
+from ..pixels.tiles import ColourImage, to_8_bits, to_depth
 from ..pixels.unmix import recover_fringe
 from .matte import Target, hole_of, matte_of
 
@@ -44,7 +44,7 @@ class Removal:
     ()
     """
 
-    image: Picture
+    image: ColourImage
     """RGB of the image's depth; equal to the image outside the hole, byte by byte."""
     alpha: Float32[np.ndarray, "h w"]
     """The objects' matte in [0, 1]."""
@@ -59,12 +59,12 @@ class Removal:
 
 
 def remove(
-    image: Picture,
+    image: ColourImage,
     target: Target,
     *,
     predictor: Predictor | None = None,
     inpainter: Inpainter | None = None,
-    filled: Picture | None = None,
+    filled: ColourImage | None = None,
     tau: float = TAU,
     grow_px: int | None = None,
     unmix: bool | None = None,
@@ -126,8 +126,8 @@ def remove(
 
 
 def _filled(
-    image: Picture, hole: Bool[np.ndarray, "h w"], inpainter: Inpainter | None, filled: Picture | None
-) -> Picture:
+    image: ColourImage, hole: Bool[np.ndarray, "h w"], inpainter: Inpainter | None, filled: ColourImage | None
+) -> ColourImage:
     """The image with the hole painted by the filler, or taken from an image that is filled."""
     refuse_a_full_hole(hole)
     if filled is None:
@@ -169,7 +169,7 @@ def predicted_grow_px(alpha: Float32[np.ndarray, "h w"]) -> int:
 
 
 def repaint(
-    image: Picture,
+    image: ColourImage,
     hole: Bool[np.ndarray, "h w"],
     fill: Fill,
     *,
@@ -177,7 +177,7 @@ def repaint(
     min_side_px: int = 0,
     change: Float32[np.ndarray, "h w"] | None = None,
     finish: bool = False,
-) -> Picture:
+) -> ColourImage:
     """Fill the hole crop by crop; nothing else differs from the image.
 
     Args:

@@ -11,7 +11,7 @@ from ..inpainters.base import GuidedInpainter, Inpainter, as_guided
 from ..inpainters.registry import load_inpainter
 from ..pixels.crops import fill_crop
 from ..pixels.hole import CORE_ALPHA, EmptyMatte
-from ..pixels.tiles import Picture, clean_colours, lay_over, to_8_bits, to_depth
+from ..pixels.tiles import ColourImage, clean_colours, lay_over, to_8_bits, to_depth
 from .filling import DEFAULT_BACKEND
 from .matte import Target, matte_of
 
@@ -30,7 +30,7 @@ class Replacement:
     ()
     """
 
-    image: Picture
+    image: ColourImage
     """RGB of the image's depth."""
     alpha: Float32[np.ndarray, "h w"]
     """The objects' matte in [0, 1]."""
@@ -55,7 +55,7 @@ class Cutout:
 
 
 def replace(
-    image: Picture,
+    image: ColourImage,
     target: Target,
     background: UInt8[np.ndarray, "h2 w2 3"] | Colour | None = None,
     *,
@@ -97,7 +97,7 @@ def replace(
     return Replacement(result, alpha, _warnings(alpha))
 
 
-def cutout(image: Picture, target: Target, *, predictor: Predictor | None = None) -> Cutout:
+def cutout(image: ColourImage, target: Target, *, predictor: Predictor | None = None) -> Cutout:
     """Cut objects out: straight alpha, and colours free of the background's.
 
     Args:
@@ -121,20 +121,20 @@ def cutout(image: Picture, target: Target, *, predictor: Predictor | None = None
     return Cutout(np.dstack([colours, opacity]), alpha, _warnings(alpha))
 
 
-def covering(picture: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2 3"]:
+def covering(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2 3"]:
     """Scale an image until it covers `size` (H, W), and cut out its middle."""
     from PIL import Image
 
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = max(size[0] / height, size[1] / width)
     part_h, part_w = size[0] / scale, size[1] / scale
     left, top = max(0.0, (width - part_w) / 2), max(0.0, (height - part_h) / 2)
     part = (left, top, min(width, left + part_w), min(height, top + part_h))
-    shown = Image.fromarray(np.ascontiguousarray(picture))
+    shown = Image.fromarray(np.ascontiguousarray(image))
     return np.asarray(shown.resize((size[1], size[0]), Image.Resampling.LANCZOS, box=part))
 
 
-def _object_of(image: Picture, target: Target, predictor: Predictor | None) -> Float32[np.ndarray, "h w"]:
+def _object_of(image: ColourImage, target: Target, predictor: Predictor | None) -> Float32[np.ndarray, "h w"]:
     alpha = matte_of(image, target, predictor)
     if alpha.max() <= 0:
         raise EmptyMatte("the matte is empty: no pixel is opaque at all")
@@ -142,7 +142,7 @@ def _object_of(image: Picture, target: Target, predictor: Predictor | None) -> F
 
 
 def _painted(
-    image: Picture, alpha: Float32[np.ndarray, "h w"], prompt: str, inpainter: GuidedInpainter
+    image: ColourImage, alpha: Float32[np.ndarray, "h w"], prompt: str, inpainter: GuidedInpainter
 ) -> UInt8[np.ndarray, "h w 3"]:
     """A background that fits the object, painted at the model's size."""
     behind = to_8_bits(image).copy()

@@ -29,7 +29,7 @@ Mend = Callable[[np.ndarray], tuple[np.ndarray, tuple[str, ...]]]
 _FAULTS = (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBombError)
 
 
-def read_picture(
+def read_rgb(
     path: Path, window: Window, *, max_pixels: int = MAX_PIXELS, mend: Mend = lambda values: (values, ())
 ) -> tuple[UInt8[np.ndarray, "h w 3"], dict[str, object], tuple[str, ...]]:
     """An image as RGB, the window that was used, and notes; 16-bit and floating-point greys are windowed.
@@ -43,9 +43,9 @@ def read_picture(
     Raises:
         ScanFault: missing, damaged, too large or no image.
     """
-    with _open(path, max_pixels) as picture:
-        mode = picture.mode
-        values = _load(picture) if mode.startswith("I") or mode == "F" else None
+    with _open(path, max_pixels) as opened:
+        mode = opened.mode
+        values = _load(opened) if mode.startswith("I") or mode == "F" else None
     if values is not None:
         kept = Window("auto") if window.kind == "none" else window
         values, mended = mend(values)
@@ -67,23 +67,23 @@ def read_values(path: Path, *, max_pixels: int = MAX_PIXELS) -> Int32[np.ndarray
     Raises:
         ScanFault: damaged, too large, or coloured.
     """
-    with _open(path, max_pixels) as picture:
-        if picture.mode == "P":
-            palette = np.asarray(picture.getpalette() or [], dtype=np.uint8).reshape(-1, 3)
-            indices = _load(picture)
+    with _open(path, max_pixels) as opened:
+        if opened.mode == "P":
+            palette = np.asarray(opened.getpalette() or [], dtype=np.uint8).reshape(-1, 3)
+            indices = _load(opened)
             used = palette[np.unique(indices[indices < len(palette)])]
             is_grey = len(palette) > 0 and (used == used[:, :1]).all() and len(np.unique(used[:, 0])) == len(used)
             values = palette[indices, 0] if is_grey else indices
-        elif picture.mode == "1":
-            values = _load(picture).astype(np.int32) * 255
-        elif picture.mode == "F":
-            values = _load(picture)
+        elif opened.mode == "1":
+            values = _load(opened).astype(np.int32) * 255
+        elif opened.mode == "F":
+            values = _load(opened)
             if not np.array_equal(values, np.rint(values)):
                 raise ScanFault("label", "the mask holds fractions: save it with whole numbers")
-        elif picture.mode.startswith("I") or picture.mode == "L":
-            values = _load(picture)
+        elif opened.mode.startswith("I") or opened.mode == "L":
+            values = _load(opened)
         else:
-            colours = np.asarray(picture.convert("RGB"))
+            colours = np.asarray(opened.convert("RGB"))
             if (colours != colours[..., :1]).any():
                 raise ScanFault("label", "the mask is a colour image: save one grey value per class")
             values = colours[..., 0]
@@ -149,7 +149,7 @@ def _open(path: Path, max_pixels: int) -> PIL.Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-            picture = PIL.Image.open(path, formats=FORMATS)
+            opened = PIL.Image.open(path, formats=FORMATS)
     except PIL.Image.DecompressionBombError as error:
         raise ScanFault(
             "limit", f"the image has more than {max_pixels / 1e6:g} megapixels: --max-pixels takes more"
@@ -158,17 +158,17 @@ def _open(path: Path, max_pixels: int) -> PIL.Image.Image:
         raise ScanFault("missing", "the file is not there") from error
     except _FAULTS as error:
         raise ScanFault("damaged", f"not an image of {', '.join(FORMATS)}") from error
-    if picture.width * picture.height > max_pixels:
-        size = f"{picture.width}x{picture.height}"
-        picture.close()
+    if opened.width * opened.height > max_pixels:
+        size = f"{opened.width}x{opened.height}"
+        opened.close()
         raise ScanFault(
             "limit", f"the image of {size} px has more than {max_pixels / 1e6:g} megapixels: --max-pixels takes more"
         )
-    return picture
+    return opened
 
 
-def _load(picture: PIL.Image.Image) -> np.ndarray:
+def _load(opened: PIL.Image.Image) -> np.ndarray:
     try:
-        return np.asarray(picture)
+        return np.asarray(opened)
     except _FAULTS as error:
         raise ScanFault("truncated", "the image is cut off or damaged") from error

@@ -11,7 +11,7 @@ Encoding = Literal["auto", "binary", "inverted", "map", "instances"]
 """binary: true above 127 (above 0 in volumes); inverted: its complement; map: a class per value; instances: an object
 per value; auto: binary or map, an error where it may be either."""
 
-PICTURE = r"\.(?i:png|jpe?g|tiff?|bmp|gif)"
+IMAGE = r"\.(?i:png|jpe?g|tiff?|bmp|gif)"
 VOLUME = r"\.(?i:nii|nii\.gz|mha|mhd|nrrd)"
 
 
@@ -58,20 +58,20 @@ def _numbered(names: str) -> dict[int, str]:
 
 def _same_stem(images: str, masks: str, **rule: object) -> tuple[str, tuple[MaskRule, ...]]:
     """Patterns of two folders that hold files of equal stems."""
-    stem = rf"/(?P<key>[^/]+){PICTURE}"
+    stem = rf"/(?P<key>[^/]+){IMAGE}"
     return images + stem, (MaskRule(masks + stem, **rule),)  # type: ignore[arg-type]
 
 
 _ALL = (
     Layout(
         "folder", "a plain folder: images/ and masks/ (or labels/), same stems; images or volumes",
-        rf"images/(?P<key>[^/]+?)(?:{PICTURE}|{VOLUME})",
-        (MaskRule(rf"(?:masks|labels)/(?P<key>[^/]+?)(?:{PICTURE}|{VOLUME})", "auto"),),
+        rf"images/(?P<key>[^/]+?)(?:{IMAGE}|{VOLUME})",
+        (MaskRule(rf"(?:masks|labels)/(?P<key>[^/]+?)(?:{IMAGE}|{VOLUME})", "auto"),),
     ),
     Layout(
         "mazurowski", "sa_NAME/images and sa_NAME/masks, as in Mazurowski et al. (2023)",
-        rf"(?P<key>sa_[^/]+/images/[^/]+){PICTURE}",
-        (MaskRule(rf"(?P<key>sa_[^/]+/masks/[^/]+?)(?:_mask)?{PICTURE}", "auto"),),
+        rf"(?P<key>sa_[^/]+/images/[^/]+){IMAGE}",
+        (MaskRule(rf"(?P<key>sa_[^/]+/masks/[^/]+?)(?:_mask)?{IMAGE}", "auto"),),
     ),
     Layout("kvasir-seg", "Kvasir-SEG: polyps", *_same_stem("images", "masks", label="polyp"),
            note="masks are JPEG: true above 127; some images show a date and time: look before you publish overlays"),
@@ -102,9 +102,9 @@ _ALL = (
     ),
     Layout(
         "jsrt", "JSRT: Segmentation01 (lungs) or segmentation02 (lungs and heart)",
-        rf"(?:(?:train|test)/org|org_(?:train|test))/(?P<key>[^/]+){PICTURE}",
-        (MaskRule(rf"(?:train|test)/label/(?P<key>[^/]+?)(?:_label)?{PICTURE}", label="lungs"),
-         MaskRule(rf"label_(?:train|test)/(?P<key>[^/]+?)(?:_label)?{PICTURE}", "map")),
+        rf"(?:(?:train|test)/org|org_(?:train|test))/(?P<key>[^/]+){IMAGE}",
+        (MaskRule(rf"(?:train|test)/label/(?P<key>[^/]+?)(?:_label)?{IMAGE}", label="lungs"),
+         MaskRule(rf"label_(?:train|test)/(?P<key>[^/]+?)(?:_label)?{IMAGE}", "map")),
     ),
     Layout(
         "drive", "DRIVE: retinal vessels", r"images/(?P<key>\d+)_(?:training|test)\.tif",
@@ -130,23 +130,23 @@ _ALL = (
     ),
     Layout(
         "hip-xray", "hip X-rays (Gut, 2021): images and labels of equal stems",
-        rf"[Ii]mages?/(?P<key>[^/]+){PICTURE}",
-        (MaskRule(rf"(?:[Ll]abels?|[Mm]asks?)/(?P<key>[^/]+){PICTURE}", "map", names={1: "ilium", 2: "femur"}),),
+        rf"[Ii]mages?/(?P<key>[^/]+){IMAGE}",
+        (MaskRule(rf"(?:[Ll]abels?|[Mm]asks?)/(?P<key>[^/]+){IMAGE}", "map", names={1: "ilium", 2: "femur"}),),
         note="original file names were not verified; 1 is taken for ilium and 2 for femur",
     ),
     Layout(
         "us-muscle", "muscle ultrasound (Marzola): {BB,GM,TA}/{Healthy,Pathological}/{Images,Masks}",
-        rf"(?P<key>[A-Z]+/[A-Za-z]+/Images/[^/]+){PICTURE}",
-        (MaskRule(rf"(?P<key>[A-Z]+/[A-Za-z]+/Masks/[^/]+){PICTURE}", label="muscle"),),
+        rf"(?P<key>[A-Z]+/[A-Za-z]+/Images/[^/]+){IMAGE}",
+        (MaskRule(rf"(?P<key>[A-Z]+/[A-Za-z]+/Masks/[^/]+){IMAGE}", label="muscle"),),
         note="characteristics.xlsx is about patients: it is never read",
     ),
     Layout(
-        "medscribble", "MedScribble as images: SET/images and SET/masks", rf"(?P<key>[^/]+/images/[^/]+){PICTURE}",
-        (MaskRule(rf"(?P<key>[^/]+/masks/[^/]+){PICTURE}"),),
+        "medscribble", "MedScribble as images: SET/images and SET/masks", rf"(?P<key>[^/]+/images/[^/]+){IMAGE}",
+        (MaskRule(rf"(?P<key>[^/]+/masks/[^/]+){IMAGE}"),),
     ),
     Layout(
         "cosmos", "COSMOS 1050K: TASK/images and TASK/labels, greys named in data_infor_json/TASK.json",
-        rf"(?P<key>[^/]+/images/[^/]+){PICTURE}", (MaskRule(rf"(?P<key>[^/]+/labels/[^/]+){PICTURE}", "map"),),
+        rf"(?P<key>[^/]+/images/[^/]+){IMAGE}", (MaskRule(rf"(?P<key>[^/]+/labels/[^/]+){IMAGE}", "map"),),
         group=r"/(\d+_[^/]*?_\d+)_\d+(?:_\d)?$", names_from="data_infor_json",
     ),
     Layout(

@@ -13,7 +13,7 @@ from .dicom import SUFFIXES as DICOM_SUFFIXES
 from .dicom import Series, has_preamble, read_series
 from .dicom_seg import read_segmentation
 from .errors import ScanFault
-from .images import LOSSY, MAX_PIXELS, above_threshold, check_settled, guess_encoding, read_picture, read_values
+from .images import LOSSY, MAX_PIXELS, above_threshold, check_settled, guess_encoding, read_rgb, read_values
 from .nifti import file_space, has_shear, is_volume_file, read_volume, stored_geometry
 from .pairing import CaseFiles, MaskFile
 from .placement import Irregular, find_irregular
@@ -59,7 +59,7 @@ def read_scan(case: CaseFiles, config: ReadingConfig = ReadingConfig()) -> Scan:
             return _read_dicom(case, config)[0]
         if is_volume_file(case.images[0]):
             return _read_volume_case(case, config)
-        return _read_picture_case(case, config)
+        return _read_image_case(case, config)
 
 
 def read_dicom_images(paths: tuple[Path, ...], config: ReadingConfig = ReadingConfig()) -> tuple[Scan, Series]:
@@ -96,8 +96,8 @@ def _is_dicom(case: CaseFiles) -> bool:
     return case.images[0].name.lower().endswith(DICOM_SUFFIXES) or has_preamble(case.images[0])
 
 
-def _read_picture_case(case: CaseFiles, config: ReadingConfig) -> Scan:
-    rgb, used, notes = read_picture(
+def _read_image_case(case: CaseFiles, config: ReadingConfig) -> Scan:
+    rgb, used, notes = read_rgb(
         case.images[0], config.window, max_pixels=config.max_pixels, mend=lambda v: mend_values(v, config.remedies)
     )
     merged: list[tuple[str, np.ndarray]] = []

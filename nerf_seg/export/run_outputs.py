@@ -19,7 +19,7 @@ from zim_plugins.core import ZimError, estimate_foreground, write_image
 from zim_plugins.imaging import atomic_write, unit_values, write_text
 from zim_plugins.imaging.overlay import tint
 
-from ..field.rendering import Kept, edited_picture
+from ..field.rendering import Kept, edited_image
 from ..field.scene import boxed
 from ..segmentation.contact_sheet import contact_sheet
 from .mesh import object_mesh, write_mesh
@@ -78,13 +78,13 @@ class RunOutputs:
         for name in tqdm(scene.names, desc="mattes", unit="view", disable=None):
             view = self.view_of(name)
             alpha = segmenter.grid.render(view.samples)
-            picture = f"{Path(name).stem}.png"
-            write_image(self.folder / "alpha" / picture, alpha)
-            write_image(self.folder / "overlay" / picture, tint(view.image, alpha))
+            image = f"{Path(name).stem}.png"
+            write_image(self.folder / "alpha" / image, alpha)
+            write_image(self.folder / "overlay" / image, tint(view.image, alpha))
             if name in trained:
                 matte = segmenter.matte_view(view)
-                write_image(self.folder / "matte" / picture, matte)
-                write_image(self.folder / "rgba" / picture, cut_out(view.image, matte))
+                write_image(self.folder / "matte" / image, matte)
+                write_image(self.folder / "rgba" / image, cut_out(view.image, matte))
 
     def view_of(self, name: str) -> "View":
         """An image of the capture, with its samples in the grid's cube."""
@@ -109,9 +109,9 @@ class RunOutputs:
         pipeline = self.pipeline
         nerf, grid = pipeline.sa3d.nerf, pipeline.sa3d.grid
         reference = pipeline.scene.views["train"].camera(pipeline.segmenter.order[0])
-        picture, opacity = edited_picture(nerf, grid, reference, "object")
-        write_image(self.folder / "object_only.png", np.dstack([picture, np.uint8(255 * opacity + 0.5)]))
-        write_image(self.folder / "removed.png", edited_picture(nerf, grid, reference, "rest")[0])
+        image, opacity = edited_image(nerf, grid, reference, "object")
+        write_image(self.folder / "object_only.png", np.dstack([image, np.uint8(255 * opacity + 0.5)]))
+        write_image(self.folder / "removed.png", edited_image(nerf, grid, reference, "rest")[0])
 
     def write_videos(self) -> None:
         """object_only and removed as fly-through videos; left out on a CPU unless frames are asked for."""
@@ -126,8 +126,8 @@ class RunOutputs:
         videos: tuple[tuple[str, Kept], ...] = (("object_only", "object"), ("removed", "rest"))
         for name, keep in videos:
             bar = tqdm(range(len(cameras)), desc=name, unit="frame", disable=None)
-            pictures = (on_white(*edited_picture(nerf, grid, cameras[i : i + 1], keep)) for i in bar)
-            write_video(self.folder / name, pictures, fps=FRAMES_PER_SECOND)
+            images = (on_white(*edited_image(nerf, grid, cameras[i : i + 1], keep)) for i in bar)
+            write_video(self.folder / name, images, fps=FRAMES_PER_SECOND)
 
     def write_geometry(self) -> None:
         """object_pointcloud.ply and object_mesh.ply, in the coordinates of the capture, or of training if asked for."""

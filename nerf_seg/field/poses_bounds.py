@@ -14,7 +14,7 @@ from jaxtyping import Float
 from PIL import Image, UnidentifiedImageError
 
 POSES_FILE = "poses_bounds.npy"
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 AUTO_MAX_SIDE_PX = 1600
 """Larger images are left for a smaller folder where there is one, as nerfstudio's own parsers do."""
 
@@ -91,7 +91,7 @@ def read_capture(root: Path, *, downscale_factor: int | None = None, folder: str
     """
     poses = read_poses_bounds(root / POSES_FILE)
     place = root / folder if folder is not None else find_folder(root, downscale_factor, poses.hwf[0])
-    files = list_pictures(place)
+    files = list_images(place)
     if len(files) != len(poses.c2w):
         raise ValueError(
             f"{place} holds {len(files)} images ({_first_and_last(files)}) and {root / POSES_FILE} "
@@ -135,7 +135,7 @@ def find_folder(root: Path, downscale_factor: int | None, hwf: Float[np.ndarray,
     return root / ("images" if factor == 1 else f"images_{factor}")
 
 
-def list_pictures(place: Path) -> list[Path]:
+def list_images(place: Path) -> list[Path]:
     """The images of a folder by file name, as LLFF orders them.
 
     Raises:
@@ -143,7 +143,7 @@ def list_pictures(place: Path) -> list[Path]:
     """
     if not place.is_dir():
         raise ValueError(f"{place} is no folder")
-    files = [path for path in place.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()]
+    files = [path for path in place.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     files = [path for path in files if not path.name.startswith(".")]
     if not files:
         raise ValueError(f"{place} holds no images (jpg, jpeg, png)")

@@ -35,11 +35,11 @@ def view_samples(nerf: "NerfactoModel", camera: "Cameras", k: int) -> ViewSample
         at = samples.frustums.get_positions().gather(1, places[..., None].expand(-1, -1, 3))
         parts.append((Domain.contraction().to_unit(at), heaviest, weights.sum(-1), expected_depth(samples, weights)))
     positions, weights, accumulation, depth = (torch.cat(part) for part in zip(*parts, strict=True))
-    return ViewSamples(positions, weights, accumulation.clamp(0, 1), depth, size=picture_size(camera))
+    return ViewSamples(positions, weights, accumulation.clamp(0, 1), depth, size=image_size(camera))
 
 
 @torch.no_grad()
-def edited_picture(
+def edited_image(
     nerf: "NerfactoModel", grid: MaskGrid, camera: "Cameras", keep: Kept
 ) -> tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"]]:
     """The object alone, or everything but the object: the density is multiplied by the grid's opacity or its rest.
@@ -59,9 +59,9 @@ def edited_picture(
         opacity = weights.sum(-2)
         colours.append((weights * colour).sum(-2) / opacity.clamp_min(1e-4))
         opacities.append(opacity[..., 0])
-    height, width = picture_size(camera)
-    picture = (torch.cat(colours).clamp(0, 1) * 255).round().to(torch.uint8).reshape(height, width, 3)
-    return picture.cpu().numpy(), torch.cat(opacities).clamp(0, 1).reshape(height, width).cpu().numpy()
+    height, width = image_size(camera)
+    image = (torch.cat(colours).clamp(0, 1) * 255).round().to(torch.uint8).reshape(height, width, 3)
+    return image.cpu().numpy(), torch.cat(opacities).clamp(0, 1).reshape(height, width).cpu().numpy()
 
 
 def density_and_colour(nerf: "NerfactoModel", samples: "RaySamples") -> tuple[Tensor, Tensor]:
@@ -90,7 +90,7 @@ def expected_depth(samples: "RaySamples", weights: Float[Tensor, "r s"]) -> Floa
     return (weights * middles).sum(-1) / total.clamp_min(1e-6)
 
 
-def picture_size(camera: "Cameras") -> tuple[int, int]:
+def image_size(camera: "Cameras") -> tuple[int, int]:
     """(H, W) of the first camera [px]."""
     return int(camera.height.reshape(-1)[0]), int(camera.width.reshape(-1)[0])
 

@@ -218,11 +218,11 @@ def open_scene(config: Path, device: str = "auto", samples_per_ray: int = SAMPLE
 
 def photograph(dataset: "InputDataset", index: int) -> UInt8[np.ndarray, "h w 3"]:
     """An image of the data set as the 2D model sees it: sRGB, on white where it is transparent."""
-    picture = dataset.get_numpy_image(index)
-    if picture.shape[-1] == 3:
-        return picture
-    opacity = unit_values(picture[..., 3:])
-    return np.round(picture[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
+    image = dataset.get_numpy_image(index)
+    if image.shape[-1] == 3:
+        return image
+    opacity = unit_values(image[..., 3:])
+    return np.round(image[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
 
 
 def cached_bytes(dataset: "InputDataset", samples_per_ray: int) -> list[int]:

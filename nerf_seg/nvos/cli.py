@@ -153,7 +153,7 @@ def _plan(args: Args, tasks: "list[Task]", models: list[str]) -> "Plan":
         nerfs=args.nerfs,
         captures={task.capture: find_capture(places, task.capture) for task in tasks},
         out=args.out,
-        pictures=not args.no_pictures,
+        draw=not args.no_pictures,
         field=args.field,
         splat_size=args.splat_size,
     )

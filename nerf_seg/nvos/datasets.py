@@ -13,7 +13,7 @@ from zim_plugins.core import read_mask as read_opacity
 
 from ..field.gaussians.camera_files import read_cameras
 from ..field.gaussians.colmap import find_model
-from ..field.poses_bounds import list_pictures
+from ..field.poses_bounds import list_images
 
 NVOS_VIEWS = {
     "fern": ("IMG_4027", "IMG_4038"),
@@ -123,9 +123,9 @@ def read_drawn(path: Path) -> Bool[np.ndarray, "h w"]:
 
 def _open(path: Path) -> PIL.Image.Image:
     try:
-        with PIL.Image.open(path) as picture:
-            picture.load()
-            return picture
+        with PIL.Image.open(path) as image:
+            image.load()
+            return image
     except (OSError, ValueError, SyntaxError) as error:
         raise LabelError(f"{path} cannot be read as an image: {error}") from error
 
@@ -204,7 +204,7 @@ def _numbered_views(scene: Path, numbers: list[str]) -> dict[str, str]:
     if model is not None:
         images = [Path(camera.name).stem for camera in read_cameras(model)]
     else:
-        images = [path.stem for path in list_pictures(scene / "images")] if (scene / "images").is_dir() else []
+        images = [path.stem for path in list_images(scene / "images")] if (scene / "images").is_dir() else []
     unknown = [number for number in numbers if number not in images]
     if not unknown:
         return {}
@@ -213,7 +213,7 @@ def _numbered_views(scene: Path, numbers: list[str]) -> dict[str, str]:
             f"{scene}/test_mask/{unknown[0]} is the number of a test view, and {scene}/images and images_train tell "
             "which: they are not there"
         )
-    trained = {path.stem for path in list_pictures(scene / "images_train")}
+    trained = {path.stem for path in list_images(scene / "images_train")}
     held_out = [stem for stem in sorted(images) if stem not in trained]
     if beyond := [number for number in unknown if int(number) >= len(held_out)]:
         raise LabelError(

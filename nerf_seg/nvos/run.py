@@ -28,7 +28,7 @@ from ..segmentation.segmenter import Segmenter, SegmenterConfig
 from ..segmentation.views import View, ViewSource
 from .datasets import LabelError, Scribbles, Task, read_mask
 from .metrics import score_views, upsampled
-from .pictures import Panel, draw_row
+from .panel_images import Panel, draw_row
 from .scene_lookup import STRICT, Found, MissingNerf, find_field, match_view, train_command
 from .scribbles import check_shape, scribble_prompt
 
@@ -78,7 +78,7 @@ class Plan:
     captures: dict[str, Path | None]
     """Folders of the captures by name, where they are known."""
     out: Path
-    pictures: bool = True
+    draw: bool = True
     field: str = "auto"
     """One of `scene_lookup.CHOICES`."""
     splat_size: int = 480
@@ -92,7 +92,7 @@ class Plan:
     def signature(self, model: str) -> dict[str, Any]:
         """Return all that scores depend on besides seed, protocol, labels and NeRF."""
         how = {name: value for name, value in self.model_options.items() if name != "device"}
-        how |= asdict(self.segmenter) | {"pictures": self.pictures}
+        how |= asdict(self.segmenter) | {"pictures": self.draw}
         return {"model": model, "sha256": self.models[model], **how}
 
 
@@ -177,7 +177,7 @@ def segment(plan: Plan, task: Task, scene: OpenScene, predictor: Predictor, mode
     row["masks"] = [f"masks/{stem}_{Path(name).stem}.png" for name in targets]
     for path, answer in zip(row["masks"], answers, strict=True):
         write_image(plan.out / path, answer * np.uint8(255))
-    if plan.pictures:
+    if plan.draw:
         row["picture"] = f"pictures/{stem}.jpg"
         draw_row(plan.out / row["picture"], panels)
     if isinstance(scene, SplatScene):

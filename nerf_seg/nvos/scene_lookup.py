@@ -11,7 +11,7 @@ from pathlib import Path
 from zim_plugins.core import ZimError
 
 from ..field.gaussians.scene import SplatPlace, files_below, find_splat
-from ..field.poses_bounds import POSES_FILE, find_folder, list_pictures, read_poses_bounds
+from ..field.poses_bounds import POSES_FILE, find_folder, list_images, read_poses_bounds
 from .datasets import Task
 
 STRICT = "strict"
@@ -190,7 +190,7 @@ def original_names(capture: Path) -> list[str]:
     """Stems of a capture's original images by file name; empty where they are not told."""
     try:
         if (capture / "images").is_dir():
-            return [path.stem for path in list_pictures(capture / "images")]
+            return [path.stem for path in list_images(capture / "images")]
         frames = json.loads((capture / "transforms.json").read_text())["frames"]
         told = sorted((frame["file_path"], Path(frame["original_name"]).stem) for frame in frames)
     except (OSError, ValueError, KeyError, TypeError):
@@ -204,7 +204,7 @@ def _scaled_names(capture: Path) -> list[list[str]]:
     for folder in sorted(capture.glob("images_*")):
         if folder.name.removeprefix("images_").isdecimal():
             with suppress(ValueError):  # none in it
-                found.append([path.stem for path in list_pictures(folder)])
+                found.append([path.stem for path in list_images(folder)])
     return found
 
 
@@ -212,7 +212,7 @@ def _file_of(label: str, capture: Path) -> str:
     """The file name, without suffix, of a label's image in the folder that `llff-data` takes by itself."""
     try:
         folder = find_folder(capture, None, read_poses_bounds(capture / POSES_FILE).hwf[0])
-        return Path(match_view(label, [path.name for path in list_pictures(folder)], capture)).stem
+        return Path(match_view(label, [path.name for path in list_images(folder)], capture)).stem
     except (ZimError, ValueError):
         return label
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zim_plugins.core import ZimError
 
-from ..field.rendering import picture_size
+from ..field.rendering import image_size
 
 if TYPE_CHECKING:
     from ..pipeline import Sa3dZimPipeline
@@ -127,7 +127,7 @@ def project(camera: Cameras, point: Tensor) -> tuple[float, float] | None:
         return None
     x = float(camera.fx[0, 0] * local[0] / -local[2] + camera.cx[0, 0])
     y = float(-camera.fy[0, 0] * local[1] / -local[2] + camera.cy[0, 0])
-    height, width = picture_size(camera)
+    height, width = image_size(camera)
     return (x, y) if 0 <= x < width and 0 <= y < height else None
 
 

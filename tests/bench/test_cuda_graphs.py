@@ -32,18 +32,18 @@ class Tape:
 def test_replays_answer_as_decoding_does(prepared: bool):
     zim, tape = random_zim(), Tape()
     graphed = GraphedDecode(zim.decode, (1, 2), tape)
-    pictures = [zim.encode(torch.randn(1, 3, 256, 256)) for _ in range(2)]
-    pictures = [zim.prepare(p) for p in pictures] if prepared else pictures
+    images = [zim.encode(torch.randn(1, 3, 256, 256)) for _ in range(2)]
+    images = [zim.prepare(p) for p in images] if prepared else images
     coords = torch.tensor([[[90.0, 70.0], [0.0, 0.0]], [[200.0, 30.0], [0.0, 0.0]], [[9.0, 240.0], [0.0, 0.0]]])
     labels = torch.tensor([[1, -1]] * 3)
     kept = []
-    for features in pictures:
+    for features in images:
         for rows in (slice(0, 1), slice(1, 2), slice(0, 2), slice(0, 3)):
             question = features, coords[rows], labels[rows]
             kept.append((graphed(*question), zim.decode(*question)))
     alpha = torch.rand(1, 1, 256, 256)
     kept.append(
-        (graphed(pictures[0], coords[:1], labels[:1], alpha), zim.decode(pictures[0], coords[:1], labels[:1], alpha))
+        (graphed(images[0], coords[:1], labels[:1], alpha), zim.decode(images[0], coords[:1], labels[:1], alpha))
     )
     for ours, expected in kept:  # after all: an answer must not be overwritten by later ones
         torch.testing.assert_close(ours, expected)

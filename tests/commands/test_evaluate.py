@@ -87,7 +87,7 @@ def test_what_is_wrong_is_a_row_each_and_an_exit_code(disks, disk_model, tmp_pat
     assert "empty matte" in (out / "rows.csv").read_text()
 
 
-def test_a_prompt_outside_the_picture_and_one_that_is_not_served(disks, disk_model, tmp_path) -> None:
+def test_a_prompt_outside_the_image_and_one_that_is_not_served(disks, disk_model, tmp_path) -> None:
     out, again = tmp_path / "out", tmp_path / "again"
     assert evaluate(disks, disk_model, out) == 0
     saved = json.loads((out / "prompts.json").read_text())

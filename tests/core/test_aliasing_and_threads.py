@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import soft_disk
-from tests.core.test_predictor import BrightnessBackend, picture
+from tests.core.test_predictor import BrightnessBackend, disk_photo
 from zim_plugins.core import ImagePredictor, Prediction, Prompt, SharedAcrossThreads, Zoom, load_predictor
 from zim_plugins.core.refinement.colour import ColourRefinement
 
@@ -44,12 +44,12 @@ PROMPT = Prompt.from_box(40, 20, 80, 60)
 
 
 def test_the_image_may_be_changed_after_it_was_set(predictor):
-    image = picture(SIZE, (40, 20, 80, 60))
+    image = disk_photo(SIZE, (40, 20, 80, 60))
     predictor.set_image(image)
     expected = predictor.predict(PROMPT).alpha.copy()
     image[:] = 127
     np.testing.assert_array_equal(predictor.predict(PROMPT).alpha, expected)
-    encoded = predictor.encode(image := picture(SIZE, (40, 20, 80, 60)))
+    encoded = predictor.encode(image := disk_photo(SIZE, (40, 20, 80, 60)))
     image[:] = 127
     np.testing.assert_array_equal(predictor.predict(PROMPT, encoded=encoded).alpha, expected)
     with pytest.raises(ValueError, match="read-only"):
@@ -57,7 +57,7 @@ def test_the_image_may_be_changed_after_it_was_set(predictor):
 
 
 def test_answers_may_be_changed(predictor):
-    predictor.set_image(picture(SIZE, (40, 20, 80, 60)))
+    predictor.set_image(disk_photo(SIZE, (40, 20, 80, 60)))
     for multimask in (False, True):
         expected = copy.deepcopy(predictor.predict(PROMPT, multimask=multimask))
         first = predictor.predict(PROMPT, multimask=multimask)
@@ -97,7 +97,7 @@ def test_a_prediction_is_made_of_opacities():
 
 def test_an_image_that_cannot_be_set_leaves_none():
     predictor = ImagePredictor(BrightnessBackend())
-    predictor.set_image(picture(SIZE, (40, 20, 80, 60)))
+    predictor.set_image(disk_photo(SIZE, (40, 20, 80, 60)))
     with pytest.raises(ValueError, match="divide by 255"):
         predictor.set_image(np.full((*SIZE, 3), 200.0))
     with pytest.raises(ValueError, match="set_image"):
@@ -106,7 +106,7 @@ def test_an_image_that_cannot_be_set_leaves_none():
 
 def test_an_encoding_belongs_to_its_model():
     one, other = ImagePredictor(BrightnessBackend()), ImagePredictor(BrightnessBackend())
-    encoded = one.encode(picture(SIZE, (40, 20, 80, 60)))
+    encoded = one.encode(disk_photo(SIZE, (40, 20, 80, 60)))
     with pytest.raises(ValueError, match="another model"):
         other.predict(PROMPT, encoded=encoded)
     assert ImagePredictor(one.backend, zoom=Zoom()).predict(PROMPT, encoded=encoded).alpha.shape == SIZE
@@ -115,7 +115,7 @@ def test_an_encoding_belongs_to_its_model():
 @pytest.mark.parametrize("name", ["zoomed and refined", "zim_tiny"])
 def test_encodings_are_safe_in_threads(name):
     predictor = predictors()[name]()
-    images = [picture(SIZE, (x, 20, x + 40, 60)) for x in range(0, 80, 10)]
+    images = [disk_photo(SIZE, (x, 20, x + 40, 60)) for x in range(0, 80, 10)]
     prompts = [Prompt.from_box(x, 20, x + 40, 60) for x in range(0, 80, 10)]
 
     def matte(i: int) -> np.ndarray:
@@ -149,11 +149,11 @@ def test_two_threads_at_once_are_refused():
     backend = Slow()
     predictor = ImagePredictor(backend)
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(predictor.set_image, picture(SIZE, (40, 20, 80, 60)))
+        first = pool.submit(predictor.set_image, disk_photo(SIZE, (40, 20, 80, 60)))
         assert backend.entered.wait(10)
         for call in (
             lambda: predictor.predict(PROMPT),
-            lambda: predictor.set_image(picture(SIZE, (0, 0, 9, 9))),
+            lambda: predictor.set_image(disk_photo(SIZE, (0, 0, 9, 9))),
             lambda: predictor.predict_logits([PROMPT]),
             predictor.reset_image,
         ):
@@ -166,20 +166,20 @@ def test_two_threads_at_once_are_refused():
 
 def test_nobody_gets_the_image_of_another_thread():
     predictor = ImagePredictor(BrightnessBackend())
-    predictor.set_image(picture(SIZE, (40, 20, 80, 60)))
+    predictor.set_image(disk_photo(SIZE, (40, 20, 80, 60)))
     assert in_thread(lambda: predictor.predict(PROMPT)).alpha.shape == SIZE  # handed over
-    in_thread(lambda: predictor.set_image(picture(SIZE, (0, 0, 9, 9))))
+    in_thread(lambda: predictor.set_image(disk_photo(SIZE, (0, 0, 9, 9))))
     with pytest.raises(SharedAcrossThreads, match="has set its own image"):
         predictor.predict(PROMPT)
-    predictor.set_image(picture(SIZE, (40, 20, 80, 60)))
+    predictor.set_image(disk_photo(SIZE, (40, 20, 80, 60)))
     assert predictor.predict(PROMPT).alpha.shape == SIZE
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
 def test_copies_have_a_thread_of_their_own(copied):
     predictor = ImagePredictor(BrightnessBackend())
-    predictor.set_image(picture(SIZE, (40, 20, 80, 60)))
+    predictor.set_image(disk_photo(SIZE, (40, 20, 80, 60)))
     expected = predictor.predict(PROMPT).alpha
     other = copied(predictor)
-    in_thread(lambda: other.set_image(picture(SIZE, (0, 0, 9, 9))))
+    in_thread(lambda: other.set_image(disk_photo(SIZE, (0, 0, 9, 9))))
     np.testing.assert_array_equal(predictor.predict(PROMPT).alpha, expected)

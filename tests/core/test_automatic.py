@@ -99,7 +99,7 @@ def test_answers_that_memory_does_not_hold_are_asked_again(image, monkeypatch, c
         np.testing.assert_array_equal(one.full(), other.full())
 
 
-def test_large_pictures_are_ranked_small_and_rendered_large():
+def test_large_images_are_ranked_small_and_rendered_large():
     scene = Scene()
     image = np.zeros((4 * SIZE[0], 4 * SIZE[1], 3), dtype=np.uint8)
     objects = matte_everything(scene, image, EverythingConfig(points_per_side=12, ranking_px=200))

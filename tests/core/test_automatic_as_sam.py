@@ -72,10 +72,10 @@ def mask_iou(a: np.ndarray, b: np.ndarray) -> float:
     return float((a & b).sum() / max(1, (a | b).sum()))
 
 
-@pytest.mark.parametrize("picture", ["coins", "astronaut"])
-def test_finds_the_objects_that_sams_generator_finds(picture: str, segment_anything) -> None:
+@pytest.mark.parametrize("name", ["coins", "astronaut"])
+def test_finds_the_objects_that_sams_generator_finds(name: str, segment_anything) -> None:
     """Nine of ten masks are the same; the rest are found too, and lost in suppression alone."""
-    image = read_image(f"sample:{picture}").rgb
+    image = read_image(f"sample:{name}").rgb
     predictor = load_predictor("zim_tiny", device="cpu", zoom=False, refine="none")
     backend = predictor.backend
     assert isinstance(backend, ZimTorchBackend)

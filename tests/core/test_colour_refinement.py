@@ -34,7 +34,7 @@ def test_a_blurred_and_shifted_matte_becomes_sharp_and_right(scene) -> None:
     np.testing.assert_array_equal(refined, refine_by_colour(rgb, rough(truth)))  # no chance in it
 
 
-def test_it_works_on_the_object_s_crop_of_a_large_picture(scene) -> None:
+def test_it_works_on_the_object_s_crop_of_a_large_image(scene) -> None:
     rgb, truth = scene
     large = np.pad(rgb, ((300, 500), (700, 100), (0, 0)), mode="wrap")
     alpha = np.zeros(large.shape[:2], np.float32)
@@ -70,7 +70,7 @@ def test_an_empty_or_a_full_matte_comes_back(scene, value: float) -> None:
         assert refined.mean() > 0.9
 
 
-def test_tiny_pictures_do_not_break_it() -> None:
+def test_tiny_images_do_not_break_it() -> None:
     for size in ((1, 1), (2, 7), (9, 3)):
         rgb, alpha = np.full((*size, 3), 90, np.uint8), np.full(size, 0.6, np.float32)
         refined = refine_by_colour(rgb, alpha, how=ColourRefinement(components=2))

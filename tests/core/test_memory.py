@@ -16,7 +16,7 @@ def resident_mb() -> float:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory is read as Linux tells it")
-def test_many_pictures_take_no_more_memory_than_a_few(rng: np.random.Generator) -> None:
+def test_many_images_take_no_more_memory_than_a_few(rng: np.random.Generator) -> None:
     """What is kept of one image, its features, has some MB: sixty of them would show. 2,000: benchmarks/memory.py."""
     predictor = load_predictor("zim_tiny", device="cpu", refine="none")
     resident = []

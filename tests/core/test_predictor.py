@@ -49,7 +49,7 @@ class BrightnessBackend:
         )
 
 
-def picture(size: tuple[int, int], box: tuple[int, int, int, int]) -> np.ndarray:
+def disk_photo(size: tuple[int, int], box: tuple[int, int, int, int]) -> np.ndarray:
     rgb = np.zeros((*size, 3), np.uint8)
     rgb[box[1] : box[3], box[0] : box[2]] = 255
     return rgb
@@ -79,7 +79,7 @@ def test_boxes_are_clipped_and_mattes_padded_in_the_frame() -> None:
     assert framed.alpha[32:].max() == 0
 
 
-def test_alphas_have_the_picture_s_size_and_hard_models_answer_zero_or_one() -> None:
+def test_alphas_have_the_image_s_size_and_hard_models_answer_zero_or_one() -> None:
     logits = np.random.default_rng(0).normal(0, 3, (2, 16, 16)).astype(np.float32)
     soft = logits_to_alphas(logits, (30, 50), 64)
     hard = logits_to_alphas(logits, (30, 50), 64, "step")
@@ -92,15 +92,15 @@ def test_alphas_have_the_picture_s_size_and_hard_models_answer_zero_or_one() -> 
 def test_an_image_predictor_is_a_predictor_and_answers_where_the_object_is() -> None:
     predictor = ImagePredictor(BrightnessBackend())
     assert isinstance(predictor, Predictor)
-    predictor.set_image(picture((48, 64), (20, 10, 40, 30)))
+    predictor.set_image(disk_photo((48, 64), (20, 10, 40, 30)))
     prediction = predictor.predict(Prompt.from_point(30, 20))
     assert prediction.alphas.shape == (1, 48, 64)
-    np.testing.assert_array_equal(prediction.mask(), picture((48, 64), (20, 10, 40, 30))[..., 0] > 0)
+    np.testing.assert_array_equal(prediction.mask(), disk_photo((48, 64), (20, 10, 40, 30))[..., 0] > 0)
 
 
 def test_all_candidates_come_back_on_request_and_the_best_is_chosen_by_score() -> None:
     predictor = ImagePredictor(BrightnessBackend())
-    predictor.set_image(picture((48, 64), (20, 10, 40, 30)))
+    predictor.set_image(disk_photo((48, 64), (20, 10, 40, 30)))
     prediction = predictor.predict(Prompt.from_point(30, 20), multimask=True)
     assert len(prediction.alphas) == 4
     assert prediction.best == 3
@@ -109,14 +109,14 @@ def test_all_candidates_come_back_on_request_and_the_best_is_chosen_by_score() -
 def test_many_prompts_cost_one_encoding() -> None:
     backend = BrightnessBackend()
     predictor = ImagePredictor(backend)
-    predictor.set_image(picture((48, 64), (20, 10, 40, 30)))
+    predictor.set_image(disk_photo((48, 64), (20, 10, 40, 30)))
     assert len(predictor.predict_many([Prompt.from_point(5, 5), Prompt.from_box(1, 1, 9, 9)])) == 2
     assert backend.encoded == [(48, 64)]
 
 
 def test_zoom_looks_again_at_the_object_and_sharpens_its_edge() -> None:
     box = (401, 203, 455, 249)
-    rgb = picture((600, 800), box)
+    rgb = disk_photo((600, 800), box)
     truth = rgb[..., 0] / 255
     errors = {}
     for zoom in (None, Zoom()):
@@ -131,7 +131,7 @@ def test_zoom_looks_again_at_the_object_and_sharpens_its_edge() -> None:
 def test_the_second_pass_sees_clicks_in_the_crop_s_own_pixels_and_the_first_matte() -> None:
     backend = BrightnessBackend(64)
     predictor = ImagePredictor(backend, zoom=Zoom(margin=0.0))
-    predictor.set_image(picture((640, 640), (320, 160, 480, 320)))
+    predictor.set_image(disk_photo((640, 640), (320, 160, 480, 320)))
     predictor.predict(Prompt.from_points([(400, 240), (10, 10, 0)]))
     second = backend.asked[1]
     assert second.alpha is not None
@@ -142,17 +142,17 @@ def test_the_second_pass_sees_clicks_in_the_crop_s_own_pixels_and_the_first_matt
 def test_a_backend_without_mattes_gets_the_first_pass_s_extent_as_a_box() -> None:
     backend = BrightnessBackend(64, clicks_and_box=False, alpha=False)
     predictor = ImagePredictor(backend, zoom=Zoom())
-    predictor.set_image(picture((640, 640), (320, 160, 480, 320)))
+    predictor.set_image(disk_photo((640, 640), (320, 160, 480, 320)))
     predictor.predict(Prompt.from_point(400, 240))
     assert backend.asked[1].points is None
     assert backend.asked[1].box is not None
 
 
-def test_no_second_pass_for_small_pictures_or_large_objects() -> None:
+def test_no_second_pass_for_small_images_or_large_objects() -> None:
     for size, box in (((48, 64), (5, 5, 15, 15)), ((640, 640), (10, 10, 630, 630))):
         backend = BrightnessBackend(64)
         predictor = ImagePredictor(backend, zoom=Zoom())
-        predictor.set_image(picture(size, box))
+        predictor.set_image(disk_photo(size, box))
         predictor.predict(Prompt.from_box(*box))
         assert len(backend.encoded) == 1
 
@@ -180,7 +180,7 @@ def test_boxes_with_more_pixels_than_the_frame_are_looked_at_in_a_larger_one(
     """What fills the image gains by the larger frame alone; without more pixels than the frame's, by nothing."""
     backend = AnyFrame(64)
     predictor = ImagePredictor(backend, zoom=Zoom(margin=0.0, frame_px=96, frame_margin=0.0))
-    predictor.set_image(picture((66, 66), (0, 0, side, side)))
+    predictor.set_image(disk_photo((66, 66), (0, 0, side, side)))
     predictor.predict(prompt)
     assert [max(size) for size in backend.encoded] == frames
 
@@ -191,7 +191,7 @@ def test_the_larger_frame_must_magnify_too() -> None:
         backend = AnyFrame(64)
         zoom = Zoom(margin=0.0, min_gain=1.5, frame_px=frame_px, frame_margin=0.0)
         predictor = ImagePredictor(backend, zoom=zoom)
-        predictor.set_image(picture((120, 120), (10, 10, 110, 110)))
+        predictor.set_image(disk_photo((120, 120), (10, 10, 110, 110)))
         alpha = predictor.predict(Prompt.from_box(10, 10, 110, 110)).alpha
         assert len(backend.encoded) == passes
         assert alpha[60, 60] > 0.99 and alpha[2, 2] < 0.01
@@ -201,7 +201,7 @@ def test_what_cannot_be_served_is_refused_with_the_reason() -> None:
     predictor = ImagePredictor(BrightnessBackend(clicks_and_box=False, alpha=False))
     with pytest.raises(ValueError, match="set_image"):
         predictor.predict(Prompt.from_point(1, 1))
-    predictor.set_image(picture((48, 64), (20, 10, 40, 30)))
+    predictor.set_image(disk_photo((48, 64), (20, 10, 40, 30)))
     with pytest.raises(ValueError, match=r"70,5 is outside the image, which is 64x48"):
         predictor.predict(Prompt.from_point(70, 5))
     both = Prompt(points=np.array([[5.0, 5.0]]), labels=np.array([1]), box=np.array([1.0, 1, 9, 9]))

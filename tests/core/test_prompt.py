@@ -119,7 +119,7 @@ def test_merging_joins_clicks_and_refuses_two_boxes() -> None:
         merged.merged(Prompt.from_box(0, 0, 5, 5))
 
 
-def test_outside_the_picture() -> None:
+def test_outside_the_image() -> None:
     Prompt.from_point(64, 48).check_inside((48, 64))
     with pytest.raises(ValueError, match="background clicks alone"):
         Prompt.from_point(1, 1, label=0).check_inside((48, 64))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.core.test_predictor import BrightnessBackend, picture
+from tests.core.test_predictor import BrightnessBackend, disk_photo
 from zim_plugins.core import SamPredictor, SamStylePredictor, sam_model_registry
 from zim_plugins.core.backends.zim_torch import ZimTorchBackend
 from zim_plugins.core.modeling.image_encoder import ViTConfig
@@ -95,7 +95,7 @@ def test_tensors_of_the_frame(theirs, ours, image):
 
 
 def test_a_matting_models_masks_are_three_and_bool(soft):
-    rgb = picture((48, 64), (20, 10, 40, 30))
+    rgb = disk_photo((48, 64), (20, 10, 40, 30))
     soft.set_image(rgb)
     masks, scores, low_res = soft.predict(point_coords=np.array([[30, 20]]), point_labels=np.array([1]))
     assert (masks.shape, masks.dtype, low_res.shape) == ((3, 48, 64), bool, (3, 256, 256))
@@ -217,9 +217,9 @@ def test_the_models_own_limits_are_said(ours, image, monkeypatch):
 def test_it_is_for_one_thread(soft):
     from concurrent.futures import ThreadPoolExecutor
 
-    soft.set_image(picture((48, 64), (20, 10, 40, 30)))
+    soft.set_image(disk_photo((48, 64), (20, 10, 40, 30)))
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(soft.set_image, picture((48, 64), (0, 0, 9, 9))).result()
+        pool.submit(soft.set_image, disk_photo((48, 64), (0, 0, 9, 9))).result()
     with pytest.raises(SharedAcrossThreads):
         soft.predict(box=np.array([20, 10, 40, 30]))
 
@@ -236,5 +236,5 @@ def test_the_registry_knows_sams_names_and_ours():
 def test_the_old_spelling_says_that_it_is_old(soft):
     with pytest.warns(DeprecationWarning, match=r"use SamPredictor.*mattes=True"):
         old = SamStylePredictor(soft.predictor)
-    old.set_image(picture((48, 64), (20, 10, 40, 30)))
+    old.set_image(disk_photo((48, 64), (20, 10, 40, 30)))
     assert old.predict(box=np.array([20, 10, 40, 30]))[0].dtype == np.float32

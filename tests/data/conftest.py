@@ -26,12 +26,12 @@ def write(tmp_path) -> Write:
         for name in names:
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            PIL.Image.fromarray(picture(kind, rng, size)).save(path)
+            PIL.Image.fromarray(photo(kind, rng, size)).save(path)
 
     return write_files
 
 
-def picture(kind: str, rng: np.random.Generator, size: int = SIZE) -> np.ndarray:
+def photo(kind: str, rng: np.random.Generator, size: int = SIZE) -> np.ndarray:
     if kind == "rgb":
         return rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
     ys, xs = np.mgrid[:size, :size] + 0.5
@@ -52,7 +52,7 @@ def sa1b_files(first: int, count: int, seed: int, masks: int = 3) -> dict[str, b
     for number in range(first, first + count):
         rows = []
         for k in range(masks):
-            mask = picture("mask", rng) > 0
+            mask = photo("mask", rng) > 0
             ys, xs = np.nonzero(mask)
             rows.append(
                 {
@@ -67,7 +67,7 @@ def sa1b_files(first: int, count: int, seed: int, masks: int = 3) -> dict[str, b
                 }
             )
         buffer = io.BytesIO()
-        PIL.Image.fromarray(picture("rgb", rng)).save(buffer, "JPEG")
+        PIL.Image.fromarray(photo("rgb", rng)).save(buffer, "JPEG")
         image = {"image_id": number, "width": SIZE, "height": SIZE, "file_name": f"sa_{number}.jpg"}
         files[f"sa_{number}.jpg"] = buffer.getvalue()
         files[f"sa_{number}.json"] = json.dumps({"image": image, "annotations": rows}).encode()

@@ -77,7 +77,7 @@ def test_duplicates(sound):
     assert kinds(sound) == {"duplicate": 1}
 
 
-def test_picture_in_two_splits(write, tmp_path):
+def test_image_in_two_splits(write, tmp_path):
     write("rgb", "train/h_1.png", "testval/h_2.png")
     (tmp_path / "testval/h_9.png").write_bytes((tmp_path / "train/h_1.png").read_bytes())
     findings = check_dataset("bg20k", tmp_path)

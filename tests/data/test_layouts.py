@@ -211,7 +211,7 @@ class TestCoco:
             (3, "cup", 20),
         ]
 
-    def test_lvis_names_pictures_by_url(self, write, tmp_path):
+    def test_lvis_names_images_by_url(self, write, tmp_path):
         write("rgb", "train2017/000000000009.jpg")
         rle = {"size": [32, 32], "counts": [4, 20, 1000]}
         self.write_json(

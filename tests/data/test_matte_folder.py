@@ -27,9 +27,9 @@ def run(root, out, maker, dataset="objects", **options):
 
 
 def grey(path) -> np.ndarray:
-    picture = PIL.Image.open(path)
-    assert picture.mode == "L"
-    return np.asarray(picture)
+    image = PIL.Image.open(path)
+    assert image.mode == "L"
+    return np.asarray(image)
 
 
 def test_mattes_are_the_converters_own(objects, tmp_path, blur_maker):
@@ -68,7 +68,7 @@ def test_manifest_and_index_say_what_was_made_from_what(objects, tmp_path, blur_
     assert manifest["output"]["bytes"] == sum(p.stat().st_size for p in (out / "mattes").iterdir())
 
 
-def test_copied_pictures_make_a_data_set(objects, tmp_path, blur_maker):
+def test_copied_images_make_a_data_set(objects, tmp_path, blur_maker):
     run(objects, tmp_path / "out", blur_maker(), copy_images=True)
     samples = list(read_dataset("objects", tmp_path / "out", "all", report=pytest.fail))
     assert [s.kind for s in samples] == ["matte"] * 6
@@ -137,7 +137,7 @@ def test_faults_are_counted_and_passed_over(objects, tmp_path, blur_maker, write
     assert contents(out) == before
 
 
-def test_failing_picture_leaves_no_manifest(objects, tmp_path, blur_maker):
+def test_failing_image_leaves_no_manifest(objects, tmp_path, blur_maker):
     convert = blur_maker()(0)
 
     def make(worker: int):

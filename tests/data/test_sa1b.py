@@ -123,7 +123,7 @@ class TestDamage:
         with pytest.raises(ImageError, match=r"sa_1\.jpg is (damaged|truncated)"):
             images[0].read_image()
 
-    def test_picture_of_another_size(self, tmp_path, sa1b, tar):
+    def test_image_of_another_size(self, tmp_path, sa1b, tar):
         files = sa1b(1, 1, seed=0)
         document = json.loads(files["sa_1.json"])
         document["image"]["width"] = 31

@@ -219,7 +219,7 @@ class TestSelection:
         assert kept == expected
         assert left_out.total() == 12 - len(kept) and 0 < len(kept) < 6
 
-    def test_share_of_the_picture(self, annotations):
+    def test_share_of_the_image(self, annotations):
         left_out = Counter()
         share = sorted(a.area for a in annotations)[6] / 32**2
         kept = Selection(min_area_share=share).select(annotations, left_out)

@@ -32,7 +32,7 @@ def test_a_ball_is_found_from_a_box_and_from_clicks(prompt: Prompt) -> None:
     np.testing.assert_array_equal(first.alpha, again.alpha)
 
 
-def test_a_box_of_the_whole_picture_and_one_of_a_pixel() -> None:
+def test_a_box_of_the_whole_image_and_one_of_a_pixel() -> None:
     rgb, _ = ball()
     model = GrabCut()
     model.set_image(rgb)
@@ -40,7 +40,7 @@ def test_a_box_of_the_whole_picture_and_one_of_a_pixel() -> None:
     assert model.predict(Prompt.from_box(40.1, 40.1, 40.4, 40.4)).alpha.shape == (120, 160)
 
 
-def test_the_answer_has_the_size_of_a_large_picture() -> None:
+def test_the_answer_has_the_size_of_a_large_image() -> None:
     rgb, mask = ball()
     model = GrabCut()
     model.set_image(np.kron(rgb, np.ones((6, 6, 1), dtype=np.uint8)))

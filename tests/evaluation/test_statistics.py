@@ -15,7 +15,7 @@ def test_the_interval_is_that_of_the_mean() -> None:
     assert bootstrap_interval(values, list(range(400))) == (low, high)  # seeded
 
 
-def test_objects_of_one_picture_are_drawn_together() -> None:
+def test_objects_of_one_image_are_drawn_together() -> None:
     values = np.repeat(np.random.default_rng(0).normal(0, 1, 50), 8).tolist()
     apart = bootstrap_interval(values, list(range(400)))
     together = bootstrap_interval(values, np.repeat(np.arange(50), 8).tolist())

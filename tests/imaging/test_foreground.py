@@ -26,11 +26,11 @@ def soft_disk(size: tuple[int, int], radius_px: float, soft_px: float) -> np.nda
     return np.clip((radius_px - distance) / soft_px + 0.5, 0, 1).astype(np.float32)
 
 
-def smooth_picture(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+def smooth_image(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """A random image of low frequencies, RGB float32 in [0, 1]."""
     coarse = (rng.random((4, 4, 3)) * 255).astype(np.uint8)
-    picture = PIL.Image.fromarray(coarse).resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC)
-    return np.asarray(picture, dtype=np.float32) / 255
+    image = PIL.Image.fromarray(coarse).resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC)
+    return np.asarray(image, dtype=np.float32) / 255
 
 
 def test_composite_is_exact_where_one_layer_hides_the_other(rng: np.random.Generator) -> None:
@@ -53,7 +53,7 @@ def test_unmixing_stays_in_range_where_nothing_shines_through() -> None:
     assert np.isfinite(recovered).all() and recovered.min() >= 0 and recovered.max() <= 1
 
 
-def test_layers_are_the_picture_where_the_matte_is_clear(rng: np.random.Generator) -> None:
+def test_layers_are_the_image_where_the_matte_is_clear(rng: np.random.Generator) -> None:
     image = rng.random((48, 48, 3), dtype=np.float32)
     alpha = soft_disk((48, 48), 12, 3)
     layers = estimate_foreground(image, alpha)
@@ -63,7 +63,7 @@ def test_layers_are_the_picture_where_the_matte_is_clear(rng: np.random.Generato
 
 def test_known_smooth_layers_are_found_in_a_soft_edge(rng: np.random.Generator) -> None:
     size = (96, 128)
-    foreground, background = smooth_picture(rng, size), smooth_picture(rng, size)
+    foreground, background = smooth_image(rng, size), smooth_image(rng, size)
     alpha = soft_disk(size, 30, 12)
     layers = estimate_foreground(composite(foreground, alpha, background), alpha)
     edge = (alpha > 0.1) & (alpha < 0.9)

@@ -39,12 +39,12 @@ def png_claiming(width: int, height: int) -> bytes:
 def save(tmp_path: Path):
     """Write with Pillow alone, so that reading is not judged by our own writer."""
 
-    def write(name: str, picture: PIL.Image.Image | bytes, **options) -> Path:
+    def write(name: str, photo: PIL.Image.Image | bytes, **options) -> Path:
         path = tmp_path / name
-        if isinstance(picture, bytes):
-            path.write_bytes(picture)
+        if isinstance(photo, bytes):
+            path.write_bytes(photo)
         else:
-            picture.save(path, **options)
+            photo.save(path, **options)
         return path
 
     return write
@@ -107,24 +107,24 @@ class TestReadImage:
     def test_alpha_is_composited_over_white(self, save, mode):
         grey = PIL.Image.fromarray(gradient()[..., 0])
         alpha = gradient()[..., 1]
-        picture = PIL.Image.merge(mode, [grey] * (len(mode) - 1) + [PIL.Image.fromarray(alpha)])
-        image = read_image(save("soft.png", picture))
+        photo = PIL.Image.merge(mode, [grey] * (len(mode) - 1) + [PIL.Image.fromarray(alpha)])
+        image = read_image(save("soft.png", photo))
         opacity = alpha / 255
         expected = opacity * gradient()[..., 0] + (1 - opacity) * 255
         np.testing.assert_allclose(image.rgb, expected[..., None].repeat(3, 2), atol=1.01)
         assert image.notes == ("transparent parts composited over white",)
 
     def test_opaque_alpha_changes_nothing(self, save):
-        picture = PIL.Image.fromarray(gradient()).convert("RGBA")
-        image = read_image(save("opaque.png", picture))
+        photo = PIL.Image.fromarray(gradient()).convert("RGBA")
+        image = read_image(save("opaque.png", photo))
         np.testing.assert_array_equal(image.rgb, gradient())
         assert image.notes == ()
 
     def test_transparent_palette_entry_does_not_show(self, save):
-        picture = PIL.Image.new("P", (30, 20), 1)
-        picture.putpalette([255, 0, 255, 10, 20, 30])
-        picture.paste(0, (0, 0, 15, 20))
-        image = read_image(save("palette.png", picture, transparency=0))
+        photo = PIL.Image.new("P", (30, 20), 1)
+        photo.putpalette([255, 0, 255, 10, 20, 30])
+        photo.paste(0, (0, 0, 15, 20))
+        image = read_image(save("palette.png", photo, transparency=0))
         assert (image.rgb[:, :15] == 255).all()
         assert (image.rgb[:, 15:] == (10, 20, 30)).all()
 
@@ -207,7 +207,7 @@ class TestRefusals:
             read_image(save("cut.png", content[: len(content) // 2]))
 
     @pytest.mark.parametrize(("content", "reason"), [(b"", "is empty"), (b"just some text\n", "is not an image")])
-    def test_no_picture(self, save, content, reason):
+    def test_no_image(self, save, content, reason):
         with pytest.raises(ImageError, match=rf"text\.png {reason}"):
             read_image(save("text.png", content))
 
@@ -253,7 +253,7 @@ class TestReadAlpha:
             assert alpha.dtype == np.float32
             np.testing.assert_allclose(alpha, gradient()[..., 1] / 255, atol=1e-6, err_msg=path.name)
 
-    def test_colour_picture_is_no_matte(self, save):
+    def test_colour_image_is_no_matte(self, save):
         with pytest.raises(ImageError, match="colour image"):
             read_alpha(save("colour.png", PIL.Image.fromarray(gradient())))
 

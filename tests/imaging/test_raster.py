@@ -134,8 +134,8 @@ def test_cmyk_stays_cmyk(kind, tmp_path) -> None:
 
 @pytest.mark.parametrize("transparent", [False, True])
 def test_a_palette_becomes_rgb_and_says_so(transparent, tmp_path) -> None:
-    picture = PIL.Image.fromarray(noise(3)).quantize(200)
-    picture.save(tmp_path / "in.png", **({"transparency": 3} if transparent else {}))
+    image = PIL.Image.fromarray(noise(3)).quantize(200)
+    image.save(tmp_path / "in.png", **({"transparency": 3} if transparent else {}))
     with PIL.Image.open(tmp_path / "in.png") as reread:
         expected = np.asarray(reread.convert("RGBA" if transparent else "RGB"))
     original, written = repainted(tmp_path / "in.png", tmp_path)

@@ -28,7 +28,7 @@ def cli(arguments: list[str]) -> int:
 
 
 @pytest.fixture
-def pictures(scene, tmp_path: Path) -> Path:
+def images(scene, tmp_path: Path) -> Path:
     """A list of six images with masks, and one that is broken."""
     rows = []
     for number in range(6):
@@ -43,9 +43,9 @@ def pictures(scene, tmp_path: Path) -> Path:
     return path
 
 
-def start(pictures: Path, out: str, *options: str) -> subprocess.Popen:
+def start(images: Path, out: str, *options: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [*COMMAND, "--list", str(pictures), "--out", str(pictures.parent / out), *options],
+        [*COMMAND, "--list", str(images), "--out", str(images.parent / out), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -59,8 +59,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     """All files but hidden ones; each is a whole image."""
     found = {path.name: path.read_bytes() for path in folder.glob("*") if path.name[0] != "."}
     for name in found:
-        with PIL.Image.open(folder / name) as picture:
-            picture.load()
+        with PIL.Image.open(folder / name) as image:
+            image.load()
     return found
 
 
@@ -72,10 +72,10 @@ def wait_for_files(folder: Path, process: subprocess.Popen) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_do_what_one_does_and_say_it_in_the_same_order(pictures) -> None:
+def test_two_processes_do_what_one_does_and_say_it_in_the_same_order(images) -> None:
     told = {}
     for jobs in ("1", "2"):
-        process = start(pictures, jobs, "--jobs", jobs, "--json")
+        process = start(images, jobs, "--jobs", jobs, "--json")
         out, err = process.communicate(timeout=300)
         assert process.returncode == 1, err
         assert "broken.png is not an image" in err and "1 of 7 images failed" in err
@@ -85,15 +85,15 @@ def test_two_processes_do_what_one_does_and_say_it_in_the_same_order(pictures) -
             record["files"] = [Path(path).name for path in record.get("files", {}).values()]
         told[jobs] = records
     assert told["1"] == told["2"]
-    one, two = (contents(pictures.parent / jobs) for jobs in ("1", "2"))
+    one, two = (contents(images.parent / jobs) for jobs in ("1", "2"))
     assert len(one) == 18 and one == two
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_interrupted_runs_leave_whole_files_and_go_on(jobs, pictures) -> None:
-    out = pictures.parent / "out"
-    process = start(pictures, "out", "--jobs", jobs)
+def test_interrupted_runs_leave_whole_files_and_go_on(jobs, images) -> None:
+    out = images.parent / "out"
+    process = start(images, "out", "--jobs", jobs)
     wait_for_files(out, process)
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: to all processes of the terminal
     _, err = process.communicate(timeout=120)
@@ -101,16 +101,16 @@ def test_interrupted_runs_leave_whole_files_and_go_on(jobs, pictures) -> None:
     assert [path.name for path in out.glob(".*")] == [".zim-records"], "temporary files are left"
     before = contents(out)
     assert before and len(before) % 3 == 0  # no image has a part of its results
-    process = start(pictures, "out", "--no-overwrite")
+    process = start(images, "out", "--no-overwrite")
     assert process.communicate(timeout=300) and process.returncode == 1
     after = contents(out)
     assert len(after) == 18 and all(after[name] == content for name, content in before.items())
 
 
 @pytest.mark.slow
-def test_killed_runs_leave_whole_files_and_no_worker(pictures) -> None:
-    out = pictures.parent / "out"
-    process = start(pictures, "out", "--jobs", "2")
+def test_killed_runs_leave_whole_files_and_no_worker(images) -> None:
+    out = images.parent / "out"
+    process = start(images, "out", "--jobs", "2")
     wait_for_files(out, process)
     process.kill()
     process.communicate(timeout=60)  # returns once the workers too have let go of the pipes

@@ -27,7 +27,7 @@ def call(args: RemoveArgs) -> int:
 
 
 @pytest.fixture
-def picture(scene, tmp_path: Path) -> Path:
+def image(scene, tmp_path: Path) -> Path:
     path = tmp_path / "дом.png"
     PIL.Image.fromarray(scene.image).save(path)
     return path
@@ -49,8 +49,8 @@ def read(path: Path) -> np.ndarray:
     return np.asarray(PIL.Image.open(path))
 
 
-def test_a_mask_removes_the_object(picture: Path, mask: Path, out: Path, scene, capsys) -> None:
-    assert call(RemoveArgs(images=(str(picture),), mask=(str(mask),), out=str(out), json=True)) == 0
+def test_a_mask_removes_the_object(image: Path, mask: Path, out: Path, scene, capsys) -> None:
+    assert call(RemoveArgs(images=(str(image),), mask=(str(mask),), out=str(out), json=True)) == 0
     assert sorted(p.name for p in out.glob("[!.]*")) == ["дом_alpha.png", "дом_hole.png", "дом_removed.png"]
     removed, alpha, hole = (read(out / f"дом_{kind}.png") for kind in ("removed", "alpha", "hole"))
     assert removed.shape == scene.image.shape and np.array_equal(alpha, read(mask))
@@ -64,20 +64,20 @@ def test_a_mask_removes_the_object(picture: Path, mask: Path, out: Path, scene, 
     assert "filling with patchmatch" in streams.err
 
 
-def test_clicks_of_both_labels_make_one_prompt(picture, out, fake_predictor, monkeypatch, capsys) -> None:
+def test_clicks_of_both_labels_make_one_prompt(image, out, fake_predictor, monkeypatch, capsys) -> None:
     monkeypatch.setattr("zim_plugins.core.load.load_predictor", lambda *a, **k: fake_predictor, raising=False)
-    args = RemoveArgs(images=(str(picture),), point=("80,64", "10,10,0"), out=str(out), backend="cv2", json=True)
+    args = RemoveArgs(images=(str(image),), point=("80,64", "10,10,0"), out=str(out), backend="cv2", json=True)
     pytest.importorskip("cv2")
     assert call(args) == 0
     assert json.loads(capsys.readouterr().out)["prompt"] == {"points": [[80.0, 64.0, 1], [10.0, 10.0, 0]]}
     assert read(out / "дом_alpha.png")[64, 80] == 255
 
 
-def test_a_bad_picture_does_not_stop_the_others(picture, out, tmp_path, fake_predictor, monkeypatch, capsys) -> None:
+def test_a_bad_image_does_not_stop_the_others(image, out, tmp_path, fake_predictor, monkeypatch, capsys) -> None:
     monkeypatch.setattr("zim_plugins.core.load.load_predictor", lambda *a, **k: fake_predictor, raising=False)
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
-    args = RemoveArgs(images=(str(broken), str(picture)), point=("80,64",), out=str(out), json=True)
+    args = RemoveArgs(images=(str(broken), str(image)), point=("80,64",), out=str(out), json=True)
     assert call(args) == 1
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert "broken.png" in records[0]["error"] and "files" in records[1]
@@ -100,8 +100,8 @@ def test_a_bad_picture_does_not_stop_the_others(picture, out, tmp_path, fake_pre
         ({"mask": ("nowhere.png",)}, 2, "there is no mask nowhere.png"),
     ],
 )
-def test_errors_are_one_line_and_leave_no_output(change, code, message, picture, out, capsys) -> None:
-    args = dataclasses.replace(RemoveArgs(images=(str(picture),), out=str(out)), **change)
+def test_errors_are_one_line_and_leave_no_output(change, code, message, image, out, capsys) -> None:
+    args = dataclasses.replace(RemoveArgs(images=(str(image),), out=str(out)), **change)
     assert call(args) == code
     streams = capsys.readouterr()
     lines = [line for line in streams.err.splitlines() if not line.startswith("filling with")]
@@ -109,22 +109,22 @@ def test_errors_are_one_line_and_leave_no_output(change, code, message, picture,
     assert streams.out == "" and not out.exists()
 
 
-def test_an_empty_matte_fails_and_leaves_no_output(picture, out, tmp_path, capsys) -> None:
+def test_an_empty_matte_fails_and_leaves_no_output(image, out, tmp_path, capsys) -> None:
     PIL.Image.new("L", (160, 128)).save(tmp_path / "empty.png")
-    assert call(RemoveArgs(images=(str(picture),), mask=(str(tmp_path / "empty.png"),), out=str(out))) == 1
+    assert call(RemoveArgs(images=(str(image),), mask=(str(tmp_path / "empty.png"),), out=str(out))) == 1
     assert "the matte is empty" in capsys.readouterr().err
     assert not out.exists()
 
 
-def test_a_mask_of_another_size_is_misuse(picture, out, tmp_path, capsys) -> None:
+def test_a_mask_of_another_size_is_misuse(image, out, tmp_path, capsys) -> None:
     PIL.Image.new("L", (20, 10), 255).save(tmp_path / "small.png")
-    assert call(RemoveArgs(images=(str(picture),), mask=(str(tmp_path / "small.png"),), out=str(out))) == 2
+    assert call(RemoveArgs(images=(str(image),), mask=(str(tmp_path / "small.png"),), out=str(out))) == 2
     assert "20x10" in capsys.readouterr().err
     assert not out.exists()
 
 
-def test_results_that_are_there_are_left_alone_on_request(picture, mask, out, capsys) -> None:
-    args = RemoveArgs(images=(str(picture),), mask=(str(mask),), out=str(out), json=True)
+def test_results_that_are_there_are_left_alone_on_request(image, mask, out, capsys) -> None:
+    args = RemoveArgs(images=(str(image),), mask=(str(mask),), out=str(out), json=True)
     assert call(args) == 0
     stamp = (out / "дом_removed.png").stat().st_mtime_ns
     assert call(dataclasses.replace(args, no_overwrite=True)) == 0
@@ -132,7 +132,7 @@ def test_results_that_are_there_are_left_alone_on_request(picture, mask, out, ca
     assert '"skipped": true' in capsys.readouterr().out
 
 
-def test_a_disk_that_refuses_leaves_nothing_half_done(picture, mask, out, monkeypatch, capsys) -> None:
+def test_a_disk_that_refuses_leaves_nothing_half_done(image, mask, out, monkeypatch, capsys) -> None:
     genuine = os.replace
 
     def refuse_removed(source, target) -> None:
@@ -141,12 +141,12 @@ def test_a_disk_that_refuses_leaves_nothing_half_done(picture, mask, out, monkey
         genuine(source, target)
 
     monkeypatch.setattr(os, "replace", refuse_removed)
-    assert call(RemoveArgs(images=(str(picture),), mask=(str(mask),), out=str(out))) == 1
+    assert call(RemoveArgs(images=(str(image),), mask=(str(mask),), out=str(out))) == 1
     assert "No space left" in capsys.readouterr().err
     assert list(out.glob("[!.]*")) == []
 
 
-def test_an_interruption_takes_back_a_result_that_is_half_written(picture, mask, out, monkeypatch) -> None:
+def test_an_interruption_takes_back_a_result_that_is_half_written(image, mask, out, monkeypatch) -> None:
     genuine = os.replace
 
     def interrupt(source, target) -> None:
@@ -155,7 +155,7 @@ def test_an_interruption_takes_back_a_result_that_is_half_written(picture, mask,
         genuine(source, target)
 
     monkeypatch.setattr(os, "replace", interrupt)
-    assert call(RemoveArgs(images=(str(picture),), mask=(str(mask),), out=str(out))) == 130
+    assert call(RemoveArgs(images=(str(image),), mask=(str(mask),), out=str(out))) == 130
     assert list(out.glob("[!.]*")) == []
 
 

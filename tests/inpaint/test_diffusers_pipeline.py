@@ -99,8 +99,8 @@ def test_remove_fill_replace_and_cut_out_by_a_matte(pipe: ZimInpaintPipeline, sc
     assert np.abs(painted[scene.alpha == 1] - image[scene.alpha == 1]).max() < 0.1  # the object stays
     on_colour = pipe(task="replace", background=(0, 0, 255), **given).images[0]
     assert np.array_equal(on_colour[0, 0], np.float32([0, 0, 1]))
-    on_picture = pipe(task="replace", background=PIL.Image.new("RGB", (30, 20), (0, 255, 0)), **given).images[0]
-    assert np.array_equal(on_picture[0, 0], np.float32([0, 1, 0]))
+    on_image = pipe(task="replace", background=PIL.Image.new("RGB", (30, 20), (0, 255, 0)), **given).images[0]
+    assert np.array_equal(on_image[0, 0], np.float32([0, 1, 0]))
     cut = pipe(task="cutout", image=scene.image, matte=scene.alpha).images[0]
     assert cut.mode == "RGBA" and np.array_equal(np.asarray(cut)[..., 3], np.rint(scene.alpha * 255))
 
@@ -116,7 +116,7 @@ def test_a_generator_decides(pipe: ZimInpaintPipeline, scene) -> None:
     assert (first[0] != first[1]).any() and (first[0] != other[0]).any()
 
 
-def test_several_pictures_with_a_mask_and_a_prompt_each(pipe: ZimInpaintPipeline, scene) -> None:
+def test_several_images_with_a_mask_and_a_prompt_each(pipe: ZimInpaintPipeline, scene) -> None:
     masks = [scene.alpha > 0.5, scene.alpha > 0.9]
     output = pipe(["a cat", "a dog"], [scene.image] * 2, masks, output_type="np", **STEPS)
     assert len(output.images) == 2

@@ -27,7 +27,7 @@ class LocalNetwork:
         return F.avg_pool2d(mask, 5, 1, 2, count_include_pad=False) * light
 
 
-def picture(height: int, width: int) -> np.ndarray:
+def photo(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
 
 
@@ -46,7 +46,7 @@ def whole_at_once(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("size", [(1, 1), (7, 200), (90, 60), (150, 170)])
 def test_crops_paste_back_in_place(size: tuple[int, int]) -> None:
     height, width = size
-    image = picture(*size)
+    image = photo(*size)
     corner, quarter = rectangle(*size, 0, 0, 1, 1), rectangle(*size, width // 2, height // 2, width, height)
     masks = [corner, quarter, np.ones(size, bool)]
     mattes = MatteConverter(LocalNetwork(), settings=SMALL_FRAMES).convert(image, masks)
@@ -62,14 +62,14 @@ def test_crops_paste_back_in_place(size: tuple[int, int]) -> None:
 
 
 def test_margins_follow_the_object() -> None:
-    image = picture(200, 200)
+    image = photo(200, 200)
     small, large = rectangle(200, 200, 90, 90, 10, 10), rectangle(200, 200, 40, 50, 100, 80)
     found = MatteConverter(LocalNetwork(), settings=SMALL_FRAMES).convert(image, [small, large])
     assert [(m.x, m.y, *m.alpha.shape) for m in found] == [(82, 82, 26, 26), (25, 35, 110, 130)]
 
 
 def test_tiles_equal_the_whole() -> None:
-    image = picture(300, 330)
+    image = photo(300, 330)
     mask = rectangle(300, 330, 20, 30, 290, 240)
     network = LocalNetwork()
     matte = MatteConverter(network, settings=SMALL_FRAMES).convert(image, [mask])[0]
@@ -82,7 +82,7 @@ def test_tiles_equal_the_whole() -> None:
 
 
 def test_masks_are_batched_by_size_and_come_back_in_order() -> None:
-    image = picture(200, 220)
+    image = photo(200, 220)
     masks = [rectangle(200, 220, 5 * i, 10, 12 + 8 * i, 30) for i in range(8)]
     network = LocalNetwork()
     settings = replace(SMALL_FRAMES, batch_px=3 * 64 * 64)
@@ -102,7 +102,7 @@ def test_a_real_network_from_a_file(small_config: ConverterConfig, tmp_path: Pat
     torch.manual_seed(0)
     save_converter(ConverterNetwork(small_config), tmp_path / "c.safetensors", {})
     converter = MatteConverter.load(tmp_path / "c.safetensors", settings=SMALL_FRAMES)
-    image = picture(100, 90)
+    image = photo(100, 90)
     masks = [rectangle(100, 90, 10 + 5 * i, 20, 20, 25) for i in range(3)]
     together = converter.convert(image, masks)
     for mask, matte in zip(masks, together, strict=True):
@@ -116,9 +116,9 @@ def test_a_real_network_from_a_file(small_config: ConverterConfig, tmp_path: Pat
 def test_misuse_names_the_mask() -> None:
     converter = MatteConverter(LocalNetwork())
     with pytest.raises(ValueError, match="mask 1 is empty"):
-        converter.convert(picture(9, 9), [np.ones((9, 9), bool), np.zeros((9, 9), bool)])
+        converter.convert(photo(9, 9), [np.ones((9, 9), bool), np.zeros((9, 9), bool)])
     with pytest.raises(ValueError, match="mask 0 is 8x9 px, the image 9x9"):
-        converter.convert(picture(9, 9), [np.ones((9, 8), bool)])
+        converter.convert(photo(9, 9), [np.ones((9, 8), bool)])
     with pytest.raises(ValueError, match="frames_px"):
         ConvertSettings(frames_px=(100,))
     with pytest.raises(ValueError, match="overlap"):
@@ -153,7 +153,7 @@ class ObedientNetwork(LocalNetwork):
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (70, 50), (160, 110)])
-def test_a_large_crop_is_reduced_and_comes_back_along_the_picture_s_edges(corner: tuple[int, int]) -> None:
+def test_a_large_crop_is_reduced_and_comes_back_along_the_image_s_edges(corner: tuple[int, int]) -> None:
     height, width = 240, 320
     mask = rectangle(height, width, *corner, 160, 130)
     image = two_tones(height, width, mask)
@@ -177,7 +177,7 @@ def test_a_large_crop_is_reduced_and_comes_back_along_the_picture_s_edges(corner
 def test_where_the_network_leaves_a_mask_alone_the_mask_itself_comes_back() -> None:
     mask = rectangle(240, 320, 70, 50, 160, 130) & ~rectangle(240, 320, 150, 50, 1, 130)  # one column is missing
     matte = MatteConverter(ObedientNetwork(), settings=replace(SMALL_FRAMES, work_px=100)).convert(
-        picture(240, 320), [mask]
+        photo(240, 320), [mask]
     )[0]
     away = np.ones(240 * 320, bool).reshape(mask.shape)
     away[:, 130:172] = False  # the missing column is lost in the reduction, and so taken for a change
@@ -186,7 +186,7 @@ def test_where_the_network_leaves_a_mask_alone_the_mask_itself_comes_back() -> N
 
 def test_small_crops_are_not_reduced() -> None:
     mask = rectangle(120, 160, 50, 40, 30, 20)
-    image = picture(120, 160)
+    image = photo(120, 160)
     plain, reducing = (
         MatteConverter(LocalNetwork(), settings=s).convert(image, [mask])[0]
         for s in (SMALL_FRAMES, replace(SMALL_FRAMES, work_px=64))

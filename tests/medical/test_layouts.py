@@ -21,7 +21,7 @@ IDS = np.zeros((6, 8), np.uint8)
 IDS[0, :3], IDS[4, 4:] = 1, 2
 
 # layout: (files, number of cases, labels of the first case)
-PICTURES = {
+IMAGES = {
     "folder": ({"images/b.png": GREY, "masks/b.png": MASK, "images/a.jpg": GREY, "masks/a.png": MASK}, 2, ["object"]),
     "mazurowski": ({"sa_us/images/x.png": GREY, "sa_us/masks/x.png": MASK}, 1, ["object"]),
     "kvasir-seg": ({"Kvasir-SEG/images/cju.jpg": GREY, "Kvasir-SEG/masks/cju.jpg": MASK}, 1, ["polyp"]),
@@ -71,14 +71,14 @@ VOLUMES = {
 
 def test_every_layout_has_a_miniature() -> None:
     elsewhere = {"cosmos", "sct", "dicom"}  # read below and in test_dicom.py
-    assert set(PICTURES) | set(VOLUMES) | elsewhere == set(LAYOUTS)
+    assert set(IMAGES) | set(VOLUMES) | elsewhere == set(LAYOUTS)
     with pytest.raises(ValueError, match="kvasir-seg"):
         find_layout("kvasir")
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_pictures_are_paired_by_name(name: str, tmp_path: Path) -> None:
-    files, count, labels = PICTURES[name]
+@pytest.mark.parametrize("name", IMAGES)
+def test_images_are_paired_by_name(name: str, tmp_path: Path) -> None:
+    files, count, labels = IMAGES[name]
     for path, array in files.items():
         save(tmp_path / "above" / path, array)
     (tmp_path / "above" / ".DS_Store").write_bytes(b"x")

@@ -18,8 +18,8 @@ def content(path: Path) -> bytes:
     """What a file holds once it is unpacked."""
     data = path.read_bytes()
     if path.suffix == ".png":
-        with PIL.Image.open(path) as picture:
-            assert set(picture.info) <= {"dpi"}, "no text chunks"
+        with PIL.Image.open(path) as image:
+            assert set(image.info) <= {"dpi"}, "no text chunks"
     if path.suffix == ".html":
         return re.sub(rb"base64,[A-Za-z0-9+/=]+", b"", data)  # its images are looked at as files
     return gzip.decompress(data) if path.suffix == ".gz" else data

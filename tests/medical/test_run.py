@@ -24,7 +24,7 @@ from zim_plugins.cli.runtime import run as command
 from zim_plugins.core import ImagePredictor
 
 
-def test_the_encoder_runs_once_for_each_picture(folder_set: Path, tmp_path: Path) -> None:
+def test_the_encoder_runs_once_for_each_image(folder_set: Path, tmp_path: Path) -> None:
     backend = CountingBackend()
     model = PromptedModel(ImagePredictor(backend), name="counted")
     tally = run(config_of(folder_set, tmp_path / "out"), [model])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medical.io.errors import ScanFault
-from medical.io.images import guess_encoding, read_picture, read_values
+from medical.io.images import guess_encoding, read_rgb, read_values
 from medical.io.nifti import AXES, file_space, read_volume, whole_numbers, write_nifti
 from medical.io.pairing import CaseFiles, MaskFile
 from medical.io.reading import ReadingConfig, read_scan
@@ -124,18 +124,18 @@ def test_windows_by_name_and_by_number() -> None:
         parse_window("40,0")
 
 
-def test_16_bit_pictures_are_windowed_not_blackened(tmp_path: Path) -> None:
+def test_16_bit_images_are_windowed_not_blackened(tmp_path: Path) -> None:
     values = np.linspace(100, 900, 48).reshape(6, 8).astype(np.uint16)
-    rgb, used, notes = read_picture(save(tmp_path / "a.png", values), Window())
+    rgb, used, notes = read_rgb(save(tmp_path / "a.png", values), Window())
     assert used["kind"] == "percentile" and rgb.max() > 250 and "windowed" in notes[0]
 
 
-def test_faults_of_pictures(tmp_path: Path) -> None:
+def test_faults_of_images(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", np.random.default_rng(0).integers(0, 255, (60, 60), dtype=np.uint8))
     with pytest.raises(ScanFault, match="60x60 px"):
-        read_picture(path, Window(), max_pixels=100)
+        read_rgb(path, Window(), max_pixels=100)
     path.write_bytes(path.read_bytes()[:900])
-    for read in (lambda: read_picture(path, Window()), lambda: read_values(path)):
+    for read in (lambda: read_rgb(path, Window()), lambda: read_values(path)):
         with pytest.raises(ScanFault):
             read()
     with pytest.raises(ScanFault, match="colour"):

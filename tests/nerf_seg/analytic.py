@@ -145,10 +145,10 @@ class AnalyticScene:
         on_wall = origin + to_wall[:, None] * directions
         checks = ((on_wall[:, :2] / 0.35).floor().sum(1) % 2)[:, None]
         wall = checks * torch.tensor([0.85, 0.83, 0.7]) + (1 - checks) * torch.tensor([0.45, 0.5, 0.65])
-        picture = transmittance[:, -1:] * wall
+        photo = transmittance[:, -1:] * wall
         for amount, blobs in zip(of_kind, (ball, *matter), strict=True):
-            picture = picture + amount[:, None] * torch.tensor(blobs.colour)
-        image = (picture * 255).round().clamp(0, 255).to(torch.uint8).reshape(*self.size, 3).numpy()
+            photo = photo + amount[:, None] * torch.tensor(blobs.colour)
+        image = (photo * 255).round().clamp(0, 255).to(torch.uint8).reshape(*self.size, 3).numpy()
         alpha = of_kind[0].reshape(self.size).clamp(0, 1).numpy()
         return View(self.names[index], image, samples), alpha
 

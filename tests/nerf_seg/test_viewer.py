@@ -50,7 +50,7 @@ def click(x: float, y: float, origin: tuple[float, float, float] = (0.1, 0.0, 4.
     return ViewerClick(origin=origin, direction=direction, screen_pos=(0.5, 0.5))
 
 
-def test_a_click_in_the_scene_is_a_click_in_the_nearest_picture(panel: Any) -> None:
+def test_a_click_in_the_scene_is_a_click_in_the_nearest_image(panel: Any) -> None:
     options = panel._pipeline().config
     panel.take(click(0.4, -0.2), "points")
     assert (options.reference_view, options.points) == ("left.png", "22.0,16.0")  # 20 px a unit at a distance of 4
@@ -64,7 +64,7 @@ def test_a_click_in_the_scene_is_a_click_in_the_nearest_picture(panel: Any) -> N
     assert (options.reference_view, options.points) == ("right.png", "20.0,15.0")
 
 
-def test_a_click_that_no_picture_shows_changes_nothing(panel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_click_that_no_image_shows_changes_nothing(panel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(panel, "show", said.append)
     panel.take(click(90.0, 0.0), "points")

@@ -19,8 +19,8 @@ def write_capture(folder: Path) -> Path:
     frames = []
     for index, name in enumerate(names):
         c2w = _look_at_centre(2 * np.pi * index / len(names), 0.2 + 0.25 * (index % 3))
-        picture, alpha = _trace(c2w)
-        write_image(folder / "images" / name, picture)
+        image, alpha = _trace(c2w)
+        write_image(folder / "images" / name, image)
         write_image(folder / "alphas" / name, alpha)
         frames.append({"file_path": f"images/{name}", "transform_matrix": c2w.tolist()})
     listed = [f"images/{name}" for name in names]
@@ -54,8 +54,8 @@ def _trace(c2w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     points = c2w[:3, 3] + (along - np.sqrt(np.maximum(inside, 0)))[..., None] * rays
     checks = (np.floor(points * 4).sum(axis=-1) % 2)[..., None]
     ball = np.array([0.9, 0.2, 0.1]) * (0.6 + 0.4 * checks)
-    picture = np.where(hit[..., None], ball, 1.0)
-    blocks = picture.reshape(SIZE, 4, SIZE, 4, 3).mean(axis=(1, 3)), hit.reshape(SIZE, 4, SIZE, 4).mean(axis=(1, 3))
+    image = np.where(hit[..., None], ball, 1.0)
+    blocks = image.reshape(SIZE, 4, SIZE, 4, 3).mean(axis=(1, 3)), hit.reshape(SIZE, 4, SIZE, 4).mean(axis=(1, 3))
     return blocks[0].astype(np.float32), blocks[1].astype(np.float32)
 
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from zim_plugins.bench.peers import Release, picture, random_pair, release_of
+from zim_plugins.bench.peers import Release, photo, random_pair, release_of
 from zim_plugins.bench.row import OURS, Call, Floor, Row, count_flops
 from zim_plugins.core.backends.zim_torch import ZimTorchBackend
 from zim_plugins.core.load import load_predictor
@@ -82,7 +82,7 @@ def tiny(settings: BenchSettings) -> Iterator[Row]:
     plain = "zim_tiny, fp32, no zoom, no refinement"
     yield from _decode_rows(plain, bare, settings, (1, 16, 64, 1024), release, budget_s=8)
     whole = load_predictor("zim_tiny", device=settings.device)
-    image = picture(768, SIDE)
+    image = photo(768, SIDE)
     yield Row("image to matte, one click, zim_tiny", {OURS: lambda: _click(whole, image)}, budget_s=8)
 
 
@@ -91,7 +91,7 @@ def everything(settings: BenchSettings) -> Iterator[Row]:
     from zim_plugins.core.automatic import EverythingConfig, matte_everything
 
     _, sam = random_pair("vit_b")
-    image = picture(768, SIDE)
+    image = photo(768, SIDE)
     config = replace(ZIM_CONFIGS["vit_b"], pixel_decoder="sam", masked_attention="none")
     if isinstance(sam, str):
         zim, public = Zim(config), None
@@ -125,7 +125,7 @@ def work(settings: BenchSettings) -> Iterator[Row]:
     from zim_plugins.label_converter import converter as convert
 
     predictor = load_predictor("zim_tiny", device=settings.device)
-    image = picture(768, SIDE)
+    image = photo(768, SIDE)
     matte = _click(predictor, image).alpha
     calls = {OURS: lambda: zim_errors(_click(predictor, image).alpha, matte)}
     yield Row("evaluate one object, zim_tiny", calls, budget_s=8)
@@ -185,7 +185,7 @@ def _encode_row(
     if isinstance(release, str):
         calls[PUBLIC_ZIM] = release
     elif release is not None:
-        image = picture(768, SIDE)
+        image = photo(768, SIDE)
         calls[ONNX] = lambda: release.onnx.encode(image)
         calls[PUBLIC_ZIM] = lambda: release.predictor.set_image(image)
     dtype = "bf16" if zim.dtype == torch.bfloat16 else "fp32"
@@ -206,7 +206,7 @@ def _decode_rows(
 ) -> Iterator[Row]:
     """Clicks on one image, then an image and a click; the release takes one at a time."""
     zim = _network(ours)
-    image = picture(768, SIDE)
+    image = photo(768, SIDE)
     ours.set_image(image)
     if isinstance(release, Release):
         release.predictor.set_image(image)

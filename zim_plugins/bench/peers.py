@@ -14,16 +14,16 @@ from zim_plugins.core.modeling.zim import ZIM_CONFIGS, Zim
 from zim_plugins.core.modeling.zim_lite import ZimLite
 from zim_plugins.core.prompt import Prompt
 
-PICTURE = "sample:astronaut"
+PHOTO = "sample:astronaut"
 
 
-def picture(height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
+def photo(height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
     """A photograph of that size: scikit-image's astronaut, resized."""
     from PIL import Image
 
     from zim_plugins.imaging.image import read_image
 
-    return np.asarray(Image.fromarray(read_image(PICTURE).rgb).resize((width, height)))
+    return np.asarray(Image.fromarray(read_image(PHOTO).rgb).resize((width, height)))
 
 
 def random_pair(name: str) -> tuple[Zim, Any]:

@@ -208,13 +208,13 @@ def existing(args: ImagesArgs) -> "Existing":
 
 
 def write_all(
-    files: dict[str, Path], pictures: "dict[str, np.ndarray | Raster]", *, quality: int | None = None
+    files: dict[str, Path], images: "dict[str, np.ndarray | Raster]", *, quality: int | None = None
 ) -> tuple[str, ...]:
     """Write all images of a result, or none of them, and return what a format could not hold.
 
     Args:
         files: by kind.
-        pictures: by kind.
+        images: by kind.
         quality: of JPEG and WebP, 1 to 100; see `write_raster`.
     """
     from zim_plugins.imaging.encode import write_raster
@@ -224,11 +224,11 @@ def write_all(
     notes: tuple[str, ...] = ()
     try:
         for kind, path in files.items():
-            picture = pictures[kind]
-            if isinstance(picture, np.ndarray):
-                write_image(path, picture)
+            image = images[kind]
+            if isinstance(image, np.ndarray):
+                write_image(path, image)
             else:
-                notes += write_raster(path, picture, quality=quality)
+                notes += write_raster(path, image, quality=quality)
             done.append(path)
     finally:
         if len(done) < len(files):  # also when the user interrupts

@@ -17,7 +17,7 @@ from zim_plugins.core.one_thread import OneThread
 from zim_plugins.core.prediction import Prediction
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.refinement.base import Refiner
-from zim_plugins.core.transforms import logits_to_alphas, prompt_to_frame, support_box, within_picture
+from zim_plugins.core.transforms import logits_to_alphas, prompt_to_frame, support_box, within_image
 from zim_plugins.errors import UnsupportedPrompt
 from zim_plugins.imaging.geometry import paste
 from zim_plugins.imaging.ranges import ImageArray, to_uint8
@@ -196,7 +196,7 @@ class ImagePredictor:
             chosen = logits[row][candidate][None]
             return logits_to_alphas(chosen, size, backend.frame_px, backend.activation, stretched=stretched)[0]
 
-        return CoarseAnswers(within_picture(logits, size, backend.frame_px, stretched=stretched), scores, True, enlarge)
+        return CoarseAnswers(within_image(logits, size, backend.frame_px, stretched=stretched), scores, True, enlarge)
 
     def _encode(self, rgb: UInt8[np.ndarray, "h w 3"], backend: Backend | None = None) -> Any:
         """Run the encoder, and count."""

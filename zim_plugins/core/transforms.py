@@ -94,7 +94,7 @@ def logits_to_alphas(
     return x.sigmoid_().numpy()
 
 
-def within_picture(
+def within_image(
     maps: Float32[np.ndarray, "*b s s"], size: tuple[int, int], frame_px: int, *, stretched: bool = False
 ) -> Float32[np.ndarray, "*b t u"]:
     """Maps over the padded frame without the cells that lie wholly in its padding; `size` (H, W) is the image's."""

@@ -92,7 +92,7 @@ class _Checker:
         self.allow = allow
         self.counts: Counter[str] = Counter()
         self.sizes: dict[tuple[Path, tuple[int, int] | None], tuple[int, int] | None] = {}
-        self.pictures: dict[bytes, str] = {}
+        self.images: dict[bytes, str] = {}
         self.mattes: set[tuple[str, bytes]] = set()
 
     def note(self, fault: Fault) -> None:
@@ -121,7 +121,7 @@ class _Checker:
             self.sizes[at] = self._size(sample)
             if self.sizes[at] is not None:
                 where = _where(sample)
-                first = self.pictures.setdefault(_fingerprint(sample.image, sample.image_bytes), where)
+                first = self.images.setdefault(_fingerprint(sample.image, sample.image_bytes), where)
                 if first != where:
                     self.note(Fault("duplicate", where, f"the same image as {first}"))
         return self.sizes[at]

@@ -155,8 +155,8 @@ class MatteShards(IterableDataset[MattedImage]):
         """
         members = scan_shard(shard, self.report)
         if shard.stem in self.sources:
-            pictures = scan_shard(self.sources[shard.stem], self.report)
-            members |= {name: at for name, at in pictures.items() if name.endswith(IMAGE_SUFFIXES)}
+            images = scan_shard(self.sources[shard.stem], self.report)
+            members |= {name: at for name, at in images.items() if name.endswith(IMAGE_SUFFIXES)}
         keys = tuple(sorted(name.removesuffix(".json") for name in members if name.endswith(".json")))
         if not all(any(key + suffix in members for suffix in IMAGE_SUFFIXES) for key in keys):
             raise DataError(f"{shard} holds no photographs: name the SA-1B shards it was made from as source")

@@ -91,7 +91,7 @@ class CroppedMatte:
 class _Subject(NamedTuple):
     """A mask as the network sees it: at its image's size, or reduced with its surroundings."""
 
-    picture: UInt8[np.ndarray, "h w 3"]
+    image: UInt8[np.ndarray, "h w 3"]
     mask: Bool[np.ndarray, "h w"]
     window: tuple[int, int, int, int]
     """X1 Y1 X2 Y2 [px] in this image."""
@@ -183,8 +183,8 @@ class MatteConverter:
         scale, room = self.settings.work_px / longest, longest // 2  # a view shows what lies round the window too
         left, top = max(0, x1 - room), max(0, y1 - room)
         around = np.s_[top : y2 + room, left : x2 + room]
-        picture, label = Image.fromarray(image[around]), Image.fromarray(255 * mask[around].astype(np.uint8))
-        size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+        crop, label = Image.fromarray(image[around]), Image.fromarray(255 * mask[around].astype(np.uint8))
+        size = max(1, round(crop.width * scale)), max(1, round(crop.height * scale))
         corner = round((x1 - left) * scale), round((y1 - top) * scale)
         small = (
             *corner,
@@ -192,7 +192,7 @@ class MatteConverter:
             min(size[1], max(corner[1] + 1, round((y2 - top) * scale))),
         )
         label = np.asarray(label.resize(size, Image.Resampling.BOX)) > 127
-        return _Subject(np.asarray(picture.resize(size, Image.Resampling.BOX)), label, small, reduced=True)
+        return _Subject(np.asarray(crop.resize(size, Image.Resampling.BOX)), label, small, reduced=True)
 
     def _enlarged(
         self,
@@ -204,7 +204,7 @@ class MatteConverter:
         """A reduced crop's matte along the edges of the crop itself; where it equals the mask, the mask itself."""
         x1, y1, x2, y2 = subject.window
         radius = self.settings.guided_radius_px
-        small = GuidedFilter(unit_values(subject.picture[y1:y2, x1:x2]), radius, GUIDED_EPSILON)
+        small = GuidedFilter(unit_values(subject.image[y1:y2, x1:x2]), radius, GUIDED_EPSILON)
         label, hard = resized(mask.astype(np.float32), alpha.shape), subject.mask[y1:y2, x1:x2]
         change = np.minimum(np.abs(alpha - label), np.abs(alpha - hard))  # an edge may be left soft, or hard
         changed = ndimage.maximum_filter(change, 2 * radius + 1)
@@ -240,15 +240,15 @@ class MatteConverter:
     @torch.inference_mode()
     def _mattes(self, subjects: list[_Subject], views: list[_View]) -> Float32[np.ndarray, "n s s"]:
         side = views[0].side
-        pictures = np.zeros((len(views), 3, side, side), dtype=np.float32)
+        images = np.zeros((len(views), 3, side, side), dtype=np.float32)
         labels = np.zeros((len(views), 1, side, side), dtype=np.float32)
         for i, view in enumerate(views):
             part = np.s_[view.y : view.y + side, view.x : view.x + side]
             subject = subjects[view.subject]
-            cut = standardised(subject.picture[part])
-            pictures[i, :, : cut.shape[1], : cut.shape[2]] = cut
+            cut = standardised(subject.image[part])
+            images[i, :, : cut.shape[1], : cut.shape[2]] = cut
             labels[i, 0, : cut.shape[1], : cut.shape[2]] = subject.mask[part]
-        x = torch.from_numpy(pictures).to(self.device, memory_format=torch.channels_last)
+        x = torch.from_numpy(images).to(self.device, memory_format=torch.channels_last)
         with torch.autocast(torch.device(self.device).type, self.dtype, enabled=self.dtype != torch.float32):
             alpha = self.network.matte(x, torch.from_numpy(labels).to(self.device))
         return alpha[:, 0].float().cpu().numpy()

@@ -19,7 +19,7 @@ from zim_plugins.label_converter.samples.selective import without_soft_classes
 from zim_plugins.training.distributed import WHOLE, Share
 from zim_plugins.training.hooks import set_frozen
 from zim_plugins.training.losses import gradient_l1
-from zim_plugins.training.pictures import from_standardised, strip
+from zim_plugins.training.progress_images import from_standardised, strip
 from zim_plugins.training.samples.library import Library
 
 CHECK_BATCH = 8
@@ -142,7 +142,7 @@ class ConverterTask:
         return result
 
     @torch.no_grad()
-    def pictures(self, model: nn.Module, frame_px: int, device: str, count: int) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    def images(self, model: nn.Module, frame_px: int, device: str, count: int) -> list[UInt8[np.ndarray, "_ _ 3"]]:
         """Samples, held-out ones where there are any: input with the matte, matte, mask it was given, target."""
         source = self._source(self.held_out or self.library, frame_px, count, seed=1, sampling=self.settings.sampling)
         batch = source.batch(self.settings.sampling.stl_from)

@@ -166,7 +166,7 @@ class Trainer:
         with autocast(self.device, self.dtype):
             result = self.task.check(model, frame_px, self.device, self.check_batches)
             if self.board is not None:
-                self.board.pictures(self.step, self.task.pictures(model, frame_px, self.device, SHOWN))
+                self.board.images(self.step, self.task.images(model, frame_px, self.device, SHOWN))
         error = math.inf if result is None else result["error"]
         if error < self.best or self.step == self.recipe.steps:
             self.best = error

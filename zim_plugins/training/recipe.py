@@ -41,7 +41,7 @@ class Task(Protocol):
         """Scores on held-out data, `error` (lower is better) among them; None where there is no such data."""
         ...
 
-    def pictures(self, model: Any, frame_px: int, device: str, count: int) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    def images(self, model: Any, frame_px: int, device: str, count: int) -> list[UInt8[np.ndarray, "_ _ 3"]]:
         """Samples, held-out ones where there are any: input with its prompt, matte, target, side by side."""
         ...
 

@@ -16,7 +16,7 @@ from zim_plugins.core.modeling.zim_lite import LiteConfig, ZimLite
 from zim_plugins.training.distributed import WHOLE, Share
 from zim_plugins.training.hooks import add_lora, parameter_groups, set_frozen, without_lora
 from zim_plugins.training.losses import LossWeights, matte_loss
-from zim_plugins.training.pictures import from_standardised, prompt_of_tokens, strip
+from zim_plugins.training.progress_images import from_standardised, prompt_of_tokens, strip
 from zim_plugins.training.samples.batches import Batch
 from zim_plugins.training.samples.compositing import SceneMix
 from zim_plugins.training.samples.interactive import look_again
@@ -161,9 +161,7 @@ class ZimTask:
         return {"error": 1 - mean_iou, "held_out_iou": mean_iou, "held_out_mae": float(torch.cat(mae).mean())}
 
     @torch.no_grad()
-    def pictures(
-        self, model: Zim | ZimLite, frame_px: int, device: str, count: int
-    ) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    def images(self, model: Zim | ZimLite, frame_px: int, device: str, count: int) -> list[UInt8[np.ndarray, "_ _ 3"]]:
         """Samples, held-out ones where there are any: input with its prompt, matte, target, side by side."""
         batch = self._source(self.held_out or self.library, frame_px, count, seed=1).batch(0)
         alpha = self._answered(model, batch, device)[:: batch.labels.shape[1]]

@@ -32,10 +32,10 @@ class TensorBoard:
         for name, value in values.items():
             self._writer.add_scalar(f"{group}/{name}", value, step)
 
-    def pictures(self, step: int, pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> None:
+    def images(self, step: int, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> None:
         """Add images, one strip each."""
-        for number, picture in enumerate(pictures):
-            self._writer.add_image(f"held_out/{number}", picture, step, dataformats="HWC")
+        for number, image in enumerate(images):
+            self._writer.add_image(f"held_out/{number}", image, step, dataformats="HWC")
         self._writer.flush()
 
     def close(self) -> None:

@@ -30,9 +30,9 @@ class GaussianMembership:
         self.estimator: Estimator = MatteEstimator() if estimator is None else estimator
         self.sums: Tensor = torch.zeros(count, 2)
 
-    def flat(self, picture: Float32[np.ndarray, "h w"]) -> Float[Tensor, " r"]:
+    def flat(self, image: Float32[np.ndarray, "h w"]) -> Float[Tensor, " r"]:
         """See `ObjectField`."""
-        return torch.from_numpy(np.ascontiguousarray(picture)).flatten()
+        return torch.from_numpy(np.ascontiguousarray(image)).flatten()
 
     def scattered(self, samples: PixelWeights, values: Float[Tensor, "r 2"]) -> Float[Tensor, "n 2"]:
         """See `ObjectField`; all pairs take part."""

@@ -62,7 +62,7 @@ def test_projected_details_are_the_convolution_of_the_concatenation():
 
 
 @torch.no_grad()
-def test_prompts_on_one_picture_are_prompts_on_its_copies():
+def test_prompts_on_one_image_are_prompts_on_its_copies():
     """Sharing the image's tokens, or repeating them for every prompt."""
     zim = random_zim()
     features = zim.encode(torch.randn(1, 3, 256, 256))
@@ -129,7 +129,7 @@ def test_a_smaller_piece_changes_nothing_but_rounding(monkeypatch):
         torch.testing.assert_close(zim.image_encoder(x), whole, atol=1e-4, rtol=1e-4)
 
 
-def test_a_batch_of_pictures_is_encoded_as_one_after_the_other():
+def test_a_batch_of_images_is_encoded_as_one_after_the_other():
     encoder, x = random_zim().image_encoder, torch.randn(3, 3, 256, 256)
     with torch.no_grad():
         apart = encoder(x)

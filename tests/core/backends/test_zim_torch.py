@@ -46,7 +46,7 @@ def random_zim(config: ZimConfig, seed: int = 0) -> Zim:
     return zim
 
 
-def picture(frame_px: int) -> np.ndarray:
+def image(frame_px: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (frame_px * 3 // 4, frame_px, 3), dtype=np.uint8)
 
 
@@ -54,7 +54,7 @@ def picture(frame_px: int) -> np.ndarray:
 def test_one_backend_serves_every_prompt_alike_alone_or_in_a_batch(config: ZimConfig) -> None:
     backend = ZimTorchBackend(random_zim(config), name="random")
     assert isinstance(backend, Backend)
-    embedding = backend.encode(picture(config.frame_px))
+    embedding = backend.encode(image(config.frame_px))
     together, scores = backend.decode(embedding, PROMPTS, multimask=False)
     stride = 4 if config.pixel_decoder == "sam" else 2
     assert together.shape == (4, 1, config.frame_px // stride, config.frame_px // stride)
@@ -69,7 +69,7 @@ def test_one_backend_serves_every_prompt_alike_alone_or_in_a_batch(config: ZimCo
 @pytest.mark.parametrize("config", [TINY, VIT], ids=["tiny", "vit"])
 def test_a_coarse_matte_and_a_background_click_change_the_answer(config: ZimConfig) -> None:
     backend = ZimTorchBackend(random_zim(config), name="random")
-    embedding = backend.encode(picture(config.frame_px))
+    embedding = backend.encode(image(config.frame_px))
     coarse = np.zeros((config.frame_px, config.frame_px), np.float32)
     coarse[10:30, 10:30] = 1
     plain, with_alpha, with_click = (
@@ -89,7 +89,7 @@ def test_bf16_gives_the_mattes_of_fp32_within_two_hundredths(config: ZimConfig) 
     mattes = []
     for dtype in (torch.float32, torch.bfloat16):
         predictor = ImagePredictor(ZimTorchBackend(random_zim(config), name="random", dtype=dtype))
-        predictor.set_image(picture(config.frame_px))
+        predictor.set_image(image(config.frame_px))
         mattes.append(predictor.predict(Prompt.from_box(8, 8, 50, 40)).alpha)
     assert np.abs(mattes[0] - mattes[1]).mean() < 2e-2
 
@@ -221,6 +221,6 @@ def test_cuda_gives_the_cpu_s_mattes(dtype: torch.dtype) -> None:
     mattes = []
     for device, kind in (("cpu", torch.float32), ("cuda", dtype)):
         predictor = ImagePredictor(ZimTorchBackend(random_zim(VIT), name="random", device=device, dtype=kind))
-        predictor.set_image(picture(64))
+        predictor.set_image(image(64))
         mattes.append(predictor.predict(Prompt.from_box(8, 8, 50, 40)).alpha)
     assert np.abs(mattes[0] - mattes[1]).mean() < 2e-2

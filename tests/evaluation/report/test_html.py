@@ -56,7 +56,7 @@ def test_it_needs_no_other_file(tmp_path) -> None:
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
-def test_a_browser_shows_its_pictures(tmp_path) -> None:
+def test_a_browser_shows_its_images(tmp_path) -> None:
     """Chromium opens the file from disk, decodes every image, and the chooser shows one section at a time."""
     counting = """<script>addEventListener('load', () => {
         const shown = s => [...document.querySelectorAll(s)].filter(i => i.checkVisibility()).length;

@@ -107,7 +107,7 @@ def test_replace_by_a_file_and_by_a_text(painter, scene) -> None:
     assert painter.prompts == ["the sea"] and (read("ball_replaced.png")[alpha == 0] == (0, 0, 255)).all()
 
 
-def test_cutout_keeps_within_the_pictures_own_opacity(scene) -> None:
+def test_cutout_keeps_within_the_images_own_opacity(scene) -> None:
     opacity = np.full((128, 160), 255, np.uint8)
     opacity[:, :80] = 0
     PIL.Image.fromarray(np.dstack([scene.image, opacity])).save("half.png")
@@ -178,13 +178,13 @@ def test_depth_profile_and_exif_go_through(task, depth, scene) -> None:
     written_as = Path(f"outputs/deep_{RESULTS[task]}.png")
     result = read_original(written_as).raster
     assert result.pixels.dtype == pixels.dtype and result.metadata.icc_profile == profile
-    with PIL.Image.open(written_as) as picture:
-        assert picture.getexif()[0x010F] == "Maker"
+    with PIL.Image.open(written_as) as image:
+        assert image.getexif()[0x010F] == "Maker"
     same = read("deep_hole.png") == 0 if task == "remove" else read("deep_alpha.png") == 255
     assert same.any() and np.array_equal(result.pixels[same][:, :3], pixels[same])
 
 
-def test_the_fringe_of_a_deep_picture_has_more_than_eight_bits(scene) -> None:
+def test_the_fringe_of_a_deep_image_has_more_than_eight_bits(scene) -> None:
     from zim_plugins.imaging.codecs.png16 import write_png
 
     deep = scene.image.astype(np.uint16) * 257 + np.random.default_rng(0).integers(-99, 99, scene.image.shape)
@@ -202,8 +202,8 @@ def test_a_result_for_a_pipe(task, capsysbinary, monkeypatch) -> None:
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=content))
     extra = ["--background", "red"] if task == "replace" else []
     assert call(task, "-", "--mask", "mask.png", "--out", "-", *extra) == 0
-    picture = PIL.Image.open(io.BytesIO(capsysbinary.readouterr().out))
-    assert picture.size == (160, 128) and picture.mode == ("RGBA" if task == "cutout" else "RGB")
+    image = PIL.Image.open(io.BytesIO(capsysbinary.readouterr().out))
+    assert image.size == (160, 128) and image.mode == ("RGBA" if task == "cutout" else "RGB")
     assert written() == []
 
 
@@ -225,7 +225,7 @@ def test_what_is_there_is_left_alone_on_request(task, extra, capsys) -> None:
     assert call(*words, "--no-overwrite") == 0 and last.exists()
 
 
-def test_a_list_names_pictures_objects_and_backgrounds(scene, capsys) -> None:
+def test_a_list_names_images_objects_and_backgrounds(scene, capsys) -> None:
     Path("in").mkdir()
     for name in ("a", "b"):
         PIL.Image.fromarray(scene.image).save(f"in/{name}.png")

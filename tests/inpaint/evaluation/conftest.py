@@ -83,8 +83,8 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class SmallNetwork(torch.nn.Module):
     """Called as the Inception file is: mean colour and mean square of each channel."""
 
-    def forward(self, pictures: torch.Tensor, return_features: bool = True) -> torch.Tensor:
-        values = pictures.float() / 255
+    def forward(self, images: torch.Tensor, return_features: bool = True) -> torch.Tensor:
+        values = images.float() / 255
         return torch.cat([values.mean((2, 3)), (values**2).mean((2, 3))], dim=1)
 
 

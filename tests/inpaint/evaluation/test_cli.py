@@ -172,7 +172,7 @@ def test_no_sources_is_misuse() -> None:
     assert command("composites") == 2
 
 
-def test_folders_without_a_clean_picture_have_the_scores_that_need_none(sources: Path, filler: str) -> None:
+def test_folders_without_a_clean_image_have_the_scores_that_need_none(sources: Path, filler: str) -> None:
     data = sources / "data"
     for folder in ("image", "mask"):
         (data / folder).mkdir(parents=True)
@@ -195,9 +195,9 @@ def coco_set(root: Path, rng: np.random.Generator) -> Path:
     for folder in ("images", "masks"):
         (root / folder).mkdir(parents=True)
     for k, category in enumerate(["cat", "dog", "boat", "cup", "car", "bird"]):
-        picture = rng.integers(90, 110, (64, 64, 3)).astype(np.uint8)
-        picture[20:40, 22:42] = rng.integers(0, 255, 3)
-        PIL.Image.fromarray(picture).save(root / "images" / f"{k:012d}.jpg", quality=95)
+        image = rng.integers(90, 110, (64, 64, 3)).astype(np.uint8)
+        image[20:40, 22:42] = rng.integers(0, 255, 3)
+        PIL.Image.fromarray(image).save(root / "images" / f"{k:012d}.jpg", quality=95)
         mask = np.zeros((64, 64), np.uint8)
         mask[20:40, 22:42] = 255
         PIL.Image.fromarray(mask).save(root / "masks" / f"{category}_00_{k:012d}.png")

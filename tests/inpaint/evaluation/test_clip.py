@@ -17,7 +17,7 @@ def clip(tiny_clip: Path) -> Clip:
     return Clip(tiny_clip, CATEGORIES)
 
 
-def pictures(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def images(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     source = rng.integers(0, 255, (80, 120, 3)).astype(np.uint8)
     result = source.copy()
     result[20:60, 40:80] = rng.integers(0, 255, 3)
@@ -30,7 +30,7 @@ def test_scores_are_those_of_transformers_own_forward_pass(
     import PIL.Image
     import torch
 
-    source, result, box = pictures(rng)
+    source, result, box = images(rng)
     scores = clip.score(source, result, box, "dog")
     assert scores is not None
     model = transformers.CLIPModel.from_pretrained(tiny_clip).eval()
@@ -49,10 +49,10 @@ def test_scores_are_those_of_transformers_own_forward_pass(
     assert scores.text_drop == pytest.approx(similarity[0, dog] - similarity[1, dog], abs=1e-5)
 
 
-def test_an_untouched_picture_is_at_distance_zero_and_still_holds_its_object(
+def test_an_untouched_image_is_at_distance_zero_and_still_holds_its_object(
     clip: Clip, rng: np.random.Generator
 ) -> None:
-    source, _, box = pictures(rng)
+    source, _, box = images(rng)
     scores = clip.score(source, source, box, "dog")
     assert scores is not None
     assert scores.distance == pytest.approx(0, abs=1e-6)
@@ -62,21 +62,21 @@ def test_an_untouched_picture_is_at_distance_zero_and_still_holds_its_object(
 
 def test_gone_at_more_ranks_is_harder(clip: Clip, rng: np.random.Generator) -> None:
     for _ in range(8):
-        source, result, box = pictures(rng)
+        source, result, box = images(rng)
         scores = clip.score(source, result, box)
         assert scores is not None and scores.text_drop is None
         assert scores.gone[1] >= scores.gone[3] >= scores.gone[5]
 
 
 def test_ranks_that_would_hold_every_class_are_left_out(tiny_clip: Path, rng: np.random.Generator) -> None:
-    scores = Clip(tiny_clip, CATEGORIES[:3]).score(*pictures(rng))
+    scores = Clip(tiny_clip, CATEGORIES[:3]).score(*images(rng))
     assert scores is not None and list(scores.gone) == [1]
 
 
 def test_the_crop_is_taken_from_the_central_square_and_padded_to_a_square() -> None:
-    picture = np.zeros((100, 200, 3), np.uint8)
-    picture[40:60, 90:130] = 255
-    crop = object_crop(picture, np.array([90.0, 40.0, 130.0, 60.0]))
+    image = np.zeros((100, 200, 3), np.uint8)
+    image[40:60, 90:130] = 255
+    crop = object_crop(image, np.array([90.0, 40.0, 130.0, 60.0]))
     assert crop is not None
     assert crop.shape[0] == crop.shape[1] == pytest.approx(40 * 2.56, abs=2)
     side = crop.shape[0]
@@ -85,9 +85,9 @@ def test_the_crop_is_taken_from_the_central_square_and_padded_to_a_square() -> N
 
 
 def test_an_object_outside_the_central_square_has_no_score(clip: Clip) -> None:
-    picture = np.zeros((100, 300, 3), np.uint8)
-    assert object_crop(picture, np.array([0.0, 10.0, 60.0, 40.0])) is None
-    assert clip.score(picture, picture, np.array([0.0, 10.0, 60.0, 40.0])) is None
+    image = np.zeros((100, 300, 3), np.uint8)
+    assert object_crop(image, np.array([0.0, 10.0, 60.0, 40.0])) is None
+    assert clip.score(image, image, np.array([0.0, 10.0, 60.0, 40.0])) is None
 
 
 def test_what_is_no_clip_is_refused(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def coco(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_largest_whole_object_of_each_picture_is_taken(coco: Path) -> None:
+def test_the_largest_whole_object_of_each_image_is_taken(coco: Path) -> None:
     (listed,) = list_coco(coco, no_fault)
     assert (listed.key, listed.category) == ("000000000001-2", "potted plant")
     case = listed.read()

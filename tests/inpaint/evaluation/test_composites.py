@@ -15,7 +15,7 @@ def plan(sources: Path, **how):
     return plan_composites(cutouts, photos, **how)
 
 
-def test_the_picture_is_the_equation_and_outside_the_object_the_truth(sources: Path) -> None:
+def test_the_image_is_the_equation_and_outside_the_object_the_truth(sources: Path) -> None:
     case = make_composite(plan(sources)[0])
     assert case.clean is not None and case.foreground is not None
     alpha = case.alpha[..., None]

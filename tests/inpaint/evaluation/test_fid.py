@@ -35,9 +35,9 @@ def test_known_answers(rng: np.random.Generator) -> None:
 
 
 def test_features_come_from_the_file(tiny_network: Path, rng: np.random.Generator) -> None:
-    picture = rng.integers(0, 255, (20, 30, 3)).astype(np.uint8)
-    features = Inception(tiny_network)(picture)
-    assert features[:3] == pytest.approx(picture.mean((0, 1)) / 255, rel=1e-5)
+    image = rng.integers(0, 255, (20, 30, 3)).astype(np.uint8)
+    features = Inception(tiny_network)(image)
+    assert features[:3] == pytest.approx(image.mean((0, 1)) / 255, rel=1e-5)
 
 
 def test_a_file_that_is_missing_or_something_else_is_told(tmp_path: Path) -> None:

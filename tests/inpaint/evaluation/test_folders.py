@@ -24,7 +24,7 @@ def root(tmp_path: Path, rng: np.random.Generator) -> Path:
     return tmp_path
 
 
-def test_cases_are_paired_by_stem_and_clean_pictures_are_optional(root: Path) -> None:
+def test_cases_are_paired_by_stem_and_clean_images_are_optional(root: Path) -> None:
     faults: list[tuple[str, str, str]] = []
     listed = list_folders(root, lambda *fault: faults.append(fault))
     assert [case.key for case in listed] == ["a", "b"] and not faults

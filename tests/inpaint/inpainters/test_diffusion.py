@@ -85,7 +85,7 @@ def test_fills_the_hole_and_nothing_else(
     assert (told != filled).any() and np.array_equal(told[~hole], image[~hole])
 
 
-def test_the_pipeline_gets_the_picture_padded_not_squeezed(
+def test_the_pipeline_gets_the_image_padded_not_squeezed(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
     inpainter = load(folders["sd"])
@@ -197,7 +197,7 @@ def test_only_the_hole_of_a_map_counts(folders: dict[str, Path], image: np.ndarr
     )
 
 
-def test_a_text_may_fill_the_whole_picture(folders: dict[str, Path], image: np.ndarray) -> None:
+def test_a_text_may_fill_the_whole_image(folders: dict[str, Path], image: np.ndarray) -> None:
     inpainter, everything = load(folders["sd"]), np.ones(image.shape[:2], bool)
     assert (inpainter.fill_guided(image, everything, prompt="a cat") != image).any()
     with pytest.raises(ValueError, match="whole image"):

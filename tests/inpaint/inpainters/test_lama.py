@@ -25,7 +25,7 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def picture(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def photo(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
     hole = np.zeros(size, bool)
     hole[size[0] // 4 : size[0] // 2, size[1] // 3 :] = True
@@ -37,7 +37,7 @@ def test_lama_cleaners_own_class_gives_the_same_pixels(
     lama_pt: Path, rng: np.random.Generator, size: tuple[int, int]
 ) -> None:
     pytest.importorskip("lama_cleaner", reason="pip install --no-deps lama-cleaner==1.2.5")
-    image, hole = picture(rng, size)
+    image, hole = photo(rng, size)
     if size == (3, 5):
         hole[1, 2] = True
     ours = LamaInpainter(lama_pt, device="cpu").fill(image, hole)
@@ -47,8 +47,8 @@ def test_lama_cleaners_own_class_gives_the_same_pixels(
     assert (ours[hole] != image[hole]).any()
 
 
-def test_the_network_sees_the_picture_padded_not_squeezed(lama_pt: Path, rng: np.random.Generator) -> None:
-    image, hole = picture(rng, (61, 83))
+def test_the_network_sees_the_image_padded_not_squeezed(lama_pt: Path, rng: np.random.Generator) -> None:
+    image, hole = photo(rng, (61, 83))
     seen = []
     inpainter = LamaInpainter(lama_pt, device="cpu")
     network = inpainter.network
@@ -67,7 +67,7 @@ def test_the_network_sees_the_picture_padded_not_squeezed(lama_pt: Path, rng: np
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_paints_what_the_cpu_paints(lama_pt: Path, rng: np.random.Generator) -> None:
-    image, hole = picture(rng, (61, 83))
+    image, hole = photo(rng, (61, 83))
     on_cpu, on_cuda = (LamaInpainter(lama_pt, device=device).fill(image, hole) for device in ("cpu", "cuda"))
     assert np.abs(on_cpu.astype(int) - on_cuda).max() <= 1
 

@@ -68,7 +68,7 @@ def test_same_input_same_fill(inpainter: Inpainter, rng: np.random.Generator) ->
 
 
 @pytest.mark.parametrize("size", [(1, 4), (5, 5), (3, 200)])
-def test_tiny_pictures(inpainter: Inpainter, size: tuple[int, int]) -> None:
+def test_tiny_images(inpainter: Inpainter, size: tuple[int, int]) -> None:
     image = np.full((*size, 3), 77, np.uint8)
     hole = np.zeros(size, bool)
     hole[0, 0] = True

@@ -197,9 +197,7 @@ def test_what_goes_wrong_is_told(
         inpainter.fill(image, hole)
 
 
-def test_a_picture_of_another_size_is_refused(
-    fake: tuple[type[Fake], str], image: np.ndarray, hole: np.ndarray
-) -> None:
+def test_a_image_of_another_size_is_refused(fake: tuple[type[Fake], str], image: np.ndarray, hole: np.ndarray) -> None:
     handler, url = fake
     stream = io.BytesIO()
     PIL.Image.new("RGB", (5, 4)).save(stream, "PNG")

@@ -70,6 +70,6 @@ def test_shrinking_keeps_a_hair_thin_hole_and_hides_all_of_it(rng: np.random.Gen
     assert (small[~small_hole] == 90).all()
 
 
-def test_an_empty_hole_returns_the_picture(rng: np.random.Generator) -> None:
+def test_an_empty_hole_returns_the_image(rng: np.random.Generator) -> None:
     image = rng.integers(0, 255, (9, 9, 3), dtype=np.uint8)
     assert np.array_equal(repaint(image, np.zeros((9, 9), bool), paint_red, work_side_px=512), image)

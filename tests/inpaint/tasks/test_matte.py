@@ -15,7 +15,7 @@ def test_the_union_of_two_mattes_is_what_both_let_through(rng) -> None:
     assert np.array_equal(matte_of(image, a), a)
 
 
-def test_two_prompts_and_a_mask_are_united_and_the_picture_is_set_once(fake_predictor) -> None:
+def test_two_prompts_and_a_mask_are_united_and_the_image_is_set_once(fake_predictor) -> None:
     image = np.zeros((60, 200, 3), np.uint16)
     seen = []
     fake_predictor.set_image, set_image = lambda im: (seen.append(im.dtype), set_image(im)), fake_predictor.set_image
@@ -32,7 +32,7 @@ def test_no_object_is_refused() -> None:
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (70, 90), (35, 10)])
-def test_the_hole_of_a_window_is_the_hole_of_the_picture(corner, rng) -> None:
+def test_the_hole_of_a_window_is_the_hole_of_the_image(corner, rng) -> None:
     alpha = np.zeros((100, 120), np.float32)
     y, x = corner
     alpha[y : y + 30, x : x + 30] = rng.random((30, 30))

@@ -31,7 +31,7 @@ def psnr(image: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("unmix", [True, False])
-def test_outside_the_hole_the_picture_is_the_users_byte_by_byte(scene, unmix: bool) -> None:
+def test_outside_the_hole_the_image_is_the_users_byte_by_byte(scene, unmix: bool) -> None:
     before = scene.image.copy()
     removal = remove(scene.image, scene.alpha, inpainter=FlatInpainter(), unmix=unmix)
     assert np.array_equal(scene.image, before)
@@ -69,7 +69,7 @@ def test_two_runs_agree(scene) -> None:
     assert np.array_equal(first.image, second.image)
 
 
-def test_a_click_outside_names_the_pictures_size(scene, fake_predictor) -> None:
+def test_a_click_outside_names_the_images_size(scene, fake_predictor) -> None:
     with pytest.raises(ValueError, match="160x128"):
         remove(scene.image, Prompt.from_point(500, 3), predictor=fake_predictor, inpainter=FlatInpainter())
 

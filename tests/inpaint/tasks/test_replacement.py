@@ -101,12 +101,12 @@ def test_empty_and_full_mattes(task, scene) -> None:
 
 
 def test_covering_keeps_the_middle_and_the_proportions() -> None:
-    picture = np.zeros((100, 400, 3), np.uint8)
-    picture[:, 150:250] = 255
-    shown = covering(picture, (50, 100))
+    image = np.zeros((100, 400, 3), np.uint8)
+    image[:, 150:250] = 255
+    shown = covering(image, (50, 100))
     assert shown.shape == (50, 100, 3)
     assert shown[:, 30:70].min() > 250 and shown[:, :20].max() < 5
-    assert np.array_equal(covering(picture, (100, 400)), picture)
+    assert np.array_equal(covering(image, (100, 400)), image)
 
 
 @pytest.mark.parametrize(("name", "behind"), [("am2k_01", "bsds_15004"), ("p3m_22fc0130", "bsds_108041")])

@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from nerf_seg.field.poses_bounds import POSES_FILE, find_folder, list_pictures, read_capture, read_poses_bounds
+from nerf_seg.field.poses_bounds import POSES_FILE, find_folder, list_images, read_capture, read_poses_bounds
 
 COUNT, HEIGHT, WIDTH, FOCAL = 5, 48, 64, 51.2
 
@@ -46,14 +46,14 @@ def test_axes_become_opengl(tmp_path):
     np.testing.assert_array_equal(poses.bounds[0], [1.5, 9.0])
 
 
-def test_focal_length_follows_the_pictures(tmp_path):
+def test_focal_length_follows_the_images(tmp_path):
     write_capture(tmp_path, {"images_4": 4})
     capture = read_capture(tmp_path)
     assert capture.size == (12, 16)
     np.testing.assert_allclose(capture.focal, FOCAL / 4)
 
 
-def test_pictures_pair_by_name_and_other_files_are_left(tmp_path):
+def test_images_pair_by_name_and_other_files_are_left(tmp_path):
     names = ["b.png", "B.PNG", "a10.png", "a2.png", "_c.jpeg"]
     write_capture(tmp_path, {"images": 1}, names)
     (tmp_path / "images" / "Thumbs.db").write_bytes(b"x")
@@ -80,7 +80,7 @@ def test_a_plain_folder_of_any_scale(tmp_path):
         read_capture(tmp_path, folder="elsewhere")
 
 
-def test_a_missing_picture_is_told_with_both_counts(tmp_path):
+def test_a_missing_image_is_told_with_both_counts(tmp_path):
     write_capture(tmp_path, {"images": 1})
     (tmp_path / "images" / "IMG_2.png").unlink()
     with pytest.raises(ValueError, match=r"4 images \(IMG_0.png to IMG_4.png\).* 5 cameras"):
@@ -88,7 +88,7 @@ def test_a_missing_picture_is_told_with_both_counts(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_a_truncated_picture_is_named(tmp_path, suffix):
+def test_a_truncated_image_is_named(tmp_path, suffix):
     write_capture(tmp_path, {"images": 1}, [f"{i}.{suffix}" for i in range(COUNT)])
     noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     path = tmp_path / "images" / f"3.{suffix}"
@@ -98,7 +98,7 @@ def test_a_truncated_picture_is_named(tmp_path, suffix):
         read_capture(tmp_path)
 
 
-def test_pictures_of_other_sizes(tmp_path):
+def test_images_of_other_sizes(tmp_path):
     write_capture(tmp_path, {"images_2": 4})
     with pytest.raises(ValueError, match="16x12 px, which is not 64x48 px of the poses scaled by 1/2"):
         read_capture(tmp_path)
@@ -107,7 +107,7 @@ def test_pictures_of_other_sizes(tmp_path):
         read_capture(tmp_path)
 
 
-def test_stretched_pictures(tmp_path):
+def test_stretched_images(tmp_path):
     write_capture(tmp_path, {})
     (tmp_path / "odd").mkdir()
     for i in range(COUNT):
@@ -180,4 +180,4 @@ def test_fern(test_data):
     np.testing.assert_allclose(capture.focal, told["fl_x"])
     assert [f"images_8/{path.name}" for path in capture.files] == [frame["file_path"] for frame in told["frames"]]
     np.testing.assert_allclose(capture.poses.bounds, [[f["near"], f["far"]] for f in told["frames"]])
-    assert len(list_pictures(root / "images_8")) == 20
+    assert len(list_images(root / "images_8")) == 20

@@ -93,7 +93,7 @@ class TestLerfMask:
             read_tasks("lerf-mask", tmp_path)
 
 
-class TestPictures:
+class TestImages:
     def test_masks_are_true_above_the_middle(self, tmp_path):
         write_mask(tmp_path / "a.png", value=128)
         assert read_mask(tmp_path / "a.png").sum() == 25

@@ -18,7 +18,7 @@ def test_clicks_with_negatives_and_box() -> None:
     assert prompt.box.tolist() == [20, 10, 70, 55]
 
 
-def test_shares_of_the_picture() -> None:
+def test_shares_of_the_image() -> None:
     prompt = reference_prompt(points="0.5,0.5", box="0.25,0.1,1,1").prompt(SIZE)
     assert prompt.points is not None and prompt.points.tolist() == [[40, 30]]
     assert prompt.box is not None and prompt.box.tolist() == [20, 6, 80, 60]
@@ -27,7 +27,7 @@ def test_shares_of_the_picture() -> None:
 def test_scribbles(tmp_path: Path) -> None:
     drawn, away = np.zeros(SIZE, np.float32), np.zeros(SIZE, np.float32)
     drawn[28:32, 20:60], away[2:5, 2:70] = 1, 1
-    paths = [write_image(tmp_path / name, picture) for name, picture in (("pos.png", drawn), ("neg.png", away))]
+    paths = [write_image(tmp_path / name, image) for name, image in (("pos.png", drawn), ("neg.png", away))]
     prompt = reference_prompt(positive_scribble=paths[0], negative_scribble=paths[1]).prompt(SIZE)
     assert prompt.points is not None and prompt.labels is not None
     x, y = prompt.points.astype(int).T

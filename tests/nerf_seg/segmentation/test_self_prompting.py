@@ -94,7 +94,7 @@ def test_no_object_no_prompt(prompting: str) -> None:
     assert self_prompt(rendering(alpha), np.ones_like(alpha), prompting=prompting) is None
 
 
-def test_flat_depth_and_full_picture() -> None:
+def test_flat_depth_and_full_image() -> None:
     alpha = np.ones((20, 20), dtype=np.float32)
     prompt = self_prompt(rendering(alpha), np.ones_like(alpha))
     assert prompt is not None and prompt.labels is not None and prompt.labels.all()

@@ -67,7 +67,7 @@ def test_cache_renders_a_damaged_file_anew(counting: Counting, tmp_path: Path, d
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_samples_fill_the_picture() -> None:
+def test_samples_fill_the_image() -> None:
     zeros = torch.zeros(6)
     with pytest.raises(ValueError, match="6 rays do not fill"):
         ViewSamples(torch.zeros(6, 2, 3), torch.zeros(6, 2), zeros, zeros, size=(2, 4))

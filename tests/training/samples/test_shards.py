@@ -23,13 +23,13 @@ def write_shard(folder: Path, name: str, keys: list[str]) -> None:
     folder.mkdir(exist_ok=True)
     with tarfile.open(folder / f"{name}.tar", "w") as tar:
         for number, key in enumerate(keys):
-            photo, picture = invented_photo(number), io.BytesIO()
-            Image.fromarray(photo.rgb).save(picture, "JPEG")
+            photo, image = invented_photo(number), io.BytesIO()
+            Image.fromarray(photo.rgb).save(image, "JPEG")
             mask = photo.masks[0] > 127
             rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
             box = [int(v) for v in (columns[0], rows[0], np.ptp(columns), np.ptp(rows))]
             row = {"id": number, "segmentation": Rle.from_mask(mask).to_json(), "bbox": box, "matte": None}
-            files = {f"{key}.jpg": picture.getvalue(), f"{key}.json": json.dumps({"annotations": [row, row]}).encode()}
+            files = {f"{key}.jpg": image.getvalue(), f"{key}.json": json.dumps({"annotations": [row, row]}).encode()}
             for file, content in files.items():
                 info = tarfile.TarInfo(file)
                 info.size = len(content)

@@ -80,14 +80,14 @@ def main(args: EvaluateArgs) -> int:
     resolve_device(args.device)
     with open_results({job.store: job.signature() for job in jobs.values()}):
         for spec, job in jobs.items():
-            left = [one for one in data.pictures if job.store.find(one.slug, job.inputs(one))[0] != "done"]
-            if len(left) < len(data.pictures):
-                logger.info("%s: %d of %d images are done", spec, len(data.pictures) - len(left), len(data.pictures))
+            left = [one for one in data.images if job.store.find(one.slug, job.inputs(one))[0] != "done"]
+            if len(left) < len(data.images):
+                logger.info("%s: %d of %d images are done", spec, len(data.images) - len(left), len(data.images))
             if not left:
                 continue
             maker = model_maker(spec, job.options, args.workers)
             # disable=None: a bar on a terminal only.
-            with logging_redirect_tqdm(), tqdm(total=len(left), unit="picture", desc=spec, disable=None) as bar:
+            with logging_redirect_tqdm(), tqdm(total=len(left), unit="image", desc=spec, disable=None) as bar:
                 clock = evaluate_model(maker, left, job, workers=args.workers, tick=bar.update)
             logger.info("%s: %d images in %.1f s, %.0f %% of it outside the model", *_told(spec, clock))
             _note_run(args.out, spec, clock)
@@ -123,7 +123,7 @@ def _jobs(args: EvaluateArgs) -> "dict[str, Job]":
         "prompts": saved,
         "trimaps": args.trimaps,
     }
-    common |= {"out": args.out, "pictures": not args.no_pictures, "scorers": args.scorers}
+    common |= {"out": args.out, "draw": not args.no_pictures, "scorers": args.scorers}
     resolved = [_named(spec) for spec in models]
     return {spec: Job(spec, describe_model(spec)["sha256"], **common) for spec in resolved}
 
@@ -162,14 +162,14 @@ def _write(args: EvaluateArgs, jobs: "dict[str, Job]", data: "EvaluationSet") ->
     from zim_plugins.evaluation.report.tables import build_tables
 
     plan, profiles, options = next((job.plan, job.profiles, job.options) for job in jobs.values())
-    rows = [row for job in jobs.values() for picture in data.pictures for row in job.store.read(picture.slug).rows]
+    rows = [row for job in jobs.values() for image in data.images for row in job.store.read(image.slug).rows]
     prompts: dict[str, dict[str, Any]] = {}
     for row in rows:
         if row["given"] is not None:
             prompts.setdefault(row["object"], {})[row["prompt"]] = row["given"]
     settings = asdict(plan) | {"profiles": profiles, "every": args.every} | asdict(options)
     settings["saved_prompts"] = args.prompts_from is not None
-    dataset = {"name": data.name, "split": data.split, "pictures": len(data.pictures)}
+    dataset = {"name": data.name, "split": data.split, "pictures": len(data.images)}
     dataset |= {"sha256_of_names_and_sizes": data.fingerprint()}
     provenance = describe_run(settings, [describe_model(spec) for spec in jobs], dataset)
     faults = [{"picture": fault.where, "kind": fault.kind, "message": fault.message} for fault in data.faults.faults]
@@ -190,11 +190,12 @@ def _write(args: EvaluateArgs, jobs: "dict[str, Job]", data: "EvaluationSet") ->
 
 
 def _told(spec: str, clock: "Clock") -> tuple[str, int, float, float]:
-    return spec, clock.pictures, clock.wall_s, 100 * clock.share_outside
+    return spec, clock.images, clock.wall_s, 100 * clock.share_outside
 
 
 def _note_run(out: Path, spec: str, clock: "Clock") -> None:
     """Times lie apart from the report, which is the same whenever it is made."""
-    record = {"model": spec, "date": time.strftime("%Y-%m-%d"), **asdict(clock)}
+    record = {"model": spec, "date": time.strftime("%Y-%m-%d"), "pictures": clock.images}
+    record |= {"model_s": clock.model_s, "wall_s": clock.wall_s}
     with (out / "times.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(record) + "\n")

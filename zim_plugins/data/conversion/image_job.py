@@ -38,7 +38,7 @@ COUNTED = ("images", "annotations", "mattes", "equal_to_mask", "empty_mattes")
 
 
 @dataclass(frozen=True)
-class PictureJob:
+class ImageJob:
     """One image with its masks to convert, and all that the result depends on."""
 
     samples: tuple[Sample, ...]
@@ -151,10 +151,10 @@ class PictureJob:
                     shutil.copyfileobj(source, stream)
         answer = {name: counts[name] for name in COUNTED}
         answer |= {"left_out": dict(sorted(left_out.items())), "faults": dict(sorted(faults.counts.items()))}
-        picture = {"name": self.image.name, "bytes": self.input_bytes(), "sha256": file_digest(self.image)}
+        image = {"name": self.image.name, "bytes": self.input_bytes(), "sha256": file_digest(self.image)}
         record = {
             "format": FORMAT,
-            "picture": picture,
+            "picture": image,
             "masks_sha256": self.masks_sha256(),
             "converter": dict(self.converter),
             "settings": self.settings,
@@ -164,7 +164,7 @@ class PictureJob:
         }
         write_json(self.record, record)
         if tick is not None:
-            tick(1, len(selected), picture["bytes"])
+            tick(1, len(selected), image["bytes"])
         return answer
 
     def _annotations(self, size: tuple[int, ...], faults: FaultLog) -> Iterator[Annotation]:

@@ -1,6 +1,6 @@
 """Mattes for the masks of any data set: images with masks in, a folder of mattes beside one another out.
 
-Of each image there is `mattes/NAME.png` for each mask and `done/STEM.json` (see `picture_job`). Where the set has
+Of each image there is `mattes/NAME.png` for each mask and `done/STEM.json` (see `image_job`). Where the set has
 splits, these stand in a folder for each split. When all images are through, `index.jsonl` pairs images and mattes
 (see `index.read_index`) and `manifest.json` says what was made from what. The same input gives the same mattes.
 """
@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock
 
 from zim_plugins.data.conversion.engine import Engine, Summary, convert_jobs
-from zim_plugins.data.conversion.image_job import COUNTED, FORMAT, PictureJob, read_record, write_changed, write_json
+from zim_plugins.data.conversion.image_job import COUNTED, FORMAT, ImageJob, read_record, write_changed, write_json
 from zim_plugins.data.conversion.locks import MakeConverter
 from zim_plugins.data.conversion.shard_job import EVERYTHING, Selection
 from zim_plugins.data.faults import DataError, FaultLog
@@ -71,7 +71,7 @@ def convert_folder(
         MissingExtra: Ray is asked for and not installed.
     """
     faults = FaultLog()
-    jobs = picture_jobs(
+    jobs = image_jobs(
         dataset, root, out, splits, faults, selection=selection, copy_images=copy_images, converter=converter
     )
     if not all(job.is_done() for job in jobs):
@@ -89,7 +89,7 @@ def convert_folder(
     return summary, collect(jobs, out, dataset, faults)
 
 
-def picture_jobs(
+def image_jobs(
     dataset: str,
     root: Path,
     out: Path,
@@ -99,7 +99,7 @@ def picture_jobs(
     selection: Selection = EVERYTHING,
     copy_images: bool = False,
     converter: Mapping[str, Any] | None = None,
-) -> list[PictureJob]:
+) -> list[ImageJob]:
     """The images with masks of a data set; of all splits that are there if none is named.
 
     Raises:
@@ -108,19 +108,18 @@ def picture_jobs(
     known = require_dataset(dataset).splits
     absent, jobs = [], []
     for split in splits or known:
-        pictures: dict[Path, list[Sample]] = {}
+        images: dict[Path, list[Sample]] = {}
         try:
             for sample in read_dataset(dataset, root, split, report=faults):
                 if sample.kind == "mask":
-                    pictures.setdefault(sample.image, []).append(sample)
+                    images.setdefault(sample.image, []).append(sample)
         except DataError as error:
             if split in splits:
                 raise
             absent.append(str(error))
         part = "" if known == ("all",) else split
         jobs += [
-            PictureJob(tuple(samples), out, part, selection, copy_images, converter or {})
-            for samples in pictures.values()
+            ImageJob(tuple(samples), out, part, selection, copy_images, converter or {}) for samples in images.values()
         ]
     if not jobs:
         raise DataError("; ".join(absent) or f"{root} holds no masks of {dataset}: there is nothing to convert")
@@ -133,7 +132,7 @@ def picture_jobs(
     return jobs
 
 
-def collect(jobs: Sequence[PictureJob], out: Path, dataset: str, faults: FaultLog) -> dict[str, Any] | None:
+def collect(jobs: Sequence[ImageJob], out: Path, dataset: str, faults: FaultLog) -> dict[str, Any] | None:
     """Write index and manifest of a folder whose images are all through; None where some are not.
 
     Args:

@@ -275,7 +275,7 @@ def _members(
     except ImageError as error:
         faults(Fault("unreadable image", f"{image.path.name}:{image.file_name}", str(error)))
         return
-    rows, pictures = [], []
+    rows, images = [], []
     for first in range(0, len(selected), MASKS_AT_ONCE):
         some = selected[first : first + MASKS_AT_ONCE]
         masks = [annotation.mask.decode() for annotation in some]
@@ -293,7 +293,7 @@ def _members(
             else:
                 name = f"{image.key}.{annotation.id}.png"
                 entry = {"file": name, "x": x, "y": y, "width": alpha.shape[1], "height": alpha.shape[0]}
-                pictures.append((name, encode_png(alpha)))
+                images.append((name, encode_png(alpha)))
                 counts["mattes"] += 1
             rows.append({**annotation.record, "matte": entry})
     counts["images"] += 1
@@ -301,7 +301,7 @@ def _members(
         yield f"{image.key}{os.path.splitext(image.file_name)[1]}", image.content
     document = {"image": dict(image.record), "annotations": rows}
     yield f"{image.key}.json", json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
-    yield from pictures
+    yield from images
 
 
 def tight_crop(matte: Matte, size: tuple[int, ...]) -> tuple[UInt8[np.ndarray, "h w"], int, int]:

@@ -64,8 +64,8 @@ def read_coco(name: str, root: Path, split: str, report: Report) -> Iterator[Sam
             found[row["image_id"]] = _find_image(root, image, split)
             if found[row["image_id"]] is None:
                 report(Fault("unpaired", where, f"image {_name(image, split)} is not under {root}"))
-        picture = found[row["image_id"]]
-        if picture is None:
+        path = found[row["image_id"]]
+        if path is None:
             continue
         try:
             mask = _mask(row.get("segmentation"), image)
@@ -75,7 +75,7 @@ def read_coco(name: str, root: Path, split: str, report: Report) -> Iterator[Sam
         category = categories.get(row.get("category_id"), {})
         extra = {"annotation": row["id"], "category": category.get("name", "")}
         subset = "part" if category.get("supercategory") == "PART" else "object"
-        yield Sample(picture, name, split, mask=mask, subset=subset, licence=layout.licence, extra=extra)
+        yield Sample(path, name, split, mask=mask, subset=subset, licence=layout.licence, extra=extra)
 
 
 def _mask(segmentation: Any, image: dict[str, Any]) -> Rle:

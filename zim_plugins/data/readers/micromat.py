@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zim_plugins.data.faults import DataError, Fault, Report
-from zim_plugins.data.readers.paired import pictures
+from zim_plugins.data.readers.paired import image_files
 from zim_plugins.data.sample import Sample
 
 SPLITS = ("test",)
@@ -57,10 +57,10 @@ def _walked(root: Path, report: Report) -> Iterator[_Row]:
         raise DataError(
             f"{root} is not laid out as micromat3k: expected data_list.txt, or img/ with matte/fine/, matte/coarse/"
         )
-    images = pictures(root / "img")
+    images = image_files(root / "img")
     for subset in ("fine", "coarse"):
         folder = root / "matte" / subset
-        for stem, alpha in pictures(folder).items() if folder.is_dir() else ():
+        for stem, alpha in image_files(folder).items() if folder.is_dir() else ():
             image = images.get(stem.rsplit("_", 1)[0])
             if image is None:
                 report(Fault("unpaired", str(alpha), "no image in img/"))

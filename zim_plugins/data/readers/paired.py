@@ -73,12 +73,12 @@ def read_paired(name: str, layout: PairedLayout, root: Path, split: str, report:
     raise DataError(f"{root} is not laid out as {name} ({split}) or holds no sample of it: expected {expected}")
 
 
-def pictures(folder: Path) -> dict[str, Path]:
+def image_files(folder: Path) -> dict[str, Path]:
     """Images of a folder by the stem of their name, in order of name."""
-    return {p.stem: p for p in sorted(folder.iterdir()) if is_picture(p)}
+    return {p.stem: p for p in sorted(folder.iterdir()) if is_image(p)}
 
 
-def is_picture(path: Path) -> bool:
+def is_image(path: Path) -> bool:
     """Return whether a file's name is an image's."""
     return path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "." and path.is_file()
 
@@ -92,7 +92,7 @@ def _words(part: Pairs) -> str:
 def _read_pairs(
     name: str, layout: PairedLayout, part: Pairs, base: Path, split: str, report: Report
 ) -> Iterator[Sample]:
-    images = pictures(base / part.images)
+    images = image_files(base / part.images)
     foregrounds = _optional(base, part.foregrounds)
     backgrounds = _optional(base, part.backgrounds)
     mattes = _mattes(part, base, images, report)
@@ -121,7 +121,7 @@ def _read_pairs(
 
 
 def _optional(base: Path, folder: str | None) -> dict[str, Path]:
-    return pictures(base / folder) if folder is not None and (base / folder).is_dir() else {}
+    return image_files(base / folder) if folder is not None and (base / folder).is_dir() else {}
 
 
 def _mattes(part: Pairs, base: Path, images: Mapping[str, Path], report: Report) -> dict[str, list[Path]]:
@@ -134,9 +134,9 @@ def _mattes(part: Pairs, base: Path, images: Mapping[str, Path], report: Report)
     mattes: dict[str, list[Path]] = {}
     if part.match == "folder":
         for inner in sorted(p for p in folder.iterdir() if p.is_dir()):
-            mattes[inner.name] = list(pictures(inner).values())
+            mattes[inner.name] = list(image_files(inner).values())
     elif part.match == "shared":
-        available = pictures(folder)
+        available = image_files(folder)
         for stem in images:
             alpha = available.get(stem) or available.get(stem.rsplit("_", 1)[0])
             if alpha is not None:
@@ -146,7 +146,7 @@ def _mattes(part: Pairs, base: Path, images: Mapping[str, Path], report: Report)
             if alpha not in used:
                 report(Fault("unpaired", str(alpha), f"no image in {part.images}/"))
     else:
-        for stem, alpha in pictures(folder).items():
+        for stem, alpha in image_files(folder).items():
             mattes.setdefault(_image_stem(stem, part.match, images), []).append(alpha)
     for stem, paths in mattes.items():
         if stem not in images:

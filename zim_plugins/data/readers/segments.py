@@ -9,7 +9,7 @@ from jaxtyping import Int
 from scipy import ndimage
 
 from zim_plugins.data.faults import DataError, Fault, Report
-from zim_plugins.data.readers.paired import pictures
+from zim_plugins.data.readers.paired import image_files
 from zim_plugins.data.rle import Rle
 from zim_plugins.data.sample import Sample
 from zim_plugins.errors import ImageError
@@ -36,8 +36,8 @@ def read_ade20k(root: Path, split: str, report: Report) -> Iterator[Sample]:
         images = base / "images" / part
         for kind in ("annotations_instance", "annotations"):
             if images.is_dir() and (base / kind / part).is_dir():
-                maps = pictures(base / kind / part)
-                for image, label_map in _paired(pictures(images), maps, report):
+                maps = image_files(base / kind / part)
+                for image, label_map in _paired(image_files(images), maps, report):
                     try:
                         regions = _instances(label_map) if kind == "annotations_instance" else _components(label_map)
                         for mask, extra in regions:
@@ -65,7 +65,7 @@ def read_bsds500(root: Path, split: str, report: Report) -> Iterator[Sample]:
             (base / split / "images", base / split / "segments", ".png"),
         ):
             if images.is_dir() and maps.is_dir():
-                yield from _read_bsds(pictures(images), maps, suffix, split, report)
+                yield from _read_bsds(image_files(images), maps, suffix, split, report)
                 return
     raise DataError(
         f"{root} is not laid out as bsds500 ({split}): expected images/{split}/ID.jpg with groundTruth/{split}/ID.mat, "

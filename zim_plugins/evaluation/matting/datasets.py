@@ -13,7 +13,7 @@ DEFAULT_SPLITS = {"am2k": "val", "p3m10k": "val", "micromat3k": "test", "aim500"
 
 
 @dataclass(frozen=True)
-class Picture:
+class EvaluationImage:
     """One image with the objects to find in it."""
 
     key: str
@@ -40,14 +40,14 @@ class EvaluationSet:
     name: str
     split: str
     root: Path
-    pictures: list[Picture] = field(default_factory=list)
+    images: list[EvaluationImage] = field(default_factory=list)
     faults: FaultLog = field(default_factory=FaultLog)
 
     def fingerprint(self) -> str:
         """SHA-256 over names and sizes of all files [bytes]."""
         digest = hashlib.sha256()
-        for picture in self.pictures:
-            for path in picture.files:
+        for image in self.images:
+            for path in image.files:
                 size = path.stat().st_size if path.is_file() else -1
                 digest.update(f"{_relative(path, self.root)} {size}\n".encode())
         return digest.hexdigest()
@@ -75,12 +75,12 @@ def load_evaluation_set(name: str, root: Path, split: str | None = None, *, ever
     by_image: dict[str, list[Sample]] = {}
     for sample in read_dataset(name, root, split, report=found.faults):
         if sample.kind != "background":
-            by_image.setdefault(_picture_key(sample, root), []).append(sample)
+            by_image.setdefault(_image_key(sample, root), []).append(sample)
     used: set[str] = set()
     for key, samples in list(by_image.items())[::every]:
         keys = [_unused(_object_key(sample, root), used) for sample in samples]
-        found.pictures.append(Picture(key, tuple(samples), tuple(keys)))
-    if not found.pictures and not found.faults.counts:
+        found.images.append(EvaluationImage(key, tuple(samples), tuple(keys)))
+    if not found.images and not found.faults.counts:
         raise DataError(f"{root} holds no mattes of {name} ({split})")
     return found
 
@@ -105,7 +105,7 @@ def find_trimap(folder: Path, sample: Sample) -> Path | None:
     return next(iter(sorted(p for p in folder.glob(f"{stem}.*") if p.is_file())), None)
 
 
-def _picture_key(sample: Sample, root: Path) -> str:
+def _image_key(sample: Sample, root: Path) -> str:
     """The image's path; with its place where many are in one tar."""
     at = "" if sample.image_bytes is None else f"@{sample.image_bytes[0]}"
     return _relative(sample.image, root) + at
@@ -115,7 +115,7 @@ def _object_key(sample: Sample, root: Path) -> str:
     if sample.alpha is not None:
         return Path(_relative(sample.alpha, root)).with_suffix("").as_posix()
     words = [str(value) for _, value in sorted(sample.extra.items()) if isinstance(value, str | int)]
-    return "#".join([_picture_key(sample, root), *words])
+    return "#".join([_image_key(sample, root), *words])
 
 
 def _unused(key: str, used: set[str]) -> str:

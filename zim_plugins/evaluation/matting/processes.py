@@ -11,8 +11,8 @@ from typing import Any
 
 from zim_plugins.core.predictor import Predictor
 from zim_plugins.data.faults import DataError
-from zim_plugins.evaluation.matting.datasets import Picture
-from zim_plugins.evaluation.matting.run import Clock, Job, Tick, evaluate_pictures
+from zim_plugins.evaluation.matting.datasets import EvaluationImage
+from zim_plugins.evaluation.matting.run import Clock, Job, Tick, evaluate_images
 from zim_plugins.evaluation.models import ModelOptions, load_model
 
 MakePredictor = Callable[[int], Predictor]
@@ -33,18 +33,23 @@ def _make(spec: str, options: ModelOptions, workers: int, worker: int) -> Predic
 
 
 def evaluate_model(
-    make_predictor: MakePredictor, pictures: Sequence[Picture], job: Job, *, workers: int = 1, tick: Tick | None = None
+    make_predictor: MakePredictor,
+    images: Sequence[EvaluationImage],
+    job: Job,
+    *,
+    workers: int = 1,
+    tick: Tick | None = None,
 ) -> Clock:
     """Ask one model about the images.
 
     Raises:
         DataError: a worker process ended early; what is done is kept.
     """
-    if workers == 1 or len(pictures) < 2:
-        return evaluate_pictures(make_predictor(0), pictures, job, tick)
+    if workers == 1 or len(images) < 2:
+        return evaluate_images(make_predictor(0), images, job, tick)
     context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, nor threads that hold locks
     told: Any = context.Queue()
-    shares = [list(pictures[k::workers]) for k in range(min(workers, len(pictures)))]
+    shares = [list(images[k::workers]) for k in range(min(workers, len(images)))]
     processes = [
         context.Process(target=_work, args=(make_predictor, share, job, number, told), daemon=True)
         for number, share in enumerate(shares)
@@ -64,7 +69,7 @@ def evaluate_model(
                     ) from None
                 continue
             if isinstance(message, Clock):
-                total.pictures += message.pictures
+                total.images += message.images
                 total.model_s += message.model_s
                 total.wall_s += message.wall_s
                 through += 1
@@ -78,11 +83,11 @@ def evaluate_model(
     return total
 
 
-def _work(make_predictor: MakePredictor, pictures: Sequence[Picture], job: Job, number: int, told: Any) -> None:
+def _work(make_predictor: MakePredictor, images: Sequence[EvaluationImage], job: Job, number: int, told: Any) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
-    told.put(evaluate_pictures(make_predictor(number), pictures, job, partial(told.put, None)))
+    told.put(evaluate_images(make_predictor(number), images, job, partial(told.put, None)))
 
 
 def _die_with(sentinel: int) -> None:

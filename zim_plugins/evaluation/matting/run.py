@@ -18,7 +18,7 @@ from zim_plugins.core.predictor import Predictor
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.data.sample import Sample
 from zim_plugins.errors import ImageError, UnsupportedPrompt, ZimError
-from zim_plugins.evaluation.matting.datasets import Picture, find_trimap
+from zim_plugins.evaluation.matting.datasets import EvaluationImage, find_trimap
 from zim_plugins.evaluation.matting.scoring import draw_result, read_unknown, score_answer
 from zim_plugins.evaluation.models import ModelOptions, model_slug
 from zim_plugins.evaluation.prompting import PromptPlan, draw_prompt
@@ -50,7 +50,7 @@ class Job:
     """Saved prompts that are taken instead of drawn ones, by object and kind."""
     trimaps: Path | None = None
     """Folder of trimaps, for `dim_unknown`."""
-    pictures: bool = True
+    draw: bool = True
     """Whether each result is drawn."""
     scorers: int = 2
     """Threads that score."""
@@ -63,9 +63,9 @@ class Job:
         """
         return ResultStore(self.out, model_slug(self.model), "its image, a matte or a trimap", ROW_NAMES)
 
-    def result_picture(self, picture: Picture, number: int, kind: str) -> Path:
+    def result_image(self, image: EvaluationImage, number: int, kind: str) -> Path:
         """Return the path of one result's image."""
-        return self.out / "pictures" / model_slug(self.model) / f"{picture.slug}-{number}-{kind}.jpg"
+        return self.out / "pictures" / model_slug(self.model) / f"{image.slug}-{number}-{kind}.jpg"
 
     def signature(self) -> dict[str, Any]:
         """Return all that rows depend on besides the files of their images."""
@@ -80,22 +80,22 @@ class Job:
             "prompts_from": digest,
             "profiles": self.profiles,
             "trimaps": self.trimaps,
-            "pictures": self.pictures,
+            "pictures": self.draw,
         }
 
-    def inputs(self, picture: Picture) -> str:
+    def inputs(self, image: EvaluationImage) -> str:
         """Return a digest of all files that the rows of an image depend on."""
-        files = list(picture.files)
+        files = list(image.files)
         if self.trimaps is not None:
-            files += [path for sample in picture.samples if (path := find_trimap(self.trimaps, sample)) is not None]
-        return files_digest(files, picture.key, picture.object_keys)
+            files += [path for sample in image.samples if (path := find_trimap(self.trimaps, sample)) is not None]
+        return files_digest(files, image.key, image.object_keys)
 
 
 @dataclass
 class Clock:
     """Time that a run spent, by stage."""
 
-    pictures: int = 0
+    images: int = 0
     model_s: float = 0.0
     """Inside the model's calls [s]."""
     wall_s: float = 0.0
@@ -120,7 +120,7 @@ class _Asked:
 
 @dataclass(eq=False)
 class _Loaded:
-    picture: Picture
+    image: EvaluationImage
     rgb: UInt8[np.ndarray, "h w 3"] | None
     asked: list[_Asked]
 
@@ -133,20 +133,22 @@ class _Failed(ValueError):
         self.kind = kind
 
 
-def evaluate_pictures(predictor: Predictor, pictures: Sequence[Picture], job: Job, tick: Tick | None = None) -> Clock:
+def evaluate_images(
+    predictor: Predictor, images: Sequence[EvaluationImage], job: Job, tick: Tick | None = None
+) -> Clock:
     """Ask one model about all objects of the images and write their rows.
 
     Args:
         predictor: the model.
-        pictures: what is not yet done.
+        images: what is not yet done.
         job: what to ask.
         tick: called for each image whose rows are written.
     """
     clock, start = Clock(), time.perf_counter()
-    scoring: deque[Future[Picture]] = deque()
+    scoring: deque[Future[EvaluationImage]] = deque()
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(job.scorers, "score") as scorers:
         try:
-            for loaded in _read_ahead(reader, pictures, job):
+            for loaded in _read_ahead(reader, images, job):
                 clock.model_s += _answer(predictor, loaded)
                 scoring.append(scorers.submit(_score, loaded, job))
                 while len(scoring) > 2 * job.scorers or (scoring and scoring[0].done()):
@@ -160,31 +162,31 @@ def evaluate_pictures(predictor: Predictor, pictures: Sequence[Picture], job: Jo
     return clock
 
 
-def _finish(future: "Future[Picture]", clock: Clock, tick: Tick | None) -> None:
+def _finish(future: "Future[EvaluationImage]", clock: Clock, tick: Tick | None) -> None:
     future.result()
-    clock.pictures += 1
+    clock.images += 1
     if tick is not None:
         tick()
 
 
-def _read_ahead(reader: ThreadPoolExecutor, pictures: Sequence[Picture], job: Job) -> Iterator[_Loaded]:
+def _read_ahead(reader: ThreadPoolExecutor, images: Sequence[EvaluationImage], job: Job) -> Iterator[_Loaded]:
     waiting: deque[Future[_Loaded]] = deque()
-    for picture in pictures:
-        waiting.append(reader.submit(_load, picture, job))
+    for image in images:
+        waiting.append(reader.submit(_load, image, job))
         if len(waiting) > READ_AHEAD:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
 
 
-def _load(picture: Picture, job: Job) -> _Loaded:
+def _load(image: EvaluationImage, job: Job) -> _Loaded:
     rgb, unreadable = None, None
     try:
-        rgb = picture.samples[0].read_image()
+        rgb = image.samples[0].read_image()
     except ImageError as error:
         unreadable = _Failed("unreadable image", str(error))
     asked = []
-    for number, (sample, key) in enumerate(zip(picture.samples, picture.object_keys, strict=True)):
+    for number, (sample, key) in enumerate(zip(image.samples, image.object_keys, strict=True)):
         truth, failed = None, unreadable
         if rgb is not None:
             try:
@@ -192,7 +194,7 @@ def _load(picture: Picture, job: Job) -> _Loaded:
             except _Failed as error:
                 failed = error
         for kind in job.plan.kinds:
-            row: Row = {"picture": picture.key, "object": key, "subset": sample.subset, "model": job.model}
+            row: Row = {"picture": image.key, "object": key, "subset": sample.subset, "model": job.model}
             row |= {"prompt": kind, "given": None, "failure": None}
             one = _Asked(row, number, truth, sample=sample)
             if failed is not None or truth is None:
@@ -200,7 +202,7 @@ def _load(picture: Picture, job: Job) -> _Loaded:
             else:
                 _prompt(one, kind, key, sample, truth, job)
             asked.append(one)
-    return _Loaded(picture, rgb, asked)
+    return _Loaded(image, rgb, asked)
 
 
 def _read_truth(sample: Sample, size: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
@@ -271,8 +273,8 @@ def _answer_some(predictor: Predictor, asked: list[_Asked]) -> None:
             _note(asked[0], _Failed(kind, str(error)))
 
 
-def _score(loaded: _Loaded, job: Job) -> Picture:
-    picture = loaded.picture
+def _score(loaded: _Loaded, job: Job) -> EvaluationImage:
+    image = loaded.image
     for one in loaded.asked:
         if one.answer is not None and one.truth is not None and one.prompt is not None and loaded.rgb is not None:
             alpha = one.answer.alpha
@@ -285,12 +287,12 @@ def _score(loaded: _Loaded, job: Job) -> Picture:
                 _note(one, _Failed("unreadable trimap", str(error)))
                 continue
             one.row |= score_answer(alpha, one.truth, job.profiles, unknown)
-            if job.pictures:
-                path = job.result_picture(picture, one.number, one.row["prompt"])
+            if job.draw:
+                path = job.result_image(image, one.number, one.row["prompt"])
                 draw_result(path, loaded.rgb, one.truth, alpha, one.prompt)
                 one.row["drawn"] = path.relative_to(job.out).as_posix()
-    job.store.write(picture.slug, Record.of([one.row for one in loaded.asked], job.inputs(picture)))
-    return picture
+    job.store.write(image.slug, Record.of([one.row for one in loaded.asked], job.inputs(image)))
+    return image
 
 
 def _unknown(job: Job, asked: _Asked, size: tuple[int, int]) -> Any:

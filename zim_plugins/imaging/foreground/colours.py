@@ -28,7 +28,7 @@ BAND_PIXELS = 1 << 18
 """Pixels that are solved at once: what bounds the memory, and what a core's cache holds (a fifth faster than twice as
 many)."""
 
-Picture = Float32[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
+ColourImage = Float32[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 """RGB in [0, 1], in [0, 255], or in [0, 65535]."""
 Integers = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 
@@ -195,7 +195,7 @@ def _pyramid_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
 
 
 def _solved_bands(
-    image: Picture, alpha: Float32[np.ndarray, "h w"]
+    image: ColourImage, alpha: Float32[np.ndarray, "h w"]
 ) -> "Iterator[tuple[slice, Float32[np.ndarray, '2 r w 3']]]":
     """Solve all levels; F and B of the finest come as bands of rows, from the top."""
     if image.size == 0:
@@ -207,7 +207,7 @@ def _solved_bands(
             yield rows, solved.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _coarse_layers(image: Picture, alpha: Float32[np.ndarray, "h w"], clear: float | None = None) -> "torch.Tensor":
+def _coarse_layers(image: ColourImage, alpha: Float32[np.ndarray, "h w"], clear: float | None = None) -> "torch.Tensor":
     """Solve all levels but the finest and return F and B of the last one, (2, 3, h', w').
 
     With `clear`, the last one is solved only near pixels whose opacity is more than that away from 0 and from 1.
@@ -233,7 +233,7 @@ def _coarse_layers(image: Picture, alpha: Float32[np.ndarray, "h w"], clear: flo
 
 def _solved_spans(
     layers: "torch.Tensor",
-    image: Picture,
+    image: ColourImage,
     alpha: Float32[np.ndarray, "h w"],
     size: tuple[int, int],
     rows: slice,
@@ -313,11 +313,11 @@ def _nearest(wanted: slice, side: int, source_side: int) -> Int64[np.ndarray, " 
     return np.arange(wanted.start, wanted.stop, dtype=np.int64) * source_side // side
 
 
-def _to_unit(colours: Picture) -> Float32[np.ndarray, "h w 3"]:
+def _to_unit(colours: ColourImage) -> Float32[np.ndarray, "h w 3"]:
     return unit_values(colours) if colours.dtype.kind == "u" else colours
 
 
-def _mean_colours(image: Picture, alpha: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "2 3"]:
+def _mean_colours(image: ColourImage, alpha: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "2 3"]:
     """Mean RGB in [0, 1] of the pixels whose weight exceeds 0.9; if there are none, of all, so weighted.
 
     The weight is alpha for the first row, of the foreground, and 1 - alpha for the second, of the background.

@@ -108,9 +108,9 @@ def downscale(mask: Bool[np.ndarray, "h w"], factor: float, smooth: bool) -> Boo
     """Down by `factor` and up again: in blocks, or bilinearly and cut at one half."""
     height, width = mask.shape
     small = (max(1, round(width / factor)), max(1, round(height / factor)))
-    picture = Image.fromarray(np.where(mask, np.float32(1), np.float32(0))).resize(small, Image.Resampling.BOX)
+    image = Image.fromarray(np.where(mask, np.float32(1), np.float32(0))).resize(small, Image.Resampling.BOX)
     up = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
-    return np.asarray(picture.resize((width, height), up)) >= 0.5
+    return np.asarray(image.resize((width, height), up)) >= 0.5
 
 
 def blur(mask: Bool[np.ndarray, "h w"], sigma_px: float) -> Bool[np.ndarray, "h w"]:

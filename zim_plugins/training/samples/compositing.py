@@ -146,20 +146,20 @@ def _placed(
     rgba: UInt8[np.ndarray, "y x 4"], size: tuple[int, int], share: float, rng: np.random.Generator
 ) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
     """Turn, flip, tint and scale a cut-out and put it somewhere on an empty canvas of `size` (H, W)."""
-    picture = Image.fromarray(rgba)
+    image = Image.fromarray(rgba)
     if rng.random() < 0.5:
-        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     height, width = size
-    scale = share * min(height / picture.height, width / picture.width) * rng.uniform(0.9, 1.25)
+    scale = share * min(height / image.height, width / image.width) * rng.uniform(0.9, 1.25)
     stretch = rng.uniform(0.85, 1.18)
-    to = (max(4, int(picture.width * scale * stretch)), max(4, int(picture.height * scale)))
-    picture = picture.resize(to, Image.Resampling.BILINEAR)
+    to = (max(4, int(image.width * scale * stretch)), max(4, int(image.height * scale)))
+    image = image.resize(to, Image.Resampling.BILINEAR)
     if rng.random() < 0.5:
-        picture = picture.rotate(float(rng.normal(0, 18)), Image.Resampling.BILINEAR, expand=True)
-    x = int(rng.uniform(-0.15, 1.15) * (width - picture.width))
-    y = int(rng.uniform(-0.15, 1.15) * (height - picture.height))
+        image = image.rotate(float(rng.normal(0, 18)), Image.Resampling.BILINEAR, expand=True)
+    x = int(rng.uniform(-0.15, 1.15) * (width - image.width))
+    y = int(rng.uniform(-0.15, 1.15) * (height - image.height))
     canvas = Image.new("RGBA", (width, height))
-    canvas.paste(picture, (x, y))
+    canvas.paste(image, (x, y))
     placed = np.asarray(canvas, dtype=np.float32)
     colours = placed[..., :3]
     if rng.random() < 0.6:
@@ -199,8 +199,8 @@ def _crop(
 ) -> UInt8[np.ndarray, "s t *c"]:
     h, w = array.shape[:2]
     box = (max(0.0, window[0]), max(0.0, window[1]), min(float(w), window[2]), min(float(h), window[3]))
-    picture = Image.fromarray(array).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else picture)
+    image = Image.fromarray(array).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image)
 
 
 def _usable(alpha: Float32[np.ndarray, "h w"]) -> bool:
@@ -219,11 +219,11 @@ def _photographic(rgb: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> 
         x = x * rng.uniform(0.85, 1.15, 3)
     if rng.random() < 0.25:
         x = x + rng.normal(0, rng.uniform(1, 8), x.shape)
-    picture = Image.fromarray(x.clip(0, 255).astype(np.uint8))
+    image = Image.fromarray(x.clip(0, 255).astype(np.uint8))
     if rng.random() < 0.25:
-        picture = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.2, 1.0))))
+        image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.2, 1.0))))
     if rng.random() < 0.2:
         buffer = BytesIO()
-        picture.save(buffer, "JPEG", quality=int(rng.integers(45, 95)))
-        picture = Image.open(buffer)
-    return np.asarray(picture)
+        image.save(buffer, "JPEG", quality=int(rng.integers(45, 95)))
+        image = Image.open(buffer)
+    return np.asarray(image)

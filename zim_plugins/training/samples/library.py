@@ -128,16 +128,16 @@ def _bsds(folder: Path, wanted: bool) -> Iterable[Photo]:
 def _cutouts(paths: Iterable[Path], wanted: bool, rigid: bool) -> Iterable[Cutout]:
     for path in paths:
         if held_out(path.stem, 8) == wanted:
-            picture = Image.open(path).convert("RGBA")
-            picture.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.BOX)
-            box = picture.getchannel("A").point([0] * 3 + [255] * 253).getbbox()
-            yield Cutout(path.stem, np.asarray(picture.crop(box)), rigid)
+            image = Image.open(path).convert("RGBA")
+            image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.BOX)
+            box = image.getchannel("A").point([0] * 3 + [255] * 253).getbbox()
+            yield Cutout(path.stem, np.asarray(image.crop(box)), rigid)
 
 
 def _rgb(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    picture = Image.open(path).convert("RGB")
-    picture.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.BOX)
-    return np.asarray(picture)
+    image = Image.open(path).convert("RGB")
+    image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.BOX)
+    return np.asarray(image)
 
 
 def _grey(path: Path, size: tuple[int, ...]) -> UInt8[np.ndarray, "h w"]:

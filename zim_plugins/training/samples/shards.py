@@ -190,5 +190,5 @@ def _cut(
     flip: bool,
 ) -> UInt8[np.ndarray, "s t 3"] | Float32[np.ndarray, "s t"]:
     """A window of an image or matte at another size (H, W), mirrored or not."""
-    picture = Image.fromarray(array).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=window)
-    return np.asarray(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else picture)
+    image = Image.fromarray(array).resize((size[1], size[0]), Image.Resampling.BILINEAR, box=window)
+    return np.asarray(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else image)

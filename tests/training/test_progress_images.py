@@ -11,11 +11,11 @@ from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.tokens import prompt_tokens
 from zim_plugins.errors import MissingExtra
 from zim_plugins.label_converter.network import standardised
-from zim_plugins.training.pictures import from_standardised, prompt_of_tokens, strip
+from zim_plugins.training.progress_images import from_standardised, prompt_of_tokens, strip
 from zim_plugins.training.tensorboard import TensorBoard
 
 
-def test_a_standardised_picture_comes_back(rng: np.random.Generator) -> None:
+def test_a_standardised_image_comes_back(rng: np.random.Generator) -> None:
     rgb = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
     np.testing.assert_array_equal(from_standardised(torch.from_numpy(standardised(rgb))), rgb)
 
@@ -45,14 +45,14 @@ def test_a_strip_holds_prompt_matte_and_target() -> None:
     assert (shown[10, 40], shown[10, 70], shown[0, 70]) == (pytest.approx(128), pytest.approx(128), pytest.approx(255))
 
 
-def test_curves_and_pictures_are_written(tmp_path: Path) -> None:
+def test_curves_and_images_are_written(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     board = TensorBoard(tmp_path)
     for step in (1, 2):
         board.scalars(step, {"loss": 1 / step}, "train")
-    board.pictures(2, [np.full((8, 24, 3), 7, np.uint8)])
+    board.images(2, [np.full((8, 24, 3), 7, np.uint8)])
     board.close()
     events = EventAccumulator(str(tmp_path)).Reload()
     assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [(1, 1.0), (2, 0.5)]
