@@ -64,6 +64,13 @@ class Args(CommandArgs):
     """What renders the Gaussians: this package's own way on the CPU, or gsplat on CUDA (auto: where both are there)."""
     memory: Annotated[float, arg(metavar="GB")] = 4.0
     """Blending weights that are kept between visits of a view, at most; the rest is computed anew."""
+    cache: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Folder in which blending weights are kept for further objects in the scene; by default zim_splat_views beside the
+    scene."""
+    no_cache: bool = False
+    """Keep nothing on disk, and use nothing that is kept."""
+    cache_gb: Annotated[float, arg(metavar="GB")] = 20.0
+    """All weights in that folder, at most; those used longest ago make room for others."""
     any_quality: bool = False
     """Go on although the scene does not look like the photographs from the given cameras."""
 
@@ -74,6 +81,12 @@ def main(args: Args) -> int:
 
     if min(args.size, args.passes, args.every) < 1 or not 0 <= args.memory < 1e6:
         raise Misuse("--size, --passes and --every are at least 1, --memory lies in [0, 1e6)")
+    if not 0 <= args.cache_gb < 1e6:
+        raise Misuse("--cache-gb lies in [0, 1e6)")
+    if args.cache is not None and args.no_cache:
+        raise Misuse("--cache and --no-cache contradict each other: leave one out")
+    if args.cache is not None and args.cache.exists() and not args.cache.is_dir():
+        raise Misuse(f"--cache {args.cache} is a file: name a folder")
     if not 0 < args.threshold < 1 or not 0 <= args.iou_threshold <= 1:
         raise Misuse("--threshold lies between 0 and 1, --iou-threshold in [0, 1]")
     if args.mask is not None and (args.point or args.box):

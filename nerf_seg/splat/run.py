@@ -24,6 +24,7 @@ from ..field.gaussians.formats.splatfacto import TRANSFORM_FILE, find_checkpoint
 from ..field.gaussians.membership import GaussianMembership
 from ..field.gaussians.opening import look_first, open_views, read_photographs
 from ..field.gaussians.views import Photograph, SplatViews, match_photographs
+from ..field.gaussians.weight_cache import CACHE_FOLDER, WeightCache
 from ..segmentation.connected_parts import without_specks
 from ..segmentation.contact_sheet import contact_sheet
 from ..segmentation.predictors import build_matter
@@ -82,7 +83,9 @@ def cut_out(args: "Args") -> int:
         capture = read_capture(args)
         reference = read_prompt(args, capture)
     predictor = build_matter(args.model, args.device)
-    views = open_views(gaussians, capture.photographs, int(args.memory * 1e9), args.renderer)
+    cache = None if args.no_cache else args.cache or _beside(args.scene)
+    memory = int(args.memory * 1e9)
+    views = open_views(gaussians, capture.photographs, memory, args.renderer, cache, args.cache_gb * 1e9)
     try:
         config = SegmenterConfig(passes=args.passes, iou_threshold=args.iou_threshold, sweeps=0)
         membership = GaussianMembership(len(gaussians), config.build_estimator())
@@ -111,6 +114,7 @@ def cut_out(args: "Args") -> int:
                 "left out": capture.left_out,
                 "psnr_db": {name: round(value, 2) for name, value in psnr.items()},
                 **segmenter.report(),
+                "cache": views.render.report() if isinstance(views.render, WeightCache) else None,
             }
         report["provenance"] = _provenance(args, str(getattr(predictor, "name", args.model)))
         with unfinished(args.out):
@@ -152,6 +156,16 @@ def read_capture(args: "Args") -> Capture:
     if len(photographs) < 2:
         raise ZimError("one photograph alone shows no object in 3D: at least two with their cameras are needed")
     return Capture(photographs, left_out, reference)
+
+
+def _beside(scene: Path) -> Path:
+    """Return the folder for a scene's weights: beside its file, or beside a run's config.yml."""
+    checkpoint = find_checkpoint(scene)
+    if checkpoint is None:
+        return scene.parent / CACHE_FOLDER
+    # Among checkpoints nerfstudio takes every name for one of its own.
+    runs = checkpoint.parent.parent if checkpoint.parent.name == "nerfstudio_models" else checkpoint.parent
+    return runs / CACHE_FOLDER
 
 
 def _transform(args: "Args") -> Path | None:

@@ -12,6 +12,7 @@ from zim_plugins.core import ImageError, ZimError
 from .camera import Camera
 from .model import Gaussians
 from .views import Photograph, SplatViews, read_photograph
+from .weight_cache import CACHE_LIMIT, WeightCache
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,12 @@ def read_photographs(
 
 
 def open_views(
-    gaussians: Gaussians, photographs: Sequence[Photograph], memory_limit: int, renderer: Renderer = "auto"
+    gaussians: Gaussians,
+    photographs: Sequence[Photograph],
+    memory_limit: int,
+    renderer: Renderer = "auto",
+    cache: Path | None = None,
+    cache_limit: float = CACHE_LIMIT,
 ) -> SplatViews:
     """Return the views of a capture, rendered by gsplat on CUDA where both are there, else on the CPU.
 
@@ -61,12 +67,18 @@ def open_views(
         photographs: of the capture.
         memory_limit: bytes of blending weights that are kept between visits.
         renderer: gsplat or cpu where the choice is made already.
+        cache: folder in which weights are kept for further objects, see `WeightCache`; gsplat does not write weights
+            down, so that there are none to keep.
+        cache_limit: bytes of that folder.
     """
     from .gsplat_rendering import gsplat_weights, gsplat_works
 
     if renderer == "gsplat" or (renderer == "auto" and gsplat_works()):
         return SplatViews(gaussians.to("cuda"), photographs, memory_limit, gsplat_weights)
-    return SplatViews(gaussians, photographs, memory_limit)
+    if cache is None or cache_limit <= 0:
+        return SplatViews(gaussians, photographs, memory_limit)
+    kept = WeightCache(cache, gaussians, [photograph.camera for photograph in photographs], cache_limit)
+    return SplatViews(gaussians, photographs, memory_limit, kept)
 
 
 def look_first(views: SplatViews, indices: Sequence[int], *, any_quality: bool, remedy: str) -> dict[str, float]:

@@ -115,7 +115,7 @@ def test_misuse_is_one_line_and_code_2(
 ) -> None:
     (tmp_path / "file").write_text("")
     instead = {key: str(tmp_path / "file") if value == "FILE" else value for key, value in instead.items()}
-    assert call(command(capture, **{"out": tmp_path / "out"} | instead)) == 2
+    assert call(command(capture, **{"out": str(tmp_path / "out")} | instead)) == 2
     said = capsys.readouterr().err
     assert message in said and len(said.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
@@ -254,3 +254,53 @@ def test_names_of_another_system(capture: Path, tmp_path: Path) -> None:
     cameras = str(tmp_path / "transforms.json")
     assert call(command(capture, tmp_path / "out", "--passes", "1", cameras=cameras)) == 0
     assert json.loads((tmp_path / "out" / "report.json").read_text())["left out"] == {}
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """All files but the report, which tells seconds."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*") if p.name != "report.json"}
+
+
+def test_a_second_object_reads_the_weights_that_the_first_one_computed(
+    capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = str(tmp_path / "cache")
+    assert call(command(capture, tmp_path / "first", cache=cache)) == 0
+    first = json.loads((tmp_path / "first" / "report.json").read_text())["cache"]
+    assert (first["folder"], first["views read"], first["views written"]) == (cache, 0, SCENE.views)
+    assert first["bytes written"] == pytest.approx(sum(p.stat().st_size for p in Path(cache).iterdir()), rel=0.05)
+
+    def computed(*_: object) -> None:
+        raise AssertionError("a view was computed again")
+
+    monkeypatch.setattr("nerf_seg.field.gaussians.rendering.footprints", computed)
+    assert call(command(capture, tmp_path / "second", cache=cache)) == 0
+    second = json.loads((tmp_path / "second" / "report.json").read_text())["cache"]
+    assert (second["views read"], second["views written"]) == (SCENE.views, 0)
+    assert results(tmp_path / "second") == results(tmp_path / "first")
+    monkeypatch.undo()
+    assert call(command(capture, tmp_path / "without", "--no-cache")) == 0
+    assert json.loads((tmp_path / "without" / "report.json").read_text())["cache"] is None
+    assert results(tmp_path / "without") == results(tmp_path / "first")
+
+
+def test_the_cache_lies_beside_the_scene_unless_told_otherwise(capture: Path, tmp_path: Path) -> None:
+    (tmp_path / "scene.ply").write_bytes((capture / "scene.ply").read_bytes())
+    words = [str(tmp_path / "scene.ply"), *command(capture, tmp_path / "out", "--passes", "1")[1:]]
+    assert call([*words, "--cache-gb", "0"]) == 0 and not (tmp_path / "zim_splat_views").exists()
+    assert call([*words, "--overwrite"]) == 0
+    assert len(list((tmp_path / "zim_splat_views").iterdir())) == SCENE.views
+
+
+def test_a_cache_that_cannot_be_had_is_said_and_costs_nothing_else(
+    capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    under = str(tmp_path / "file" / "cache")
+    assert call(command(capture, tmp_path / "out", "--passes", "1", cache=under)) == 0
+    assert "are not kept in" in capsys.readouterr().err
+    assert call(command(capture, tmp_path / "out2", cache=str(tmp_path / "file"))) == 2
+    assert "is a file: name a folder" in capsys.readouterr().err
+    assert call(command(capture, tmp_path / "out2", "--no-cache", cache=str(tmp_path / "c"))) == 2
+    assert "contradict each other" in capsys.readouterr().err
+    assert call(command(capture, tmp_path / "out2", **{"cache-gb": "nan"})) == 2
