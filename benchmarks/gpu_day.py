@@ -217,19 +217,7 @@ def decoders(b: Bench) -> Iterator[Row]:
         yield {"what": "CUDA graph, largest difference of logits", "max": float((eager - again).float().abs().max())}
 
 
-STEPS = (
-    parity,
-    matmul,
-    encode,
-    decode,
-    decoders,
-    training,
-    conversion,
-    gpu_tests,
-    encode_compiled,
-    splats,
-    zim_tiny,
-)
+STEPS = (parity, matmul, encode, decode, decoders, training, conversion, gpu_tests, encode_compiled, splats, zim_tiny)
 """Most important first; the last takes what is left."""
 
 

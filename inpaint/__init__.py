@@ -1,7 +1,8 @@
 """Objects removed, replaced and cut out by soft mattes: `zim-inpaint`. Importing this package loads nothing heavy."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from zim_plugins.faces import lazy_face
 
 if TYPE_CHECKING:
     from .diffusers_pipeline import ZimInpaintOutput as ZimInpaintOutput
@@ -19,42 +20,14 @@ if TYPE_CHECKING:
     from .tasks.replacement import cutout as cutout
     from .tasks.replacement import replace as replace
 
-_HOME = {
-    "Cutout": ".tasks.replacement",
-    "FillSettings": ".inpainters.base",
-    "Filling": ".tasks.filling",
-    "GuidedInpainter": ".inpainters.base",
-    "Inpainter": ".inpainters.base",
-    "Removal": ".tasks.removal",
-    "Replacement": ".tasks.replacement",
-    "ZimInpaintOutput": ".diffusers_pipeline",
-    "ZimInpaintPipeline": ".diffusers_pipeline",
-    "cutout": ".tasks.replacement",
-    "fill": ".tasks.filling",
-    "load_inpainter": ".inpainters.registry",
-    "remove": ".tasks.removal",
-    "replace": ".tasks.replacement",
-}
-
-__all__ = [
-    "Cutout",
-    "FillSettings",
-    "Filling",
-    "GuidedInpainter",
-    "Inpainter",
-    "Removal",
-    "Replacement",
-    "ZimInpaintOutput",
-    "ZimInpaintPipeline",
-    "cutout",
-    "fill",
-    "load_inpainter",
-    "remove",
-    "replace",
-]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name], __name__), name)
+__all__, __getattr__ = lazy_face(
+    __name__,
+    {
+        "diffusers_pipeline": "ZimInpaintOutput ZimInpaintPipeline",
+        "inpainters.base": "FillSettings GuidedInpainter Inpainter",
+        "inpainters.registry": "load_inpainter",
+        "tasks.filling": "Filling fill",
+        "tasks.removal": "Removal remove",
+        "tasks.replacement": "Cutout Replacement cutout replace",
+    },
+)

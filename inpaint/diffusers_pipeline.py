@@ -10,7 +10,7 @@ import PIL.Image
 from jaxtyping import Float32
 
 from zim_plugins.core import Predictor, Prompt, load_predictor
-from zim_plugins.imaging import unit_values
+from zim_plugins.imaging import from_unit, unit_values
 
 from .inpainters.base import FillSettings, Inpainter, adjusted, as_guided
 from .inpainters.diffusion import DiffusionInpainter
@@ -141,10 +141,7 @@ class ZimInpaintPipeline:
         if isinstance(target, Prompt):
             self._predictor = self._predictor or load_predictor()
         settings = FillSettings(
-            negative_prompt=negative_prompt,
-            steps=num_inference_steps,
-            strength=strength,
-            guidance=guidance_scale,
+            negative_prompt=negative_prompt, steps=num_inference_steps, strength=strength, guidance=guidance_scale
         )
         made, mattes = [], []
         for one, mask, text in zip(images, masks, prompts, strict=True):
@@ -251,7 +248,7 @@ def _bytes(values: np.ndarray) -> np.ndarray:
         return values
     if values.dtype != bool and not (values.min() >= 0 and values.max() <= 1):
         raise ValueError(f"a {values.dtype} image has values in [0, 1], got {values.min():g} to {values.max():g}")
-    return np.rint(values.astype(np.float32) * 255).astype(np.uint8)
+    return from_unit(values)
 
 
 def _is_colour(background: Any) -> bool:

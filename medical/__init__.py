@@ -1,7 +1,8 @@
 """Medical images: promptable models on slices and volumes, measured: `zim-medseg`. Importing it loads nothing heavy."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from zim_plugins.faces import lazy_face
 
 if TYPE_CHECKING:
     from .io.errors import ScanFault as ScanFault
@@ -19,42 +20,16 @@ if TYPE_CHECKING:
     from .segment.scans import Segmented as Segmented
     from .segment.scans import segment_scan as segment_scan
 
-_HOME = {
-    "BoxMark": ".segment.marks",
-    "CallablePredictor": ".segment.callables",
-    "ClickMark": ".segment.marks",
-    "Marks": ".segment.marks",
-    "OpenedScan": ".io.opening",
-    "ReadingConfig": ".io.reading",
-    "ScanFault": ".io.errors",
-    "SegmentConfig": ".segment.scans",
-    "Segmented": ".segment.scans",
-    "gather_marks": ".segment.marks",
-    "open_scan": ".io.opening",
-    "overlap": ".metrics.overlap",
-    "segment_scan": ".segment.scans",
-    "surface_agreement": ".metrics.surface",
-}
-
-__all__ = [
-    "BoxMark",
-    "CallablePredictor",
-    "ClickMark",
-    "Marks",
-    "OpenedScan",
-    "ReadingConfig",
-    "ScanFault",
-    "SegmentConfig",
-    "Segmented",
-    "gather_marks",
-    "open_scan",
-    "overlap",
-    "segment_scan",
-    "surface_agreement",
-]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name], __name__), name)
+__all__, __getattr__ = lazy_face(
+    __name__,
+    {
+        "io.errors": "ScanFault",
+        "io.opening": "OpenedScan open_scan",
+        "io.reading": "ReadingConfig",
+        "metrics.overlap": "overlap",
+        "metrics.surface": "surface_agreement",
+        "segment.callables": "CallablePredictor",
+        "segment.marks": "BoxMark ClickMark Marks gather_marks",
+        "segment.scans": "SegmentConfig Segmented segment_scan",
+    },
+)

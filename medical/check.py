@@ -76,12 +76,7 @@ def check_cases(root: Path, cases: list[CaseFiles], reading: ReadingConfig) -> I
 
 
 def check_folder(
-    root: Path,
-    layout: Layout,
-    reading: ReadingConfig,
-    labels: Encoding | None = None,
-    *,
-    follow_links: bool = False,
+    root: Path, layout: Layout, reading: ReadingConfig, labels: Encoding | None = None, *, follow_links: bool = False
 ) -> tuple[list[CaseCheck], list[Problem]]:
     """All cases of a folder, and the files that make none."""
     cases, problems = find_cases(root, layout, labels=labels, follow_links=follow_links)

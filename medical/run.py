@@ -14,7 +14,7 @@ from jaxtyping import Float32
 
 from zim_plugins.core import MissingExtra, write_image
 from zim_plugins.evaluation import Record, ResultStore, files_digest, open_results
-from zim_plugins.imaging import write_text
+from zim_plugins.imaging import from_unit, write_text
 
 from .deidentify import inside, make_salt, name_places, public_labels, safe_name, write_id_map
 from .grouping import GROUPS_REMEDY, group_cases, grouping_note
@@ -346,7 +346,7 @@ class _Keeper:
 
     def __call__(self, frame: int, label: str, instance: int, prompt: str, alpha: Float32[np.ndarray, "h w"]) -> None:
         place = self.place
-        for kind, array in (("mattes", alpha), ("masks", (alpha > THRESHOLD).astype(np.uint8) * 255)):
+        for kind, array in (("mattes", alpha), ("masks", from_unit(alpha > THRESHOLD))):
             if kind in self.config.save:
                 name = answer_name(frame, label, instance, self.model, prompt)
                 write_image(inside(self.config.out, kind, place.dataset, place.case, name), array)

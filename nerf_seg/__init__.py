@@ -1,7 +1,8 @@
 """Objects in radiance fields and splats, from the mattes of a few views. Importing this package loads nothing heavy."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from zim_plugins.faces import lazy_face
 
 if TYPE_CHECKING:
     from .field.gaussians.camera_files import read_cameras as read_cameras
@@ -19,42 +20,16 @@ if TYPE_CHECKING:
     from .segmentation.views import View as View
     from .segmentation.views import ViewSamples as ViewSamples
 
-_HOME = {
-    "BoxedViews": ".field.scene",
-    "Domain": ".segmentation.mask_grid",
-    "MaskGrid": ".segmentation.mask_grid",
-    "ReferencePrompt": ".segmentation.reference_prompt",
-    "Segmenter": ".segmentation.segmenter",
-    "SegmenterConfig": ".segmentation.segmenter",
-    "View": ".segmentation.views",
-    "ViewSamples": ".segmentation.views",
-    "boxed": ".field.scene",
-    "domain_around": ".field.scene",
-    "open_scene": ".field.scene",
-    "read_cameras": ".field.gaussians.camera_files",
-    "read_scene": ".field.gaussians.files",
-    "reference_alpha": ".segmentation.predictors",
-}
-
-__all__ = [
-    "BoxedViews",
-    "Domain",
-    "MaskGrid",
-    "ReferencePrompt",
-    "Segmenter",
-    "SegmenterConfig",
-    "View",
-    "ViewSamples",
-    "boxed",
-    "domain_around",
-    "open_scene",
-    "read_cameras",
-    "read_scene",
-    "reference_alpha",
-]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name], __name__), name)
+__all__, __getattr__ = lazy_face(
+    __name__,
+    {
+        "field.gaussians.camera_files": "read_cameras",
+        "field.gaussians.files": "read_scene",
+        "field.scene": "BoxedViews boxed domain_around open_scene",
+        "segmentation.mask_grid": "Domain MaskGrid",
+        "segmentation.predictors": "reference_alpha",
+        "segmentation.reference_prompt": "ReferencePrompt",
+        "segmentation.segmenter": "Segmenter SegmenterConfig",
+        "segmentation.views": "View ViewSamples",
+    },
+)

@@ -145,9 +145,7 @@ class TestMatte:
         for name in ("a.png", "b.png"):
             PIL.Image.fromarray(photo).save(f"in/{name}")
         assert main(["matte", "in", "*.png", "--box", "30,15,90,65", "--out", "o/deep"]) == 0
-        assert [name for name in written("o/deep") if "alpha" in name] == [
-            "ball_alpha.png",
-        ]
+        assert [name for name in written("o/deep") if "alpha" in name] == ["ball_alpha.png"]
         assert [name for name in written("o/deep/in") if "alpha" in name] == ["a_alpha.png", "b_alpha.png"]
 
     def test_pipe(self, loaded, photo, monkeypatch, capsysbinary):

@@ -59,13 +59,7 @@ def _remove(args: RemoveArgs, order: Order, image: Original, alpha: Alpha, inpai
     if order.prompts or made:
         unmix, grow_px = deserved(alpha, predicted=True, unmix=asked, grow_px=args.grow)
     removal = remove(
-        image.colours(),
-        alpha,
-        inpainter=inpainter,
-        tau=args.tau,
-        grow_px=grow_px,
-        unmix=unmix,
-        effects=args.effects,
+        image.colours(), alpha, inpainter=inpainter, tau=args.tau, grow_px=grow_px, unmix=unmix, effects=args.effects
     )
     said = {"backend": inpainter.name, "unmix": removal.unmixed, "grow_px": removal.grow_px}
     return said | _about(removal), _repainted(image, removal, "removed")

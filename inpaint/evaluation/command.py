@@ -125,11 +125,7 @@ def _networks(args: "Args", cases: "Sequence[Listed]") -> "tuple[Networks, dict[
 
 
 def _write(
-    args: "Args",
-    plan: "Plan",
-    cases: "Sequence[Listed]",
-    faults: list[dict[str, str]],
-    missing: dict[str, str],
+    args: "Args", plan: "Plan", cases: "Sequence[Listed]", faults: list[dict[str, str]], missing: dict[str, str]
 ) -> int:
     """The report from all rows on the disk."""
     from zim_plugins.evaluation import describe_model, describe_run

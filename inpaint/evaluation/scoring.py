@@ -73,12 +73,7 @@ def score_result(
     scores: Scores = dict.fromkeys(COLUMNS)
     regions, given_ring = regions_of(case.alpha), regions_of(given).ring
     if case.clean is not None:
-        parts = {
-            "ring": regions.ring,
-            "given_ring": given_ring,
-            "core": regions.core,
-            "outside": regions.outside,
-        }
+        parts = {"ring": regions.ring, "given_ring": given_ring, "core": regions.core, "outside": regions.outside}
         scores["hole_psnr"] = hole_psnr(result, case.clean, regions.support)
         scores |= {f"{name}_psnr": psnr(result, case.clean, part) for name, part in parts.items() if part.any()}
         scores |= _ssims(result, case.clean, parts)

@@ -120,7 +120,7 @@ class DiffusionInpainter:
             image, prompt = np.where(hole[..., None], np.uint8(EDIT_GREY), image), FILL_INSTRUCTION
         given: dict[str, Any] = {"image": PIL.Image.fromarray(image), "output_type": "np"}
         if self._call.hole:
-            given[self._call.hole] = PIL.Image.fromarray(hole.astype(np.uint8) * 255)
+            given[self._call.hole] = PIL.Image.fromarray(from_unit(hole))
         height, width = image.shape[:2]
         rest = {"prompt": prompt, "height": height, "width": width}
         rest |= {"max_area": height * width, "_auto_resize": False}  # Kontext would choose a size of its own

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from zim_plugins.core import CheckpointError, ZimError, resolve_device
+from zim_plugins.imaging import from_unit
 
 from .base import paste, refuse_a_full_hole
 from .weights import require_lama
@@ -70,7 +71,7 @@ class LamaCleanerInpainter:
     def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
         """Repaint the hole; see `Inpainter.fill`."""
         refuse_a_full_hole(hole)
-        painted = self._model(image.copy(), hole.astype(np.uint8) * 255, self._config)  # BGR, float64
+        painted = self._model(image.copy(), from_unit(hole), self._config)  # BGR, float64
         return paste(image, np.rint(painted[..., ::-1]).astype(np.uint8), hole)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from zim_plugins.core import MissingExtra
+from zim_plugins.imaging import from_unit
 
 from .base import paste, refuse_a_full_hole
 
@@ -32,6 +33,6 @@ class TeleaInpainter:
     def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
         """Repaint the hole; see `Inpainter.fill`."""
         refuse_a_full_hole(hole)
-        mask = hole.astype(np.uint8) * 255
+        mask = from_unit(hole)
         painted = self._cv2.inpaint(np.ascontiguousarray(image), mask, self.radius_px, self._cv2.INPAINT_TELEA)
         return paste(image, painted, hole)

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from zim_plugins.core import MissingExtra
+from zim_plugins.imaging import from_unit
 
 from .base import paste, refuse_a_full_hole
 
@@ -43,7 +44,5 @@ class PatchMatchInpainter:
         refuse_a_full_hole(hole)
         with _SEED_LOCK:
             self._library.set_random_seed(self.seed)
-            painted = self._library.inpaint(
-                np.ascontiguousarray(image), hole.astype(np.uint8) * 255, patch_size=self.patch_size
-            )
+            painted = self._library.inpaint(np.ascontiguousarray(image), from_unit(hole), patch_size=self.patch_size)
         return paste(image, painted, hole)

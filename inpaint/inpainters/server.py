@@ -15,6 +15,7 @@ import PIL.Image
 from jaxtyping import Bool, Float32, UInt8
 
 from zim_plugins.core import UnsupportedPrompt, ZimError
+from zim_plugins.imaging import from_unit
 
 from .base import FillSettings, paste, refuse_a_full_hole, refuse_settings
 from .bounded_http import BadAnswer, RefusedRequest, Unreachable, ask_bounded
@@ -104,7 +105,7 @@ class ServerInpainter:
         return self._fill(image, hole, prompt)
 
     def _fill(self, image: np.ndarray, hole: np.ndarray, prompt: str) -> np.ndarray:
-        sent, mask = _png(image), _png(hole.astype(np.uint8) * 255)
+        sent, mask = _png(image), _png(from_unit(hole))
         if self.is_iopaint:
             path, kind, body = "/api/v1/inpaint", "application/json", self._json(sent, mask, prompt)
         else:

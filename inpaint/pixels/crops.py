@@ -22,11 +22,7 @@ Fill = Callable[..., np.ndarray]
 
 
 def hole_boxes(
-    hole: Bool[np.ndarray, "h w"],
-    *,
-    context: float = CONTEXT,
-    min_margin_px: int = MIN_MARGIN_PX,
-    min_side_px: int = 0,
+    hole: Bool[np.ndarray, "h w"], *, context: float = CONTEXT, min_margin_px: int = MIN_MARGIN_PX, min_side_px: int = 0
 ) -> list[Box]:
     """Cluster the hole: one box for each group of pieces whose surroundings overlap.
 

@@ -134,11 +134,7 @@ class _Whole:
         covariance /= max(weights[0], 1e-6)
         spread, axes = np.linalg.eigh(covariance)
         return _Whole(
-            scene,
-            solid_mean,
-            recovered[:3],
-            axes.astype(np.float32),
-            np.maximum(0.0, spread).astype(np.float32),
+            scene, solid_mean, recovered[:3], axes.astype(np.float32), np.maximum(0.0, spread).astype(np.float32)
         )
 
 

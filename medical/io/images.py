@@ -136,8 +136,7 @@ def guess_encoding(values: Int32[np.ndarray, "h w"], *, lossy: bool) -> str:
     if len(positive) <= MAX_LABELS and positive[-1] <= MAX_LABELS:
         return "map"
     raise ScanFault(
-        "label",
-        f"the mask holds {len(found)} values ({_listed(found)}): say what they are with {LABELS_REMEDY}",
+        "label", f"the mask holds {len(found)} values ({_listed(found)}): say what they are with {LABELS_REMEDY}"
     )
 
 

@@ -10,14 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from zim_plugins.core import (
-    CheckpointError,
-    EncodedImage,
-    Prediction,
-    Predictor,
-    Prompt,
-    encoding_predictor,
-)
+from zim_plugins.core import CheckpointError, EncodedImage, Prediction, Predictor, Prompt, encoding_predictor
 
 from .prompt_modes import PixelPrompt
 from .records import BEST_SCORE, ORACLE, SINGLE

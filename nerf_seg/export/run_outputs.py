@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zim_plugins.core import ZimError, estimate_foreground, write_image
-from zim_plugins.imaging import atomic_write, unit_values, write_text
+from zim_plugins.imaging import atomic_write, from_unit, unit_values, write_text
 from zim_plugins.imaging.overlay import tint
 
 from ..field.rendering import Kept, edited_image
@@ -110,7 +110,7 @@ class RunOutputs:
         nerf, grid = pipeline.sa3d.nerf, pipeline.sa3d.grid
         reference = pipeline.scene.views["train"].camera(pipeline.segmenter.order[0])
         image, opacity = edited_image(nerf, grid, reference, "object")
-        write_image(self.folder / "object_only.png", np.dstack([image, np.uint8(255 * opacity + 0.5)]))
+        write_image(self.folder / "object_only.png", np.dstack([image, from_unit(opacity, halves_up=True)]))
         write_image(self.folder / "removed.png", edited_image(nerf, grid, reference, "rest")[0])
 
     def write_videos(self) -> None:

@@ -152,10 +152,7 @@ def _mean_of_tasks(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _moments(values: Sequence[float]) -> dict[str, float | None]:
-    return {
-        "mean": mean(values) if values else None,
-        "std": stdev(values) if len(values) > 1 else None,
-    }
+    return {"mean": mean(values) if values else None, "std": stdev(values) if len(values) > 1 else None}
 
 
 def _cell(moments: Mapping[str, float | None]) -> str:

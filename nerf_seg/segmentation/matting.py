@@ -85,9 +85,7 @@ class OraclePredictor:
     name = "oracle"
 
     def __init__(
-        self,
-        truth: Callable[[str], Float32[np.ndarray, "h w"]],
-        corrupted: Mapping[str, Corruption] | None = None,
+        self, truth: Callable[[str], Float32[np.ndarray, "h w"]], corrupted: Mapping[str, Corruption] | None = None
     ) -> None:
         self._truth = truth
         self._corrupted = dict(corrupted or {})

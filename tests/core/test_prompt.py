@@ -5,12 +5,7 @@ import pytest
 
 from zim_plugins.core.coordinates import Coordinate, parse_box, parse_point
 from zim_plugins.core.prompt import Prompt
-from zim_plugins.core.prompt_text import (
-    PromptText,
-    parse_object,
-    parse_objects,
-    parse_prompt,
-)
+from zim_plugins.core.prompt_text import PromptText, parse_object, parse_objects, parse_prompt
 from zim_plugins.core.tokens import prompt_tokens
 
 

@@ -79,10 +79,7 @@ def predictor_notebook(library: Any, sam_checkpoint: Path, image: np.ndarray) ->
     input_point, input_label = np.array([[100, 75], [140, 90]]), np.array([1, 1])
     mask_input = logits[np.argmax(scores), :, :]
     masks, _, _ = predictor.predict(
-        point_coords=input_point,
-        point_labels=input_label,
-        mask_input=mask_input[None, :, :],
-        multimask_output=False,
+        point_coords=input_point, point_labels=input_label, mask_input=mask_input[None, :, :], multimask_output=False
     )
     shown["one"] = masks.shape, masks.dtype
 

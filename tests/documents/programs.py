@@ -46,11 +46,7 @@ def call(words: Sequence[str]) -> tuple[int, str, str]:
     entrypoint = getattr(importlib.import_module(module), function)
     out, err = io.StringIO(), io.StringIO()
     out.reconfigure = lambda **_: None  # type: ignore[attr-defined]
-    with (
-        mock.patch.object(sys, "argv", list(words)),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
+    with mock.patch.object(sys, "argv", list(words)), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code = entrypoint()
         except SystemExit as stop:

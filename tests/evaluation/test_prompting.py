@@ -8,13 +8,7 @@ import pytest
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.data.faults import DataError
 from zim_plugins.data.sample import Sample
-from zim_plugins.evaluation.prompting import (
-    PromptPlan,
-    draw_prompt,
-    object_mask,
-    read_prompts,
-    write_prompts,
-)
+from zim_plugins.evaluation.prompting import PromptPlan, draw_prompt, object_mask, read_prompts, write_prompts
 
 
 def sample(tmp_path, **extra) -> Sample:

@@ -7,9 +7,7 @@ import PIL.Image
 import pytest
 import torch
 
-from zim_plugins.imaging.foreground import (
-    colours as colours_module,
-)
+from zim_plugins.imaging.foreground import colours as colours_module
 from zim_plugins.imaging.foreground import (
     composite,
     estimate_foreground,

@@ -63,23 +63,9 @@ def cases() -> dict[str, tuple]:
     nan_labels = block().astype(np.float32)
     nan_labels[nan_labels == 0] = np.nan
     return {
-        "jitter": (
-            image_of(),
-            block(),
-            jittered,
-            tolerant,
-            "--tolerance-affine",
-            "differ by 0.01 mm",
-        ),
+        "jitter": (image_of(), block(), jittered, tolerant, "--tolerance-affine", "differ by 0.01 mm"),
         "axes": (image_of(), *flipped(), {"reorient": True}, "--reorient", "turned to the image's order"),
-        "grid": (
-            image_of(),
-            block()[::2, ::2],
-            coarse,
-            nearest,
-            "--resample-labels",
-            "resampled",
-        ),
+        "grid": (image_of(), block()[::2, ::2], coarse, nearest, "--resample-labels", "resampled"),
         "nan image": (nan_image(), block(), None, {"nan": 0.0}, "--nan 0", "taken as 0: 121"),
         "nan labels": (image_of(), nan_labels, None, {"nan": 0.0}, "--nan 0", "taken as 0"),
     }

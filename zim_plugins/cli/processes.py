@@ -2,20 +2,17 @@
 
 import logging
 import logging.handlers
-import multiprocessing
-import os
 import queue
 import signal
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait as wait_for_any
 
 from zim_plugins.cli.images import Batch, ImagesArgs, Work, check_results
 from zim_plugins.cli.reporting import Collect, Outcome, report
 from zim_plugins.cli.runtime import start_logging
 from zim_plugins.errors import ZimError
+from zim_plugins.workers import end_with_parent, fresh_processes
 
 
 def run_in_processes(
@@ -43,9 +40,8 @@ def run_in_processes(
         ZimError: a process ended early; results that were written stay.
     """
     check_results(args, sources, stems, make_work())
-    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, nor threads that hold locks
     workers = min(jobs, len(sources))
-    with ProcessPoolExecutor(workers, context, _start, (args, make_work, workers, package)) as pool:
+    with ProcessPoolExecutor(workers, fresh_processes(), _start, (args, make_work, workers, package)) as pool:
         try:
             outcomes = pool.map(_work_on, sources, stems)
             return report(outcomes, len(sources), out=args.out, json_records=args.json, collect=collect)
@@ -74,9 +70,7 @@ _worker: list[_Worker] = []
 
 def _start(args: ImagesArgs, make_work: Callable[[], Work], workers: int, package: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an idle worker leaves it to its parent
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+    end_with_parent()
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
@@ -98,9 +92,3 @@ def _work_on(source: str, stem: str) -> Outcome:
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return Outcome(outcome.record, outcome.fault, _worker[0].told())
-
-
-def _die_with(sentinel: int) -> None:
-    """End this process when its parent is gone: a killed run leaves nobody behind."""
-    wait_for_any([sentinel])
-    os._exit(1)

@@ -42,12 +42,7 @@ class CocoImage:
 
 
 def object_record(
-    alpha: AlphaArray,
-    *,
-    score: float | None = None,
-    rle: bool = False,
-    polygons: bool = False,
-    threshold: float = 0.5,
+    alpha: AlphaArray, *, score: float | None = None, rle: bool = False, polygons: bool = False, threshold: float = 0.5
 ) -> dict[str, Any]:
     """Describe one matte as values of JSON: `box` X1 Y1 X2 Y2 [px], `area_px` and, where asked for, its outline.
 

@@ -164,14 +164,7 @@ def _resolve(name: str | Path) -> tuple[str, Path, str]:
 
 
 def _backend(
-    name: str,
-    path: Path,
-    kind: str,
-    runtime: Runtime,
-    device: str,
-    dtype: Dtype,
-    compiled: bool,
-    threads: int | None,
+    name: str, path: Path, kind: str, runtime: Runtime, device: str, dtype: Dtype, compiled: bool, threads: int | None
 ) -> Backend:
     if kind == "zim_onnx":
         if runtime == "torch":

@@ -4,8 +4,9 @@ Adapters see this face, `zim_plugins.evaluation.statistics` and `zim_plugins.eva
 Its names are resolved on first use.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from zim_plugins.faces import lazy_face
 
 if TYPE_CHECKING:
     from zim_plugins.evaluation.baselines import GrabCut as GrabCut
@@ -27,41 +28,15 @@ if TYPE_CHECKING:
     from zim_plugins.evaluation.results import open_results as open_results
     from zim_plugins.evaluation.simulated_user import worst_error as worst_error
 
-_HOME = {
-    "baselines": "GrabCut",
-    "metrics": "boundary_iou iou zim_errors",
-    "models": "ModelOptions describe_model is_outside load_model model_slug",
-    "prompting": "object_mask",
-    "provenance": "describe_run source_commit",
-    "results": "Record ResultStore Row files_digest open_results",
-    "simulated_user": "worst_error",
-}
-"""Names by the module that holds them."""
-
-__all__ = [
-    "GrabCut",
-    "ModelOptions",
-    "Record",
-    "ResultStore",
-    "Row",
-    "boundary_iou",
-    "describe_model",
-    "describe_run",
-    "files_digest",
-    "iou",
-    "is_outside",
-    "load_model",
-    "model_slug",
-    "object_mask",
-    "open_results",
-    "source_commit",
-    "worst_error",
-    "zim_errors",
-]
-
-
-def __getattr__(name: str) -> object:
-    for module, names in _HOME.items():
-        if name in names.split():
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__, __getattr__ = lazy_face(
+    __name__,
+    {
+        "baselines": "GrabCut",
+        "metrics": "boundary_iou iou zim_errors",
+        "models": "ModelOptions describe_model is_outside load_model model_slug",
+        "prompting": "object_mask",
+        "provenance": "describe_run source_commit",
+        "results": "Record ResultStore Row files_digest open_results",
+        "simulated_user": "worst_error",
+    },
+)

@@ -28,10 +28,7 @@ def mean_by_image(values: Sequence[float], images: Sequence[Hashable]) -> dict[H
 
 
 def bootstrap_interval(
-    values: Sequence[float] | Float[np.ndarray, " n"],
-    images: Sequence[Hashable] | None = None,
-    *,
-    seed: int = 0,
+    values: Sequence[float] | Float[np.ndarray, " n"], images: Sequence[Hashable] | None = None, *, seed: int = 0
 ) -> tuple[float, float]:
     """Return the 95 % percentile interval of the mean over all values.
 

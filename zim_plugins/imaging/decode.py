@@ -207,12 +207,7 @@ def _decode_exr(stream: _Stream, path: Path | None, name: str, max_pixels: int) 
             path = Path(held.name)
         read = read_exr(path, name, max_pixels)
     return Decoded(
-        read.values,
-        f"float32x{read.values.shape[2]}",
-        "EXR",
-        Metadata(exr=read.header),
-        read.notes,
-        is_linear=True,
+        read.values, f"float32x{read.values.shape[2]}", "EXR", Metadata(exr=read.header), read.notes, is_linear=True
     )
 
 

@@ -29,7 +29,7 @@ from zim_plugins.imaging.decode import SHALLOW_TOP_BYTE, Decoded, decode, highes
 from zim_plugins.imaging.decode import ByteStream as ByteStream
 from zim_plugins.imaging.files import atomic_write
 from zim_plugins.imaging.formats import WRITERS
-from zim_plugins.imaging.ranges import as_array, unit_values
+from zim_plugins.imaging.ranges import as_array, from_unit, unit_values
 from zim_plugins.imaging.sources import STDIN, output_stem
 from zim_plugins.imaging.sources import expand_inputs as expand_inputs
 from zim_plugins.imaging.sources import output_stems as output_stems
@@ -294,7 +294,7 @@ def _flatten(values: Float32[np.ndarray, "h w c"], notes: list[str]) -> UInt8[np
             notes.append("transparent parts composited over white")
         values = values[..., :-1] * alpha + (1 - alpha)
     rgb = np.broadcast_to(values, (*values.shape[:2], 3))
-    return (rgb * 255 + 0.5).astype(np.uint8)
+    return from_unit(rgb, halves_up=True)
 
 
 def _encode(array: np.ndarray, file_format: str, quality: int, *, repeatable: bool = False) -> bytes:

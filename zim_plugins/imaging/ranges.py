@@ -131,13 +131,21 @@ def to_unit(image: Any, name: str = "image") -> Float32[np.ndarray, "h w 3"]:
     return unit_values(check_image(image, name))
 
 
-def from_unit(values: Float[np.ndarray, "*n"], dtype: Any = np.uint8, *, halves_up: bool = False) -> Any:
+def from_unit(
+    values: Float[np.ndarray, "*n"] | Bool[np.ndarray, "*n"], dtype: Any = np.uint8, *, halves_up: bool = False
+) -> Any:
     """Return values in [0, 1] as 8 or 16 bits: clipped and rounded, halves to the even neighbour or always up.
+
+    A mask becomes black and white.
 
     >>> from_unit(np.array([-1, 0.2, 1.0])).tolist(), from_unit(np.array([0.5]), np.uint16).tolist()
     ([0, 51, 255], [32768])
+    >>> from_unit(np.array([False, True])).tolist()
+    [0, 255]
     """
     top = np.iinfo(dtype).max
+    if values.dtype == np.bool_:
+        return np.where(values, top, 0).astype(dtype)
     if halves_up:
         return (np.clip(values, 0.0, 1.0).astype(np.float32) * np.float32(top) + np.float32(0.5)).astype(dtype)
     return np.clip(np.rint(values * np.float32(top)), 0, top).astype(dtype)

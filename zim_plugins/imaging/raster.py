@@ -14,6 +14,7 @@ from zim_plugins.imaging.decode import MAX_PIXELS, ByteStream, Decoded, decode
 from zim_plugins.imaging.geometry import window_of
 from zim_plugins.imaging.image import Image, full_depth, has_alpha, name_of, to_srgb
 from zim_plugins.imaging.metadata import Metadata
+from zim_plugins.imaging.ranges import from_unit
 from zim_plugins.imaging.value_range import ValueRange, to_unit_range
 
 Mode = Literal["L", "LA", "RGB", "RGBA", "CMYK"]
@@ -64,10 +65,10 @@ class Original(Image):
             from zim_plugins.imaging.codecs.exr import to_display
 
             shown = to_display(self.linear_colours())
-            return (shown * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
+            return from_unit(shown, np.uint16, halves_up=True)
         channels = self.raster.pixels[..., : self._colour_channels()]
         if channels.dtype.kind == "f":
-            channels = (np.nan_to_num(channels, nan=0.0).clip(0, 1) * 65535 + 0.5).astype(np.uint16)
+            channels = from_unit(np.nan_to_num(channels, nan=0.0), np.uint16, halves_up=True)
         return np.broadcast_to(channels, (*channels.shape[:2], 3))
 
     def linear_colours(self) -> Float32[np.ndarray, "h w 3"]:

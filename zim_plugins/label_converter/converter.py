@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zim_plugins.imaging.geometry import grown, paste, tight_box
 from zim_plugins.imaging.guided_filter import GuidedFilter, resized
-from zim_plugins.imaging.ranges import unit_values
+from zim_plugins.imaging.ranges import from_unit, unit_values
 from zim_plugins.label_converter.backbone import TinyBackboneConfig
 from zim_plugins.label_converter.network import ConverterNetwork, standardised
 
@@ -183,7 +183,7 @@ class MatteConverter:
         scale, room = self.settings.work_px / longest, longest // 2  # a view shows what lies round the window too
         left, top = max(0, x1 - room), max(0, y1 - room)
         around = np.s_[top : y2 + room, left : x2 + room]
-        crop, label = Image.fromarray(image[around]), Image.fromarray(255 * mask[around].astype(np.uint8))
+        crop, label = Image.fromarray(image[around]), Image.fromarray(from_unit(mask[around]))
         size = max(1, round(crop.width * scale)), max(1, round(crop.height * scale))
         corner = round((x1 - left) * scale), round((y1 - top) * scale)
         small = (

@@ -1,7 +1,8 @@
 """A page to point at objects, and the same as a REST API: `zim serve`. Importing this package loads nothing heavy."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from zim_plugins.faces import lazy_face
 
 if TYPE_CHECKING:
     from zim_plugins.server.app import create_app as create_app
@@ -21,46 +22,15 @@ if TYPE_CHECKING:
     from zim_plugins.server.store import OpenImage as OpenImage
     from zim_plugins.server.store import UnknownImage as UnknownImage
 
-_HOME = {
-    "Action": "schemas",
-    "ActionField": "schemas",
-    "Extension": "extensions",
-    "Gallery": "schemas",
-    "ImageInfo": "schemas",
-    "ObjectPrompt": "schemas",
-    "ObjectsBody": "schemas",
-    "OpenImage": "store",
-    "Opener": "schemas",
-    "PROBLEMS": "routes",
-    "ServerSettings": "settings",
-    "Services": "services",
-    "UnknownImage": "store",
-    "body_schema": "routes",
-    "create_app": "app",
-    "media": "routes",
-}
-
-__all__ = [
-    "Action",
-    "ActionField",
-    "Extension",
-    "Gallery",
-    "ImageInfo",
-    "ObjectPrompt",
-    "ObjectsBody",
-    "OpenImage",
-    "Opener",
-    "PROBLEMS",
-    "ServerSettings",
-    "Services",
-    "UnknownImage",
-    "body_schema",
-    "create_app",
-    "media",
-]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__all__, __getattr__ = lazy_face(
+    __name__,
+    {
+        "app": "create_app",
+        "extensions": "Extension",
+        "routes": "PROBLEMS body_schema media",
+        "schemas": "Action ActionField Gallery ImageInfo ObjectPrompt ObjectsBody Opener",
+        "services": "Services",
+        "settings": "ServerSettings",
+        "store": "OpenImage UnknownImage",
+    },
+)

@@ -37,10 +37,7 @@ use a client that keeps cookies, or `POST /api/matte`, which keeps nothing."""
 
 
 def create_app(
-    predictor: Predictor,
-    settings: ServerSettings | None = None,
-    *,
-    extensions: Sequence[Register] | None = None,
+    predictor: Predictor, settings: ServerSettings | None = None, *, extensions: Sequence[Register] | None = None
 ) -> FastAPI:
     """Make the application.
 

@@ -60,17 +60,10 @@ def _reduced(settings: ZimSettings, depth: int) -> ZimSettings:
 
 RECIPES = {
     "zim_tiny": Recipe(
-        "zim_tiny",
-        TINY,
-        stages=(Stage(128, 24, 1800), Stage(192, 16, 1000), Stage(256, 12, 450)),
-        lr=1.5e-3,
+        "zim_tiny", TINY, stages=(Stage(128, 24, 1800), Stage(192, 16, 1000), Stage(256, 12, 450)), lr=1.5e-3
     ),
     "zim_tiny_continued": Recipe(
-        "zim_tiny_continued",
-        TINY_CONTINUED,
-        stages=(Stage(192, 16, 1700), Stage(256, 12, 450)),
-        lr=1e-3,
-        seed=11,
+        "zim_tiny_continued", TINY_CONTINUED, stages=(Stage(192, 16, 1700), Stage(256, 12, 450)), lr=1e-3, seed=11
     ),
     "zim_vit_b": _paper("zim_vit_b", VIT_B, PAPER_STAGES),
     "zim_vit_b_objects": _paper("zim_vit_b_objects", VIT_B_OBJECTS, PAPER_STAGES),

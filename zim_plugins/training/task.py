@@ -187,12 +187,7 @@ class ZimTask:
         save_weights(without_lora(model), path, metadata)
 
     def _source(
-        self,
-        library: "AnyLibrary",
-        frame_px: int,
-        batch_size: int,
-        seed: int,
-        share: Share = WHOLE,
+        self, library: "AnyLibrary", frame_px: int, batch_size: int, seed: int, share: Share = WHOLE
     ) -> BatchSource:
         s = self.settings
         if isinstance(library, MixedLibrary):

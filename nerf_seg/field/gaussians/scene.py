@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float32
 
 from zim_plugins.core import ZimError
+from zim_plugins.imaging import from_unit
 
 from ...segmentation.estimators import Estimator
 from ...segmentation.object_field import ObjectInScene
@@ -130,7 +131,7 @@ class SplatScene:
     def _drawn(self, camera: Camera, samples) -> np.ndarray:
         place = torch.from_numpy(camera.place).to(self.views.gaussians.means)
         drawn = samples.blend(self.views.gaussians.colours(place).cpu().numpy())
-        return np.round(np.clip(drawn, 0, 1) * 255).astype(np.uint8)
+        return from_unit(drawn)
 
 
 def files_below(folder: Path) -> Iterator[Path]:

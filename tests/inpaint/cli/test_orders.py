@@ -53,11 +53,7 @@ sub/c.png,,,m.png,,,,navy
 
 
 def write(path: Path) -> Path:
-    content = {
-        ".csv": CSV,
-        ".json": json.dumps(ROWS),
-        ".jsonl": "\n".join(map(json.dumps, ROWS)) + "\n\n",
-    }[path.suffix]
+    content = {".csv": CSV, ".json": json.dumps(ROWS), ".jsonl": "\n".join(map(json.dumps, ROWS)) + "\n\n"}[path.suffix]
     path.write_text(content, encoding="utf-8-sig" if path.suffix == ".csv" else "utf-8")
     return path
 

@@ -181,11 +181,7 @@ def test_a_text_for_a_model_that_takes_none_is_refused(
 
 @pytest.mark.parametrize(
     ("answer", "match"),
-    [
-        (500, "answers 500.*CUDA out of memory"),
-        (b"hello", "no image"),
-        (b"\x89PNG\r\n\x1a\n", "no image"),
-    ],
+    [(500, "answers 500.*CUDA out of memory"), (b"hello", "no image"), (b"\x89PNG\r\n\x1a\n", "no image")],
 )
 def test_what_goes_wrong_is_told(
     fake: tuple[type[Fake], str], image: np.ndarray, hole: np.ndarray, answer: bytes | int, match: str

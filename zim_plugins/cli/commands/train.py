@@ -171,10 +171,7 @@ def _task(args: TrainArgs, recipe: "Recipe", data: Path) -> "Task":
             raise Misuse(f"--data {data} holds mattes that a converter made: train a converter on the true ones")
         masks = data / "segmentation/objects/coco_mval/masks"  # their names tell which things are rigid
         settings = replace(
-            settings,
-            stl_masks=masks if masks.is_dir() else None,
-            trunk_weights=args.trunk_weights,
-            frozen=args.freeze,
+            settings, stl_masks=masks if masks.is_dir() else None, trunk_weights=args.trunk_weights, frozen=args.freeze
         )
     elif isinstance(settings, ZimSettings):
         settings = replace(settings, start=args.start, frozen=args.freeze, lora_rank=args.lora or 0)

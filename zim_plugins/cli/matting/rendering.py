@@ -117,12 +117,7 @@ def own_bits(image: "Image") -> int:
     return 16 if image.raster.is_linear else 32  # OpenEXR: half unless asked otherwise
 
 
-def write_results(
-    files: dict[str, Path],
-    image: "Original",
-    answer: Answer,
-    output: Output,
-) -> list[str]:
+def write_results(files: dict[str, Path], image: "Original", answer: Answer, output: Output) -> list[str]:
     """Write the kinds of results that `files` names, all or none, and return notes.
 
     Args:
@@ -154,14 +149,7 @@ def encode_result(image: "Original", answer: Answer, output: Output) -> bytes:
     return encode_rendered(made, output.suffix(image.name, kind))
 
 
-def _render(
-    kind: str,
-    chosen: str,
-    image: "Original",
-    answer: Answer,
-    output: Output,
-    notes: list[str],
-) -> Rendered:
+def _render(kind: str, chosen: str, image: "Original", answer: Answer, output: Output, notes: list[str]) -> Rendered:
     from zim_plugins.imaging.metadata import Metadata
     from zim_plugins.imaging.raster import Raster
 

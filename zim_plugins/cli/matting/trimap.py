@@ -30,10 +30,7 @@ def trimap_of(alpha: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     extent = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
     band_px = max(MIN_BAND_PX, round(RELATIVE_BAND * extent))
     pad = band_px + 1
-    window = (
-        slice(max(0, rows[0] - pad), rows[-1] + pad + 1),
-        slice(max(0, columns[0] - pad), columns[-1] + pad + 1),
-    )
+    window = (slice(max(0, rows[0] - pad), rows[-1] + pad + 1), slice(max(0, columns[0] - pad), columns[-1] + pad + 1))
     unsure = ~(inside[window] | outside[window])
     if not unsure.any():  # a hard mask is unsure along its border
         unsure = _border(inside[window])

@@ -113,12 +113,7 @@ def _open(path: Path, device: str, device_id: int, threads: int | None) -> Any:
     """An ONNX Runtime session on the device that was asked for, and on no other."""
     try:
         import onnxruntime as ort
-        from onnxruntime.capi.onnxruntime_pybind11_state import (
-            Fail,
-            InvalidArgument,
-            InvalidGraph,
-            InvalidProtobuf,
-        )
+        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf
     except ImportError as error:
         raise MissingExtra("onnxruntime", "onnx") from error
 

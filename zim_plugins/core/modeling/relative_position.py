@@ -10,6 +10,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+Heads = Float[Tensor, "b heads n d"]
+"""Queries, keys or values, row by row of the grid."""
+Rows = Float[Tensor, "b heads n h"]
+"""Summands of each query's logits, for each row of keys."""
+Columns = Float[Tensor, "b heads n w"]
+"""The same, for each column of keys."""
 PIECE = 2**20
 """Logits made at once on a CPU, about: 4 MiB in fp32, which stay in its cache."""
 
@@ -23,18 +29,12 @@ def relative_rows(table: Float[Tensor, "r d"], grid: int) -> Float[Tensor, "g g 
     return table[at[:, None] - at[None, :] + grid - 1]
 
 
-def attend(
-    q: Float[Tensor, "b heads n d"],
-    k: Float[Tensor, "b heads n d"],
-    v: Float[Tensor, "b heads n d"],
-    rel_h: Float[Tensor, "b heads n h"],
-    rel_w: Float[Tensor, "b heads n w"],
-) -> Float[Tensor, "b heads n d"]:
+def attend(q: Heads, k: Heads, v: Heads, rel_h: Rows, rel_w: Columns) -> Heads:
     """Attend over an h x w grid of n = h w keys, in the way that suits device and purpose.
 
     Args:
         q: queries, scaled by d^-1/2.
-        k: keys, row by row of the grid.
+        k: keys.
         v: values.
         rel_h: summand for each row of keys.
         rel_w: summand for each column of keys.
@@ -46,24 +46,13 @@ def attend(
     return attend_fused(q, k, v, rel_h, rel_w)
 
 
-def attend_plainly(
-    q: Float[Tensor, "b heads n d"],
-    k: Float[Tensor, "b heads n d"],
-    v: Float[Tensor, "b heads n d"],
-    rel_h: Float[Tensor, "b heads n h"],
-    rel_w: Float[Tensor, "b heads n w"],
-) -> Float[Tensor, "b heads n d"]:
+def attend_plainly(q: Heads, k: Heads, v: Heads, rel_h: Rows, rel_w: Columns) -> Heads:
     """The formula; all logits are in memory at once."""
-    return (q @ k.transpose(-1, -2) + _position(rel_h, rel_w, q.dtype)).softmax(-1) @ v
+    position = (rel_h[..., :, None] + rel_w[..., None, :]).flatten(-2).to(q.dtype)
+    return (q @ k.transpose(-1, -2) + position).softmax(-1) @ v
 
 
-def attend_fused(
-    q: Float[Tensor, "b heads n d"],
-    k: Float[Tensor, "b heads n d"],
-    v: Float[Tensor, "b heads n d"],
-    rel_h: Float[Tensor, "b heads n h"],
-    rel_w: Float[Tensor, "b heads n w"],
-) -> Float[Tensor, "b heads n d"]:
+def attend_fused(q: Heads, k: Heads, v: Heads, rel_h: Rows, rel_w: Columns) -> Heads:
     """One `scaled_dot_product_attention`: rel_h and rel_w are appended to the queries, one-hot rows to the keys."""
     (b, heads, _, d), h, w = q.shape, rel_h.shape[-1], rel_w.shape[-1]
     rows = torch.eye(h, dtype=q.dtype, device=q.device).repeat_interleave(w, 0)
@@ -75,13 +64,7 @@ def attend_fused(
     return F.scaled_dot_product_attention(queries, keys, values, scale=1.0)[..., :d]
 
 
-def attend_in_pieces(
-    q: Float[Tensor, "b heads n d"],
-    k: Float[Tensor, "b heads n d"],
-    v: Float[Tensor, "b heads n d"],
-    rel_h: Float[Tensor, "b heads n h"],
-    rel_w: Float[Tensor, "b heads n w"],
-) -> Float[Tensor, "b heads n d"]:
+def attend_in_pieces(q: Heads, k: Heads, v: Heads, rel_h: Rows, rel_w: Columns) -> Heads:
     """Logits, softmax and sum for a few rows of queries at a time, in memory that is used again for the next."""
     n, h, w = q.shape[-2], rel_h.shape[-1], rel_w.shape[-1]
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
@@ -106,9 +89,3 @@ def attend_in_pieces(
             torch.softmax(logits.baddbmm_(q, k.mT), -1, out=logits)
             torch.bmm(logits, v, out=answer)
     return out
-
-
-def _position(
-    rel_h: Float[Tensor, "*b n h"], rel_w: Float[Tensor, "*b n w"], dtype: torch.dtype
-) -> Float[Tensor, "*b n hw"]:
-    return (rel_h[..., :, None] + rel_w[..., None, :]).flatten(-2).to(dtype)

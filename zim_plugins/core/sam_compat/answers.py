@@ -10,13 +10,7 @@ from jaxtyping import Bool, Float32
 from zim_plugins.core.backends.base import is_stretched
 from zim_plugins.core.predictor import EncodedImage, ImagePredictor
 from zim_plugins.core.prompt import Prompt
-from zim_plugins.core.sam_compat.low_resolution import (
-    enlarged,
-    from_low_resolution,
-    log_odds,
-    logit,
-    low_resolution,
-)
+from zim_plugins.core.sam_compat.low_resolution import enlarged, from_low_resolution, log_odds, logit, low_resolution
 from zim_plugins.core.sam_compat.prompts import prompts_of
 from zim_plugins.core.transforms import frame_size
 from zim_plugins.imaging.ranges import as_array

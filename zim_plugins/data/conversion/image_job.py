@@ -15,15 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from zim_plugins.data.conversion.shard_job import (
-    EVERYTHING,
-    MASKS_AT_ONCE,
-    Convert,
-    Matte,
-    Selection,
-    Tick,
-    tight_crop,
-)
+from zim_plugins.data.conversion.shard_job import EVERYTHING, MASKS_AT_ONCE, Convert, Matte, Selection, Tick, tight_crop
 from zim_plugins.data.faults import DataError, Fault, FaultLog
 from zim_plugins.data.readers.sa1b import Annotation
 from zim_plugins.data.sample import Sample

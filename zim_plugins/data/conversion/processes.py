@@ -1,19 +1,17 @@
 """Conversion in processes of this machine."""
 
 import multiprocessing
-import os
 import queue
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import wait as wait_for_any
 from typing import Any
 
 from zim_plugins.data.conversion.locks import Job, MakeConverter, Outcome, convert_claimed
 from zim_plugins.data.conversion.shard_job import Convert, Tick
 from zim_plugins.data.faults import DataError
+from zim_plugins.workers import end_with_parent, fresh_processes
 
 
 def convert_here(jobs: Sequence[Job], make_converter: MakeConverter, tick: Tick) -> Iterator[tuple[Job, Outcome]]:
@@ -31,7 +29,7 @@ def convert_in_processes(
     Raises:
         DataError: a worker died, or could not build its converter.
     """
-    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, nor threads that hold locks
+    context = fresh_processes()
     ticks, numbers = context.Queue(), context.Queue()
     for number in range(workers):
         numbers.put(number)
@@ -74,17 +72,9 @@ _worker: list[_Worker] = []
 
 
 def _start_worker(make_converter: MakeConverter, numbers: Any, ticks: Any) -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+    end_with_parent()
     ticks.cancel_join_thread()  # what of the count is under way when all is done need not arrive
     _worker.append(_Worker(make_converter(numbers.get(timeout=60)), lambda *counted: ticks.put(counted)))
-
-
-def _die_with(sentinel: int) -> None:
-    """End this process when its parent is gone: a killed run leaves nobody behind who holds its claims."""
-    wait_for_any([sentinel])
-    os._exit(1)
 
 
 def _convert_in_worker(job: Job) -> Outcome:

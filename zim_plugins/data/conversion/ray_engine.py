@@ -21,11 +21,7 @@ class _RayConverter:
 
 
 def convert_with_ray(
-    jobs: Sequence[Job],
-    make_converter: MakeConverter,
-    workers: int,
-    address: str | None,
-    gpus_per_worker: float,
+    jobs: Sequence[Job], make_converter: MakeConverter, workers: int, address: str | None, gpus_per_worker: float
 ) -> Iterator[tuple[Job, Outcome]]:
     """Convert units on a Ray cluster; outcomes come as they are ready.
 

@@ -14,6 +14,7 @@ from zim_plugins.data.rle import Rle
 from zim_plugins.data.sample import Sample
 from zim_plugins.errors import ImageError
 from zim_plugins.imaging.image import read_alpha, read_image
+from zim_plugins.imaging.ranges import from_unit
 
 ADE20K_SPLITS = {"train": "training", "val": "validation"}
 ADE20K_LICENCE = "BSD 3-Clause annotations; images for research"
@@ -126,7 +127,7 @@ def _mat_segmentations(path: Path) -> list[tuple[int, Int[np.ndarray, "h w"]]]:
 
 def _labels(path: Path) -> Int[np.ndarray, "h w"]:
     """An 8-bit index image as numbers."""
-    return np.rint(read_alpha(path) * 255).astype(np.int64)
+    return from_unit(read_alpha(path)).astype(np.int64)
 
 
 def _paired(images: dict[str, Path], maps: dict[str, Path], report: Report) -> Iterator[tuple[Path, Path]]:

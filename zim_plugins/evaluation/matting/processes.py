@@ -1,12 +1,9 @@
 """One model in one process, or in several that divide the images among them."""
 
-import multiprocessing
 import os
 import queue
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from multiprocessing.connection import wait as wait_for_any
 from typing import Any
 
 from zim_plugins.core.predictor import Predictor
@@ -14,6 +11,7 @@ from zim_plugins.data.faults import DataError
 from zim_plugins.evaluation.matting.datasets import EvaluationImage
 from zim_plugins.evaluation.matting.run import Clock, Job, Tick, evaluate_images
 from zim_plugins.evaluation.models import ModelOptions, load_model
+from zim_plugins.workers import end_with_parent, fresh_processes
 
 MakePredictor = Callable[[int], Predictor]
 """Builds the model in the process that uses it, from that worker's number (0, 1...); it must be picklable."""
@@ -47,7 +45,7 @@ def evaluate_model(
     """
     if workers == 1 or len(images) < 2:
         return evaluate_images(make_predictor(0), images, job, tick)
-    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, nor threads that hold locks
+    context = fresh_processes()
     told: Any = context.Queue()
     shares = [list(images[k::workers]) for k in range(min(workers, len(images)))]
     processes = [
@@ -84,13 +82,5 @@ def evaluate_model(
 
 
 def _work(make_predictor: MakePredictor, images: Sequence[EvaluationImage], job: Job, number: int, told: Any) -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+    end_with_parent()
     told.put(evaluate_images(make_predictor(number), images, job, partial(told.put, None)))
-
-
-def _die_with(sentinel: int) -> None:
-    """End this process when its parent is gone: a killed run leaves nobody behind."""
-    wait_for_any([sentinel])
-    os._exit(1)

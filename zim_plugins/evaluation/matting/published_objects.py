@@ -11,11 +11,7 @@ SOURCE = (
     "Printed in SDMatte's Table 1 (its authors' runs, prompts and definitions), ZIM's in its own Table 2; not measured "
     "here, and not comparable with the tables above digit by digit."
 )
-DATASETS = {
-    ("aim500", "all"): 0,
-    ("am2k", "all"): 1,
-    ("p3m10k", "P3M-500-NP"): 2,
-}
+DATASETS = {("aim500", "all"): 0, ("am2k", "all"): 1, ("p3m10k", "P3M-500-NP"): 2}
 """Column of `_BOX` by data set and subset; RefMatte-RW-100, the fourth, is no data set of this project."""
 _BOX = """
 MAM 11.6/36.7/21.0 3.8/17.1/11.3 6.1/18.9/13.6

@@ -10,14 +10,7 @@ from jaxtyping import Bool, Float32, UInt8
 
 from zim_plugins.core.overlay import draw_prompt
 from zim_plugins.core.prompt import Prompt
-from zim_plugins.evaluation.metrics import (
-    MattingErrors,
-    boundary_iou,
-    dim_errors,
-    iou,
-    size_class,
-    zim_errors,
-)
+from zim_plugins.evaluation.metrics import MattingErrors, boundary_iou, dim_errors, iou, size_class, zim_errors
 from zim_plugins.imaging.image import read_alpha, write_image
 from zim_plugins.imaging.overlay import grey, joined, shrunk
 

@@ -1,7 +1,8 @@
 """Reports: files, tables and pages, alike for every evaluation; names are resolved on first use."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from zim_plugins.faces import lazy_face
 
 if TYPE_CHECKING:
     from zim_plugins.evaluation.report.aggregate import Comparison as Comparison
@@ -22,39 +23,14 @@ if TYPE_CHECKING:
     from zim_plugins.evaluation.report.tables import Table as Table
     from zim_plugins.evaluation.report.tables import short_name as short_name
 
-_HOME = {
-    "aggregate": "Comparison build_report rows_by_group short",
-    "csv": "csv_text",
-    "files": "write_report write_rows",
-    "html": "Figure Section build_page embedded",
-    "sections": "comparison_sections failures_section provenance_section",
-    "tables": "PUBLISHED_MARK Table short_name",
-}
-"""Names by the module that holds them."""
-
-__all__ = [
-    "Comparison",
-    "Figure",
-    "PUBLISHED_MARK",
-    "Section",
-    "Table",
-    "build_page",
-    "build_report",
-    "comparison_sections",
-    "csv_text",
-    "embedded",
-    "failures_section",
-    "provenance_section",
-    "rows_by_group",
-    "short",
-    "short_name",
-    "write_report",
-    "write_rows",
-]
-
-
-def __getattr__(name: str) -> object:
-    for module, names in _HOME.items():
-        if name in names.split():
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__, __getattr__ = lazy_face(
+    __name__,
+    {
+        "aggregate": "Comparison build_report rows_by_group short",
+        "csv": "csv_text",
+        "files": "write_report write_rows",
+        "html": "Figure Section build_page embedded",
+        "sections": "comparison_sections failures_section provenance_section",
+        "tables": "PUBLISHED_MARK Table short_name",
+    },
+)

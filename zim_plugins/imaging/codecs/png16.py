@@ -93,9 +93,7 @@ def _filtered(pixels: np.ndarray, top: int, bottom: int) -> bytes:
     from_left, from_above = np.abs(above - corner), np.abs(left - corner)
     from_corner = np.abs(above + left - 2 * corner)
     guess = np.where(
-        (from_left <= from_above) & (from_left <= from_corner),
-        left,
-        np.where(from_above <= from_corner, above, corner),
+        (from_left <= from_above) & (from_left <= from_corner), left, np.where(from_above <= from_corner, above, corner)
     )
     lines = np.empty((bottom - top, values.shape[1] + 1), np.uint8)
     lines[:, 0] = _PAETH

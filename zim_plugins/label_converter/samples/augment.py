@@ -35,10 +35,7 @@ def draw_rectangle(
 
 
 def cut_out(
-    label: Bool[np.ndarray, "h w"],
-    alpha: Float32[np.ndarray, "h w"],
-    settings: CutOut,
-    rng: np.random.Generator,
+    label: Bool[np.ndarray, "h w"], alpha: Float32[np.ndarray, "h w"], settings: CutOut, rng: np.random.Generator
 ) -> tuple[Bool[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
     """Take the same rectangle out of label and matte; the image stays as it is (arXiv 2411.00626)."""
     window = draw_rectangle(label, settings, rng)

@@ -15,9 +15,7 @@ SOFT_CLASSES = frozenset(
 """COCO classes with hair, fur, leaves, spokes, strings or glass: their labels are no mattes, so they are left out."""
 
 
-def selective_pair(
-    mask: Float32[np.ndarray, "h w"],
-) -> tuple[Bool[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
+def selective_pair(mask: Float32[np.ndarray, "h w"]) -> tuple[Bool[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
     """Label and target of a segmentation sample: both are the mask itself, uncorrupted.
 
     Args:

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32
 
+from zim_plugins.imaging import unit_values
+
 from ..model import SH_C0, Gaussians
 
 RECORD = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("rotation", "u1", 4)])
@@ -21,7 +23,7 @@ class DotSplat:
 
     def gaussians(self) -> Gaussians:
         """See `SplatFile`."""
-        rgba = torch.from_numpy(self.rows["rgba"].astype(np.float32)) / 255
+        rgba = torch.from_numpy(unit_values(self.rows["rgba"]))
         rotations = torch.from_numpy((self.rows["rotation"].astype(np.float32) - 128) / 128)
         return Gaussians(
             means=torch.from_numpy(self.rows["mean"].astype(np.float32)),

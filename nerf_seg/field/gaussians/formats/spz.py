@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32
 
+from zim_plugins.imaging import unit_values
+
 from ..model import Gaussians
 
 HEADER = struct.Struct("<4sIIBBBB")
@@ -39,14 +41,14 @@ class Spz:
         parts = position.reshape(count, 3, 3).astype(np.int32)
         fixed = parts[..., 0] | (parts[..., 1] << 8) | (parts[..., 2] << 16)
         fixed = np.where(fixed >= 1 << 23, fixed - (1 << 24), fixed)
-        harmonics = ((colour.astype(np.float32) / 255 - 0.5) / _COLOUR_SCALE)[:, None]
+        harmonics = ((unit_values(colour) - 0.5) / _COLOUR_SCALE)[:, None]
         further = (rest.astype(np.float32).reshape(count, rest.shape[1] // 3, 3) - 128) / 128
         unpack = _first_three if self.version == 2 else _smallest_three
         return Gaussians(
             means=torch.from_numpy((fixed / (1 << self.fraction_bits)).astype(np.float32)),
             scales=torch.from_numpy(np.exp(scale.astype(np.float32) / 16 - 10)),
             rotations=torch.from_numpy(unpack(rotation)),
-            opacities=torch.from_numpy(opacity[:, 0].astype(np.float32) / 255),
+            opacities=torch.from_numpy(unit_values(opacity[:, 0])),
             harmonics=torch.from_numpy(np.concatenate([harmonics, further], axis=1)),
         )
 
