@@ -79,9 +79,9 @@ class MaskGrid(nn.Module):
         self.resolution = resolution
         self.register_buffer("sums", torch.zeros(resolution, resolution, resolution, 2))
 
-    def flat(self, picture: Float32[np.ndarray, "h w"]) -> Float[Tensor, " r"]:
+    def flat(self, image: Float32[np.ndarray, "h w"]) -> Float[Tensor, " r"]:
         """An image's values in the order of its rays, on the grid's device."""
-        return torch.from_numpy(np.ascontiguousarray(picture)).to(self.sums).flatten()
+        return torch.from_numpy(np.ascontiguousarray(image)).to(self.sums).flatten()
 
     def scattered(self, samples: ViewSamples, values: Float[Tensor, "r 2"]) -> Float[Tensor, "x y z 2"]:
         """Per-ray values times rendering weight, spread trilinearly over the vertices round each sample."""

@@ -36,7 +36,7 @@ class ObjectField(Protocol):
     sums: Tensor
     """Shape (*elements, 2)."""
 
-    def flat(self, picture: Float32[np.ndarray, "h w"]) -> Float[Tensor, " r"]:
+    def flat(self, image: Float32[np.ndarray, "h w"]) -> Float[Tensor, " r"]:
         """Return an image's values in the order of its rays, on the field's device."""
         ...
 
