@@ -235,6 +235,23 @@ def test_remove_and_undo(page):
     scores(page, 1)
 
 
+def test_on_a_phone_the_result_comes_into_sight(browser, address, photo, tmp_path):
+    page = browser.page(address, tmp_path, width=390, height=600)
+    page.choose_files("#files", photo)
+    page.until("document.querySelector('#file-name').textContent.includes('400 × 300')")
+    page.until("document.querySelector('#busy').hidden")
+    click_at(page, 100, 120)
+    scores(page, 1)
+    page.run("document.querySelector('#actions details').open = true")
+    page.run("document.querySelector('#actions select').value = 'cv2'")
+    top = "document.querySelector('#stage').getBoundingClientRect().top"
+    page.run("document.querySelector('#actions details button').scrollIntoView()")
+    assert page.run(top) < -100
+    page.run("document.querySelector('#actions details button').click()")
+    page.until("document.querySelector('#save-file').hidden === false")
+    page.until(f"{top} >= 0 && {top} < 300")
+
+
 def test_a_dropped_folder_and_images_that_the_server_let_go(page, photo, tmp_path):
     folder = tmp_path / "set" / "inner"
     folder.mkdir(parents=True)

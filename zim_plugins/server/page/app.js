@@ -375,6 +375,7 @@ export async function runAction(action, fields) {
   await during("Opening", () => bitmapOf(one));
   refresh();
   setCompare(true);
+  $("stage").scrollIntoView({ block: "nearest" }); // on a phone the button stands far below the image
   say(`${action.label}: done. Undo goes back.`);
 }
 
