@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from zim_plugins.core import load_predictor, read_image
 from zim_plugins.core.backends.base import Backend
 from zim_plugins.core.backends.official import attention_mask
 from zim_plugins.core.backends.zim_onnx import ZimOnnxBackend
@@ -161,6 +162,21 @@ def test_backend_answers_as_torch_does(exported, image):
     assert single.shape == (1, 1, 512, 512)
     np.testing.assert_allclose(single[0], logits[0, :1], atol=1e-4)
     np.testing.assert_allclose(single_score[0], scores[0, :1], atol=1e-5)
+
+
+def test_files_of_the_shipped_model_give_its_mattes(tmp_path):
+    """Resized twice on the way to its smaller frame, and padded as the interface pads; the mattes stay near."""
+    shipped = load_predictor("zim_tiny", device="cpu", zoom=None)
+    image = read_image("sample:chelsea").rgb  # 451 x 300: a third of the frame is padding
+    in_onnx = ImagePredictor(ZimOnnxBackend(export_onnx(shipped.backend.zim, tmp_path), name="zim_tiny"))
+    answers = []
+    for predictor in (shipped, in_onnx):
+        predictor.set_image(image)
+        answers.append(predictor.predict(Prompt.from_point(210, 150), multimask=True))
+    for ours, theirs in zip(*(answer.alphas for answer in answers), strict=True):
+        assert np.abs(ours - theirs).mean() < 0.02
+    np.testing.assert_allclose(answers[0].scores, answers[1].scores, atol=0.01)
+    assert np.abs(answers[0].alpha - answers[1].alpha).mean() < 0.01
 
 
 def test_what_the_files_do_not_carry_is_refused(exported, tmp_path):

@@ -19,12 +19,22 @@ class EncoderGraph(nn.Module):
         self.zim = zim
 
     def forward(self, image: Float[Tensor, "1 3 1024 1024"]) -> tuple[Tensor, ...]:
-        """Encode an image, standardised, then zero-padded to the official frame."""
-        frame = self.zim.config.frame_px
-        if frame != FRAME_PX:  # bilinear to twice the frame, then the mean of 2 x 2: no aliasing down to 256 px
-            image = F.avg_pool2d(upsample(image, (2 * frame, 2 * frame)), 2)
-        features = self.zim.encode(self.zim.from_standardised(image))
+        """Encode an image, standardised, then zero-padded to the official frame.
+
+        What is exactly 0 in all channels is padding (no 8-bit pixel is): networks in other frames have their own there.
+        """
+        pixels = self.zim.from_standardised(image)
+        if self.zim.config.frame_px != FRAME_PX:
+            inside = (image != 0).any(dim=1, keepdim=True).to(image.dtype)
+            share = self._shrunk(inside)
+            pixels = self._shrunk(pixels * inside) * (share > 0.5).to(image.dtype) / share.clamp(min=0.5)
+        features = self.zim.encode(pixels)
         return (features.embedding, *features.details)
+
+    def _shrunk(self, image: Float[Tensor, "1 c 1024 1024"]) -> Float[Tensor, "1 c f f"]:
+        """Bilinear to twice the frame, then the mean of 2 x 2: no aliasing down to 256 px."""
+        side = 2 * self.zim.config.frame_px
+        return F.avg_pool2d(upsample(image, (side, side)), 2)
 
 
 class DecoderGraph(nn.Module):
