@@ -16,7 +16,8 @@ from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils import writer
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from zim_plugins.core import Predictor, ZimError
+from zim_plugins.cli.runtime import MISUSED
+from zim_plugins.core import MissingPackage, Predictor, ZimError
 from zim_plugins.imaging import atomic_path, atomic_write, write_text
 
 from .export.run_outputs import RunOutputs
@@ -222,5 +223,8 @@ def _told_in_one_line() -> Iterator[None]:
     """End the command with a line instead of a traceback where the user can mend what is wrong."""
     try:
         yield
+    except MissingPackage as problem:
+        CONSOLE.print(f"sa3d-zim: {problem}", markup=False)
+        raise SystemExit(MISUSED) from problem
     except (ZimError, ValueError) as problem:
         raise SystemExit(f"sa3d-zim: {problem}") from problem

@@ -149,8 +149,8 @@ def test_ci_runs_the_commands_of_the_readme_before_anything_else_is_installed() 
     if not script.exists():
         pytest.skip("the source distribution leaves .ci out")
     blocks = re.findall(r"^```bash\n(.*?)^```$", (folder / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
-    assert "zim matte" in blocks[0] and blocks[0].startswith("python -m venv")
-    assert blocks[1].startswith("python -m venv") and blocks[1].rstrip().endswith("pytest")
+    assert "zim matte" in blocks[0] and blocks[0].startswith("python3 -m venv")
+    assert blocks[1].startswith("python3 -m venv") and blocks[1].rstrip().endswith("pytest")
     for number in (1, 2):
         printed = subprocess.run(
             [sys.executable, folder / ".ci" / "readme_block.py", str(number)],

@@ -13,7 +13,7 @@ import numpy as np
 from zim_plugins.cli.file_names import refuse_impossible_names
 from zim_plugins.cli.images import STDOUT, Work, find_sources, recipe_of, run_batch, write_all
 from zim_plugins.cli.runtime import DONE, Misuse, one_line
-from zim_plugins.core import CheckpointError, MissingExtra
+from zim_plugins.core import CheckpointError
 
 from .arguments import CutoutArgs, FillArgs, HoleArgs, PainterArgs, RemoveArgs, ReplaceArgs, TaskArgs
 from .files import Results, leave_out, masks_for, spare_inputs
@@ -51,7 +51,7 @@ def main(args: TaskArgs) -> int:
 
             return run_in_processes(args, sources, stems, make, jobs=args.jobs, package="inpaint")
         return run_batch(args, sources, stems, make())
-    except (CheckpointError, MissingExtra) as error:  # of weights and packages, which no image can do without
+    except CheckpointError as error:  # weights, which no image can do without
         if args.debug:
             raise
         raise Misuse(one_line(error)) from error

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from zim_plugins.core import MissingExtra
+
 CLIP_RANKS = (1, 3, 5)
 FRAME_PX = 256
 """Side of the square that images are brought to first, as in Inst-Inpaint's evaluation [px]."""
@@ -38,7 +40,8 @@ class Clip:
         categories: all categories of the test set.
 
     Raises:
-        FileNotFoundError: the folder or transformers is not there.
+        FileNotFoundError: there is no such folder.
+        MissingExtra: transformers is not installed.
         ValueError: the folder holds no CLIP model.
     """
 
@@ -48,7 +51,7 @@ class Clip:
         try:
             from transformers import CLIPModel, CLIPProcessor
         except ImportError as error:
-            raise FileNotFoundError("CLIP needs transformers: pip install 'zim-plugins[diffusion]'") from error
+            raise MissingExtra("transformers", "diffusion") from error
         try:
             self._model = CLIPModel.from_pretrained(folder, local_files_only=True).eval()
             self._processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from zim_plugins.core import CheckpointError, ZimError, resolve_device
+from zim_plugins.core import CheckpointError, MissingPackage, resolve_device
 from zim_plugins.imaging import from_unit
 
 from .base import paste, refuse_a_full_hole
@@ -21,7 +21,7 @@ _URL_LOCK = threading.Lock()
 """The package keeps the file's place in a global of its own."""
 
 
-class MissingLamaCleaner(ZimError, ImportError):
+class MissingLamaCleaner(MissingPackage):
     """lama-cleaner cannot be imported; no extra brings it, for its pins fit no current diffusers."""
 
 

@@ -26,7 +26,7 @@ class TeleaInpainter:
         try:
             import cv2
         except ImportError as error:
-            raise MissingExtra("OpenCV (opencv-python-headless)", "inpaint") from error
+            raise MissingExtra("OpenCV (opencv-python-headless)", "evaluate") from error
         self._cv2 = cv2
         self.radius_px = radius_px
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from zim_plugins.cli.runtime import DONE, EXPECTED_FAULTS, FAILED, MISUSED, Misuse, one_line
+from zim_plugins.cli.runtime import DONE, EXPECTED_FAULTS, FAILED, MISUSED, Misuse, is_misuse, one_line
 
 from ..options import READING_OPTIONS, ReadingArgs, TextArgs
 
@@ -106,7 +106,7 @@ def main(args: SegmentArgs) -> int:
         except EXPECTED_FAULTS as error:
             if args.debug:
                 raise
-            faults.append("misused" if isinstance(error, Misuse) else "failed")
+            faults.append("misused" if is_misuse(error) else "failed")
             message = one_line(error)
             logger.error("%s", message if str(path) in message else f"{path}: {message}")
             record = {"scan": str(path), "error": message}
@@ -119,8 +119,7 @@ def main(args: SegmentArgs) -> int:
         return DONE
     if len(work) > 1:
         logger.error("%d of %d scans could not be segmented", len(faults), len(work))
-        return FAILED
-    return MISUSED if faults == ["misused"] else FAILED
+    return MISUSED if faults == ["misused"] * len(work) else FAILED
 
 
 def read_work(args: SegmentArgs) -> "list[tuple[Path, str, list[Marks]]]":

@@ -49,7 +49,7 @@ NOT_RUN = {
 """Our own commands that are parsed only, by page and beginning, and why."""
 OTHERS = {
     (".", ".venv/bin/activate"): "an environment of its own",
-    ("python", "-m venv"): "an environment of its own",
+    ("python3", "-m venv"): "an environment of its own",
     ("lama-cleaner", "--model"): "a server in an environment of its own",
     ("iopaint", "start"): "a server in an environment of its own",
     ("open", "medseg/report.html"): "a window",

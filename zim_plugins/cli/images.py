@@ -16,7 +16,7 @@ from tyro.conf import Positional, arg
 
 from zim_plugins.cli.file_names import refuse_impossible_names
 from zim_plugins.cli.reporting import Collect, Outcome, report
-from zim_plugins.cli.runtime import EXPECTED_FAULTS, CommandArgs, Misuse, one_line
+from zim_plugins.cli.runtime import EXPECTED_FAULTS, CommandArgs, Misuse, is_misuse, one_line
 from zim_plugins.errors import ZimError
 
 if TYPE_CHECKING:
@@ -388,8 +388,8 @@ class Batch:
             raise error
         message = one_line(error)
         logger.error("%s", message if source in message else f"{source}: {message}")
-        is_misuse = isinstance(error, Misuse | Overwrites)
-        return Outcome({"image": source, "error": message}, "misused" if is_misuse else "failed")
+        misused = is_misuse(error) or isinstance(error, Overwrites)
+        return Outcome({"image": source, "error": message}, "misused" if misused else "failed")
 
 
 def _paths(written: Any, said: Any, chosen: Mapping[str, Path]) -> Iterable[Any]:

@@ -70,8 +70,7 @@ def report(
         return DONE
     if images > 1:
         logger.error("%s", ", ".join([f"{len(faults)} of {images} images failed", *rest]))
-        return FAILED
-    return MISUSED if faults == ["misused"] else FAILED
+    return MISUSED if faults == ["misused"] * images else FAILED
 
 
 def _tell(record: Mapping[str, Any], number: str, *, quiet: bool) -> None:

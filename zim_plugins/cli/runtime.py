@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
-from zim_plugins.errors import ZimError
+from zim_plugins.errors import MissingPackage, ZimError
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
@@ -62,7 +62,16 @@ def run(main: Callable[[Args], int], args: Args, *, package: str = "zim_plugins"
         if args.debug:
             raise
         logger.error("%s", one_line(error))
-        return MISUSED if isinstance(error, Misuse) else FAILED
+        return MISUSED if is_misuse(error) else FAILED
+
+
+def is_misuse(error: BaseException) -> bool:
+    """Return whether a fault is the call's, and not a file's or the work's: what is installed cannot do it, too.
+
+    >>> is_misuse(Misuse("--point is empty")), is_misuse(ValueError("the image is damaged"))
+    (True, False)
+    """
+    return isinstance(error, Misuse | MissingPackage)
 
 
 def start_logging(package: str = "zim_plugins", *, debug: bool = False) -> None:

@@ -37,6 +37,7 @@ from zim_plugins.core.text_boxes import load_text_detector as load_text_detector
 from zim_plugins.errors import CheckpointError as CheckpointError
 from zim_plugins.errors import ImageError as ImageError
 from zim_plugins.errors import MissingExtra as MissingExtra
+from zim_plugins.errors import MissingPackage as MissingPackage
 from zim_plugins.errors import SharedAcrossThreads as SharedAcrossThreads
 from zim_plugins.errors import UnsupportedPrompt as UnsupportedPrompt
 from zim_plugins.errors import ZimError as ZimError

@@ -4,7 +4,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from zim_plugins.errors import ImageError
+from zim_plugins.errors import ImageError, MissingImagePlugin
 
 PILLOW_FORMATS = {
     "AVIF": (".avif", ".avifs"),
@@ -109,10 +109,11 @@ def prepare_plugin(plugin: Plugin, name: str) -> None:
         name: of the file that needs it, for the message.
 
     Raises:
-        ImageError: the package is not installed, and the message says how it is; or it cannot be loaded.
+        MissingImagePlugin: the package is not installed; the message says how it is.
+        ImageError: it cannot be loaded.
     """
     if not plugin.is_here:
-        raise ImageError(
+        raise MissingImagePlugin(
             f"{name} is {plugin.format}, which needs {plugin.package}: pip install 'zim-plugins[{plugin.extra}]'"
         )
     try:

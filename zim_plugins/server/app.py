@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from zim_plugins import __version__
 from zim_plugins.core.predictor import Predictor
-from zim_plugins.errors import CheckpointError, MissingExtra, ZimError
+from zim_plugins.errors import CheckpointError, MissingPackage, ZimError
 from zim_plugins.server import results
 from zim_plugins.server.bodies import describe
 from zim_plugins.server.extensions import Register, installed_extensions, register_all
@@ -132,7 +132,7 @@ def _add_error_answers(app: FastAPI) -> None:
         (StoreFull, 413, None),
         (Busy, 503, retry),
         (MemoryError, 503, retry),
-        (MissingExtra, 501, None),
+        (MissingPackage, 501, None),
         (CheckpointError, 501, None),
         (ZimError, 422, None),
         (ValueError, 422, None),

@@ -25,11 +25,12 @@ def open_image(content: bytes, name: str, session: str, *, max_pixels: int, prev
 
     Raises:
         ImageError: it is no image, damaged, or too large.
+        MissingImagePlugin: its format needs a package that is not installed.
     """
     try:
         original = read_original(io.BytesIO(content), max_pixels=max_pixels)
     except ImageError as error:
-        raise ImageError(str(error).replace("the image on standard input", "the file")) from None
+        raise type(error)(str(error).replace("the image on standard input", "the file")) from None
     return OpenImage(session, safe_name(name), original, preview_of(original.rgb, preview_px))
 
 
