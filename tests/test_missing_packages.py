@@ -15,6 +15,7 @@ from zim_plugins.cli.runtime import MISUSED, CommandArgs, run
 from zim_plugins.errors import ImageError, MissingExtra, MissingImagePlugin, MissingPackage
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = ("zim_plugins", "inpaint", "medical", "nerf_seg")
 COMMANDS = [
     ("zim serve", "fastapi uvicorn", "serve"),
     ("zim matte photo.exr --point 4,4", "OpenEXR", "vfx"),
@@ -98,7 +99,9 @@ def test_one_place_decides(fault, capsys):
 def test_the_extra_that_is_named_brings_the_package():
     brings = extras()
     found = {}
-    for file in [path for top in ("zim_plugins", "inpaint", "medical", "nerf_seg") for path in (ROOT / top).rglob("*.py")]:
+    for file in [
+        path for top in ("zim_plugins", "inpaint", "medical", "nerf_seg") for path in (ROOT / top).rglob("*.py")
+    ]:
         for package, extra in re.findall(r'MissingExtra\(f?"([^"]+)", "([^"]+)"\)', file.read_text("utf8")):
             found[package, extra] = file.name
     assert len(found) > 15, "the pattern finds them no more"
@@ -113,7 +116,7 @@ def test_the_extra_that_is_named_brings_the_package():
 def extras() -> dict[str, set[str]]:
     """Names of the packages that each extra brings, in small letters."""
     section = (ROOT / "pyproject.toml").read_text("utf8").split("[project.optional-dependencies]")[1].split("\n[")[0]
-    lists = re.findall(r'^([\w-]+) = \[(.*?)\]$', section, flags=re.MULTILINE | re.DOTALL)
+    lists = re.findall(r"^([\w-]+) = \[(.*?)\]$", section, flags=re.MULTILINE | re.DOTALL)
     return {
         extra: {re.split(r"[<>=;\[ ]", one)[0].lower() for one in re.findall(r'"([^"]+)"', packages)}
         for extra, packages in lists

@@ -6,7 +6,7 @@ class ZimError(Exception):
 
 
 class MissingPackage(ZimError, ImportError):
-    """What is asked for needs a package that is not installed; the message says how it is. Commands exit with 2."""
+    """A package that is needed is not installed; the message says how it is. Commands exit with 2."""
 
 
 class MissingExtra(MissingPackage):

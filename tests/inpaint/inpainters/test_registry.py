@@ -134,7 +134,7 @@ def test_auto_takes_the_next_best_where_something_is_missing(monkeypatch: pytest
     ("name", "package", "remedy"),
     [
         ("patchmatch", "patchmatch", r"pip install 'zim-plugins\[inpaint\]'"),
-        ("cv2", "cv2", r"pip install 'zim-plugins\[inpaint\]'"),
+        ("cv2", "cv2", r"pip install 'zim-plugins\[evaluate\]'"),
         ("lama-cleaner", "lama_cleaner", r"pip install --no-deps lama-cleaner==1\.2\.5.*server"),
         ("sdxl", "diffusers", r"pip install 'zim-plugins\[diffusion\]'"),
     ],
