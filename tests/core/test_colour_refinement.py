@@ -34,6 +34,19 @@ def test_a_blurred_and_shifted_matte_becomes_sharp_and_right(scene) -> None:
     np.testing.assert_array_equal(refined, refine_by_colour(rgb, rough(truth)))  # no chance in it
 
 
+@pytest.mark.parametrize(
+    ("side", "box_side", "judged"), [(63, 0, False), (64, 0, True), (40, 63, False), (40, 64, True)]
+)
+def test_too_few_pixels_are_not_judged_by_their_colours(scene, side: int, box_side: int, judged: bool) -> None:
+    rgb, _ = scene
+    alpha = np.zeros(rgb.shape[:2], np.float32)
+    alpha[50:90, 60 : 60 + side] = 0.8
+    prompt = Prompt.from_box(60, 50, 60 + box_side, 90) if box_side else None
+    refined = refine_by_colour(rgb, alpha, prompt)
+    assert (refined is not alpha) == judged
+    assert judged or np.array_equal(refined, alpha)
+
+
 def test_it_works_on_the_object_s_crop_of_a_large_image(scene) -> None:
     rgb, truth = scene
     large = np.pad(rgb, ((300, 500), (700, 100), (0, 0)), mode="wrap")

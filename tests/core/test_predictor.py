@@ -1,11 +1,12 @@
 """Geometry over any backend: frame, coordinates, zoom, refusals."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from zim_plugins.core.load import SMALL_MODEL_ZOOM
+from zim_plugins.core.load import SMALL_MODEL_ZOOM, load_predictor
 from zim_plugins.core.predictor import ImagePredictor, Predictor, Zoom, zoom_crop
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.core.transforms import (
@@ -195,6 +196,86 @@ def test_the_larger_frame_must_magnify_too() -> None:
         alpha = predictor.predict(Prompt.from_box(10, 10, 110, 110)).alpha
         assert len(backend.encoded) == passes
         assert alpha[60, 60] > 0.99 and alpha[2, 2] < 0.01
+
+
+SMALL = Zoom(margin=0.3, min_gain=4 / 3, small_px=64)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "crops"),
+    [
+        (Prompt.from_box(200, 150, 260, 190), [96, 132]),
+        (Prompt.from_box(200, 150, 260, 213.9), [104, 141.5]),
+        (Prompt.from_box(200, 150, 260, 214), [104]),  # as long as small_px: no longer small
+        (Prompt.from_box(200, 150, 264, 160), [104]),
+        (Prompt.from_point(230, 170), [96]),
+        (Prompt(box=np.array([200.0, 150, 260, 190]), alpha=np.ones((400, 500), np.float32)), [96]),
+    ],
+)
+def test_what_a_small_box_holds_is_looked_at_twice_without_the_first_matte(prompt: Prompt, crops: list[int]) -> None:
+    backend = BrightnessBackend(64)
+    predictor = ImagePredictor(backend, zoom=SMALL)
+    predictor.set_image(disk_photo((400, 500), (200, 150, 260, 190)))
+    predictor.predict(prompt)
+    assert len(backend.encoded) == 1 + len(crops)
+    for look, crop_px in zip(backend.asked[1:], crops, strict=True):
+        assert (look.alpha is None) == (len(crops) == 2)
+        assert (look.box is None) == (prompt.box is None)
+        if look.box is not None and prompt.box is not None:
+            larger = (look.box[2:] - look.box[:2]).max() / (prompt.box[2:] - prompt.box[:2]).max()
+            assert 64 / larger == pytest.approx(crop_px, abs=1.5)
+
+
+@pytest.mark.parametrize("box", [(310, 170, 320, 180), (300, 170, 400, 178)])
+@pytest.mark.parametrize("frame_px", [None, 96])
+def test_a_box_in_which_the_first_pass_finds_nothing_is_looked_into(box: tuple, frame_px: int | None) -> None:
+    """What is smaller than a pixel of the frame is missed there, whatever the box's size; a click has no crop then."""
+    rgb = disk_photo((1300, 1300), box)
+    alphas = []
+    for prompt in (Prompt.from_box(*box), Prompt.from_point(box[0] + 5, box[1] + 5)):
+        predictor = ImagePredictor(AnyFrame(64), zoom=replace(SMALL, frame_px=frame_px))
+        predictor.set_image(rgb)
+        alphas.append(predictor.predict(prompt).alpha)
+        asked = predictor.backend.asked  # pyright: ignore
+        assert all(look.alpha is None for look in asked)
+    truth = rgb[..., 0] > 127
+    assert ((alphas[0] > 0.5) & truth).sum() / ((alphas[0] > 0.5) | truth).sum() > 0.7
+    assert not (alphas[1] > 0.3).any()
+
+
+def test_the_answer_for_a_small_box_is_the_mean_of_both_looks() -> None:
+    box = (200, 150, 260, 190)
+    alphas = []
+    for zoom in (SMALL, Zoom(margin=0.3), Zoom(margin=0.6)):
+        predictor = ImagePredictor(BrightnessBackend(64), zoom=zoom)
+        predictor.set_image(disk_photo((400, 500), box))
+        alphas.append(predictor.predict(Prompt.from_box(*box)).alpha)
+    assert np.abs(alphas[1] - alphas[2]).max() > 0.1
+    np.testing.assert_allclose(alphas[0], (alphas[1] + alphas[2]) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(("side", "looks"), [(160, 2), (132, 1), (100, 0)])
+def test_a_look_that_magnifies_too_little_is_left_out(side: int, looks: int) -> None:
+    """Of a box of 50 px, room of 0.3 shows 80 px at most and room of 0.6 shows 110."""
+    box = (25, 35, 75, 55)
+    backend = BrightnessBackend(64)
+    predictor = ImagePredictor(backend, zoom=SMALL)
+    predictor.set_image(disk_photo((side, side), box))
+    found = predictor.predict(Prompt.from_box(*box))
+    assert len(backend.encoded) == 1 + looks
+    assert found.alpha.shape == (side, side) and found.alpha[45, 50] > 0.9
+
+
+def test_larger_boxes_and_clicks_answer_bit_for_bit_as_without_the_rule_for_small_ones() -> None:
+    predictor = load_predictor("zim_tiny", device="cpu")
+    assert predictor.zoom is not None and predictor.zoom.small_px == 64
+    encoded = predictor.encode(disk_photo((300, 500), (150, 100, 240, 160)))
+    prompts = [Prompt.from_box(150, 100, 214, 160), Prompt.from_box(140, 90, 250, 170), Prompt.from_point(190, 130)]
+    with_rule = [p.alpha for p in predictor.predict_many(prompts, encoded=encoded)]
+    predictor.zoom = replace(predictor.zoom, small_px=None)
+    without = [p.alpha for p in predictor.predict_many(prompts, encoded=encoded)]
+    for one, other in zip(with_rule, without, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_what_cannot_be_served_is_refused_with_the_reason() -> None:

@@ -25,6 +25,10 @@ SMALL_MODEL_ZOOM = Zoom(margin=0.3, min_gain=4 / 3)
 """Crop to 1.6 times the object and look again where that is below 3/4 of the image.
 
 Chosen on COCO objects kept apart."""
+SMALL_OBJECT_PX = 64
+"""Longer side of a box [px] below which zim_tiny looks at what it holds twice, with room of 0.3 and of 0.6.
+
+Chosen on objects of VOC 2012, COCO, car parts and clothing kept apart."""
 LARGE_FRAME_PX = 512
 """Frame in which zim_tiny looks again at what a box holds, where that has more pixels than its own frame.
 
@@ -87,7 +91,7 @@ def load_predictor(
     refiner = load_refiner(refine, device="cpu" if refine in ("colour", "none") else resolve_device(device))
     rule = SMALL_MODEL_ZOOM if backend.frame_px < SMALL_FRAME_PX else Zoom()
     if kind == "zim_safetensors" and getattr(backend, "supports_salient", False):
-        rule = replace(rule, frame_px=LARGE_FRAME_PX)
+        rule = replace(rule, frame_px=LARGE_FRAME_PX, small_px=SMALL_OBJECT_PX)
     return ImagePredictor(backend, zoom=rule if zoom else None, refinement=refiner)
 
 

@@ -43,6 +43,23 @@ class Zoom:
     None keeps to the model's own."""
     frame_margin: float = 0.15
     """Room round the object in that larger frame, as `margin`."""
+    small_px: int | None = None
+    """Longer side of a given box [px] below which its object is small. It is looked at twice, with `margin` and with
+    `small_margin`, by box and clicks alone, since a first matte of so few pixels misleads; the mean of both looks is
+    the answer. None knows no small objects, and a box that comes with an earlier matte is never small."""
+    small_margin: float = 0.6
+    """Room round a small object in its other look, as `margin`."""
+
+    def is_small(self, prompt: Prompt) -> bool:
+        """Return whether the prompt's box is one of a small object.
+
+        >>> zoom = Zoom(small_px=64)
+        >>> zoom.is_small(Prompt.from_box(0, 0, 63, 20)), zoom.is_small(Prompt.from_box(0, 0, 64, 20))
+        (True, False)
+        """
+        if self.small_px is None or prompt.box is None or prompt.alpha is not None:
+            return False
+        return float((prompt.box[2:] - prompt.box[:2]).max()) < self.small_px
 
 
 class ImagePredictor:
@@ -290,25 +307,30 @@ class ImagePredictor:
         soft: bool,
     ) -> tuple[Float32[np.ndarray, "h w"], np.float32]:
         """Look again at the object's crop, at the model's full resolution; the rest of the image becomes 0."""
-        height, width = rgb.shape[:2]
-        crop, backend = zoom_crop(first, prompt, zoom), self.backend
-        if crop is None:
+        looks, is_found = [], support_box(first, zoom.support) is not None
+        for room in (zoom.margin, zoom.small_margin) if zoom.is_small(prompt) else (zoom.margin,):
+            crop, backend = zoom_crop(first, prompt, replace(zoom, margin=room)), self.backend
+            if crop is None:
+                return first, score
+            if zoom.frame_px is not None and prompt.box is not None and _side(crop) > backend.frame_px:
+                crop = zoom_crop(first, prompt, replace(zoom, margin=zoom.frame_margin)) or crop
+                backend = backend.at_frame(zoom.frame_px)  # pyright: ignore
+            gain = max(rgb.shape[:2]) / _side(crop) * backend.frame_px / self.backend.frame_px
+            if gain < zoom.min_gain - 1e-9:
+                continue
+            # Look again at the crop, which has more of the frame's pixels than it had in the whole image.
+            x1, y1, x2, y2 = crop
+            embedding = self._encode(rgb[y1:y2, x1:x2].copy(), backend)
+            inner = self._prompt_in_crop(prompt, first, crop, zoom)
+            again = self._decode(embedding, [inner], (y2 - y1, x2 - x1), False, soft=soft, backend=backend)[0]
+            found = again.alpha
+            if backend is not self.backend and is_found:  # each errs on its own: their mean is better than either
+                found = (found + first[y1:y2, x1:x2]) / 2
+            looks.append((paste(found, crop, rgb.shape[:2]), again.scores[again.best]))
+        if not looks:
             return first, score
-        if zoom.frame_px is not None and prompt.box is not None and _side(crop) > backend.frame_px:
-            crop = zoom_crop(first, prompt, replace(zoom, margin=zoom.frame_margin)) or crop
-            backend = backend.at_frame(zoom.frame_px)  # pyright: ignore
-        gain = max(height, width) / _side(crop) * backend.frame_px / self.backend.frame_px
-        if gain < zoom.min_gain - 1e-9:
-            return first, score
-        # Look again at the crop, which has more of the frame's pixels than it had in the whole image.
-        x1, y1, x2, y2 = crop
-        embedding = self._encode(rgb[y1:y2, x1:x2].copy(), backend)
-        inner = self._prompt_in_crop(prompt, first, crop, zoom)
-        again = self._decode(embedding, [inner], (y2 - y1, x2 - x1), False, soft=soft, backend=backend)[0]
-        found = again.alpha
-        if backend is not self.backend:  # each errs on its own: their mean is better than either
-            found = (found + first[y1:y2, x1:x2]) / 2
-        return paste(found, crop, (height, width)), again.scores[again.best]
+        alpha = looks[0][0] if len(looks) == 1 else (looks[0][0] + looks[1][0]) / 2
+        return alpha, np.float32(np.mean([score for _, score in looks]))
 
     def _prompt_in_crop(
         self, prompt: Prompt, alpha: Float32[np.ndarray, "h w"], crop: tuple[int, int, int, int], zoom: Zoom
@@ -323,10 +345,10 @@ class ImagePredictor:
         box = None
         if prompt.box is not None:
             box = np.clip(prompt.box - np.tile(origin, 2), 0, [x2 - x1, y2 - y1, x2 - x1, y2 - y1])
-        if self.backend.supports_alpha:
+        extent = support_box(alpha, zoom.support)
+        if self.backend.supports_alpha and extent is not None and not zoom.is_small(prompt):
             return Prompt(points=points, labels=labels, box=box, alpha=np.ascontiguousarray(alpha[y1:y2, x1:x2]))
         if box is None:  # a matte cannot be passed on: its extent can
-            extent = support_box(alpha, zoom.support)
             assert extent is not None
             box = extent - np.tile(origin, 2)
             if not self.backend.supports_clicks_and_box:
@@ -348,15 +370,13 @@ def _framed(prompts: Sequence[Prompt], size: tuple[int, int], backend: Backend) 
 def zoom_crop(alpha: Float32[np.ndarray, "h w"], prompt: Prompt, zoom: Zoom) -> tuple[int, int, int, int] | None:
     """The crop X1 Y1 X2 Y2 [px] to look at again: the matte's extent, box and foreground clicks, with room round them.
 
-    None where the first pass found nothing.
+    None where the first pass found nothing and no box says where to look.
     """
     height, width = alpha.shape
     extent = support_box(alpha, zoom.support)
-    if extent is None:
+    if extent is None and prompt.box is None:
         return None
-    boxes = [extent]
-    if prompt.box is not None:
-        boxes.append(prompt.box)
+    boxes = [box for box in (extent, prompt.box) if box is not None]
     if prompt.points is not None and prompt.labels is not None:
         boxes += [np.concatenate([p, p]) for p in prompt.points[prompt.labels == 1]]
     low, high = np.stack(boxes)[:, :2].min(0), np.stack(boxes)[:, 2:].max(0)

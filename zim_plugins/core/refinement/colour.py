@@ -49,6 +49,9 @@ class ColourRefinement:
     """Largest log-likelihood ratio that is believed."""
     speck: float = 0.05
     """Pieces smaller than this share of the largest piece are dropped."""
+    least_px: int = 64
+    """Longer side of the object, box counted [px], below which its matte stays as it is: so few pixels tell too little
+    of its colours."""
     contrast: float = 1.1
     """Stretch of the result about one half: what is nearly opaque or nearly clear becomes so."""
 
@@ -79,10 +82,10 @@ def refine_by_colour(
         how: settings.
 
     Returns:
-        Opacity in [0, 1]; unchanged where the matte holds no object or nothing but the object.
+        Opacity in [0, 1]; unchanged where the matte holds no object, a small one, or nothing but the object.
     """
     how = how or ColourRefinement()
-    crop = _crop(alpha, None if prompt is None else prompt.box, how.context)
+    crop = _crop(alpha, None if prompt is None else prompt.box, how)
     if crop is None:
         return alpha
     piece, opacity = image[crop], alpha[crop]
@@ -124,16 +127,19 @@ def _without_specks(alpha: Float32[np.ndarray, "h w"], share: float) -> Float32[
 
 
 def _crop(
-    alpha: Float32[np.ndarray, "h w"], box: Float[np.ndarray, " 4"] | None, context: float
+    alpha: Float32[np.ndarray, "h w"], box: Float[np.ndarray, " 4"] | None, how: ColourRefinement
 ) -> tuple[slice, slice] | None:
-    """Rows and columns of the object with its surroundings; None where there is no object."""
+    """Rows and columns of the object with its surroundings; None where there is none, or a small one."""
     extent = support_box(alpha, FOUND)
     if extent is None:
         return None
     x1, y1, x2, y2 = extent
     if box is not None:
         x1, y1, x2, y2 = min(x1, box[0]), min(y1, box[1]), max(x2, box[2]), max(y2, box[3])
-    room = context * max(x2 - x1, y2 - y1) + 2
+    side = max(x2 - x1, y2 - y1)
+    if side < how.least_px:
+        return None
+    room = how.context * side + 2
     return (
         slice(max(0, int(y1 - room)), min(alpha.shape[0], int(np.ceil(y2 + room)))),
         slice(max(0, int(x1 - room)), min(alpha.shape[1], int(np.ceil(x2 + room)))),
