@@ -4,14 +4,22 @@ A mean of mattes is too low where an object is thin: each ray through a hair has
 the wall's; the mean is 0.5 for the hair, which then renders as 0.25. What the mattes ask for is sum w V = A. Each sweep
 spreads every ray's residual A - M over its samples by weight, divides by the weights gathered there, and keeps V in
 [0, 1]: simultaneous iterative reconstruction (Gilbert 1972), least squares without autograd, whatever the views' order.
-Stopped early, it leaves alone what the views contradict each other in.
+
+Least squares holds where mattes are right up to their edges. A matte that leaves out a part of the object, or takes in
+what is none, is wrong by a whole opacity there, and would pull the part down to a share of the views that show it. So
+each ray counts by how well its matte agrees with what all views together say, anew at each sweep: by
+1 / (1 + (r / s)^2)^2 for a residual r (Geman and McClure 1987). What most of the weight agrees on wins; what is partly
+covered, a hair or a rim, has residuals well below s and stays as it was. Prompted views are what the user means and
+always count in full.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
+from torch import Tensor
 
 from .estimators import MatteEstimator
 from .mask_grid import MaskGrid
@@ -21,16 +29,29 @@ RELAXATION = 1.8
 """Over-relaxation of a sweep; below 2, where the iteration stops converging."""
 IDLE_BELOW = 0.004
 """Rays whose matte and rendering are both below this opacity take no part: their samples hold no object."""
+DISSENT = 0.5
+"""Residual s from which a ray is taken to contradict the others: they are half an opacity apart."""
 
 
-def refine(
-    grid: MaskGrid, views: Iterable[tuple[ViewSamples, Float32[np.ndarray, "h w"], float]], *, sweeps: int = 10
-) -> list[float]:
+@dataclass(frozen=True, eq=False)
+class MattedView:
+    """A view as it was accumulated."""
+
+    samples: ViewSamples
+    alpha: Float32[np.ndarray, "h w"]
+    """Its matte, in [0, 1]."""
+    weight: float
+    """Of the view."""
+    certain: bool = False
+    """Whether it is a prompted view, whose matte counts in full whatever other views say."""
+
+
+def refine(grid: MaskGrid, views: Iterable[MattedView], *, sweeps: int = 10) -> list[float]:
     """Refine a grid in place.
 
     Args:
         grid: filled from the views by a `MatteEstimator`.
-        views: samples, matte in [0, 1] and weight of each accumulated view.
+        views: those that were accumulated.
         sweeps: passes over all views.
 
     Returns:
@@ -41,15 +62,16 @@ def refine(
     """
     if not isinstance(grid.estimator, MatteEstimator):
         raise ValueError("only the matte estimator's grid holds opacities that can be refined")
-    active = [_active(grid, *view) for view in views]
+    active = [_active(grid, view) for view in views]
     residuals = []
     for _ in range(sweeps):
         step = torch.zeros_like(grid.sums)
         total, rays = 0.0, 0
-        for samples, alpha, weight in active:
-            residual = grid.flat(alpha - grid.render(samples))
-            certain = grid.estimator.ray_values(grid.flat(alpha), weight)[:, 1]
-            step += grid.scattered(samples, torch.stack([certain * residual, torch.zeros_like(residual)], dim=1))
+        for view in active:
+            residual = grid.flat(view.alpha - grid.render(view.samples))
+            counts = grid.estimator.ray_values(grid.flat(view.alpha), view.weight)[:, 1]
+            counts = counts if view.certain else counts * assent(residual)
+            step += grid.scattered(view.samples, torch.stack([counts * residual, torch.zeros_like(residual)], dim=1))
             total, rays = total + float(residual.abs().sum()), rays + len(residual)
         opacity_sum = (grid.sums[..., 0] + RELAXATION * step[..., 0]).clamp_min(0)
         grid.sums[..., 0] = torch.minimum(opacity_sum, grid.sums[..., 1])
@@ -57,11 +79,20 @@ def refine(
     return residuals
 
 
-def _active(
-    grid: MaskGrid, samples: ViewSamples, alpha: Float32[np.ndarray, "h w"], weight: float
-) -> tuple[ViewSamples, Float32[np.ndarray, "1 n"], float]:
+def assent(residual: Float[Tensor, " r"]) -> Float[Tensor, " r"]:
+    """Return how much rays count by their residuals: 1 where there is none, 1/4 at `DISSENT`, 1/25 at 1.
+
+    >>> assent(torch.tensor([0.0, 0.5, -1.0])).tolist()
+    [1.0, 0.25, 0.03999999910593033]
+    """
+    return (1 + (residual / DISSENT).square()).pow(-2)
+
+
+def _active(grid: MaskGrid, view: MattedView) -> MattedView:
     """The rays of a view that see the object, as an image of one row."""
-    chosen = np.flatnonzero(np.maximum(alpha, grid.render(samples)) > IDLE_BELOW)
+    samples = view.samples
+    chosen = np.flatnonzero(np.maximum(view.alpha, grid.render(samples)) > IDLE_BELOW)
     rays = torch.from_numpy(chosen).to(samples.weights.device)
     kept = (tensor[rays] for tensor in (samples.positions, samples.weights, samples.accumulation, samples.depth))
-    return ViewSamples(*kept, size=(1, len(chosen))), alpha.flat[chosen][None], weight
+    seen = ViewSamples(*kept, size=(1, len(chosen)))
+    return MattedView(seen, view.alpha.flat[chosen][None], view.weight, view.certain)

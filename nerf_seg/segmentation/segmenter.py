@@ -21,7 +21,7 @@ from .mask_grid import MaskGrid
 from .matting import alphas_by_prompt, candidate_alphas, matte_through_gate
 from .object_field import ObjectField
 from .reference_prompt import ReferencePrompt
-from .refinement import refine
+from .refinement import MattedView, refine
 from .rendering import Rendering
 from .self_prompting import self_prompt, without_click
 from .views import View, ViewSource
@@ -213,10 +213,15 @@ class Segmenter:
             return
         if not isinstance(self.grid, MaskGrid):
             raise ValueError("only a mask grid is refined: set sweeps to 0")
-        accepted = [(r.view, 1.0 if r.soft_iou is None else r.soft_iou) for r in self.latest.values() if r.accepted]
         views = (
-            (source.view(self.names.index(name)).samples, unit_values(self._alphas[name]), iou)
-            for name, iou in accepted
+            MattedView(
+                samples=source.view(self.names.index(record.view)).samples,
+                alpha=unit_values(self._alphas[record.view]),
+                weight=1.0 if record.soft_iou is None else record.soft_iou,
+                certain=record.soft_iou is None,
+            )
+            for record in self.latest.values()
+            if record.accepted
         )
         self.residuals = refine(self.grid, views, sweeps=self.config.sweeps)
 
