@@ -34,6 +34,9 @@ class Camera:
                 f"the camera of {self.name} is none: {self.size[1]}x{self.size[0]} px, focal length "
                 f"{self.focal[0]:g}, {self.focal[1]:g} px"
             )
+        axes = self.world_to_camera[:3, :3]
+        if not np.isfinite(self.world_to_camera).all() or not np.allclose(axes @ axes.T, np.eye(3), atol=1e-3):
+            raise ValueError(f"the camera of {self.name} has no place: its matrix is not finite, or no rotation")
 
     @property
     def place(self) -> Float64[np.ndarray, " 3"]:

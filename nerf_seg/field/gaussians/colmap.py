@@ -1,7 +1,9 @@
 """A COLMAP model's cameras, binary or text."""
 
+import logging
 import struct
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ import torch
 
 from .camera import Camera
 from .model import rotation_matrices
+
+logger = logging.getLogger(__name__)
 
 PLACES = ("", "sparse/0", "sparse", "colmap/sparse/0", "0")
 """Where a model lies below the folder that users name."""
@@ -30,6 +34,10 @@ def read_model(folder: Path) -> list[Camera]:
     Raises:
         ValueError, OSError, KeyError: a file is missing or damaged, or a camera model is not known here.
     """
+    here = folder.resolve()
+    others = [p.name for p in sorted(here.parent.glob("[0-9]*")) if p != here and find_model(p) == p]
+    if here.name.isdigit() and others:
+        logger.warning("%s is read; COLMAP made other models of the capture: %s", folder, ", ".join(others))
     binary = (folder / "images.bin").is_file()
     lenses = dict(_binary_lenses(folder / "cameras.bin") if binary else _text_lenses(folder / "cameras.txt"))
     images = _binary_images(folder / "images.bin") if binary else _text_images(folder / "images.txt")
@@ -43,6 +51,8 @@ def read_model(folder: Path) -> list[Camera]:
 def _camera(name: str, pose: np.ndarray, lens: tuple[str, int, int, tuple[float, ...]]) -> Camera:
     """The camera of one image, whose pose is a quaternion w, x, y, z and a translation."""
     model, width, height, numbers = lens
+    if not np.isfinite(pose).all() or np.linalg.norm(pose[:4]) < 1e-6:
+        raise ValueError(f"the pose of {name} is none: {pose.tolist()}")
     matrix = np.eye(4)
     matrix[:3, :3] = rotation_matrices(torch.from_numpy(pose[None, :4]))[0].numpy()
     matrix[:3, 3] = pose[4:]
@@ -95,11 +105,26 @@ def _text_lenses(path: Path) -> Iterator[tuple[int, tuple[str, int, int, tuple[f
 
 def _text_images(path: Path) -> Iterator[tuple[str, np.ndarray, int]]:
     lines = _lines(path, empty=True)
-    for line in lines[::2]:  # each is followed by a line of points, which may be empty
+    for line, points in zip_longest(lines[::2], lines[1::2], fillvalue=""):
         if not line.strip():
             continue
         words = line.split(maxsplit=9)
+        if len(words) < 10:
+            raise ValueError(f"a line of {path} is no image: {line[:80]}")
+        if len(points.split()) % 3 or _is_image(points):
+            raise ValueError(f"the line of {words[9]} has no line of points after it: that may be empty, not missing")
         yield words[9], np.array(list(map(float, words[1:8]))), int(words[8])
+
+
+def _is_image(line: str) -> bool:
+    """Return whether a line is of an image and not of points: what it ends with is a name and no number."""
+    words = line.split()
+    try:
+        for word in words[-1:]:
+            float(word)
+        return False
+    except ValueError:
+        return True
 
 
 def _lines(path: Path, *, empty: bool = False) -> list[str]:

@@ -1,6 +1,7 @@
 """Views of a scene of Gaussians: photographs with their blending weights, kept in memory up to a limit."""
 
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -61,7 +62,9 @@ def match_photographs(cameras: Sequence[Camera], folder: Path) -> tuple[list[tup
     found: list[tuple[Camera, Path]] = []
     missing: dict[str, str] = {}
     for camera in cameras:
-        direct = [folder / camera.name, *(folder / f"{camera.name}{suffix}" for suffix in SUFFIXES)]
+        # A name may be absolute or go through folders above (`../images/a.png`): it counts where it ends in this one.
+        below = os.path.relpath(folder.absolute() / camera.name, folder.absolute())
+        direct = [] if below.startswith("..") else [folder / f"{below}{suffix}" for suffix in ("", *SUFFIXES)]
         exact = [path for path in direct if path.is_file()]
         # A camera file may lie above the folder of images and name it.
         name = Path(camera.name).name

@@ -304,3 +304,40 @@ def test_a_cache_that_cannot_be_had_is_said_and_costs_nothing_else(
     assert call(command(capture, tmp_path / "out2", "--no-cache", cache=str(tmp_path / "c"))) == 2
     assert "contradict each other" in capsys.readouterr().err
     assert call(command(capture, tmp_path / "out2", **{"cache-gb": "nan"})) == 2
+
+
+@pytest.mark.parametrize("prefix", ["../images/", "./images/../images/", "/", "/nowhere/images/"])
+def test_names_that_go_through_other_folders_write_nothing_there(capture: Path, tmp_path: Path, prefix: str) -> None:
+    """As of a transforms.json beside the folder of images; mattes would replace photographs of the same names."""
+    prefix = f"{capture / 'images'}/" if prefix == "/" else prefix
+    content = json.loads((capture / "transforms.json").read_text())
+    for frame in content["frames"]:
+        frame["file_path"] = prefix + Path(frame["file_path"]).name
+    (tmp_path / "transforms.json").write_text(json.dumps(content))
+    before = {path: path.read_bytes() for path in capture.rglob("*.png")}
+    words = command(capture, tmp_path / "out", "--passes", "1", cameras=str(tmp_path / "transforms.json"))
+    assert call(words) == 0
+    assert len(list((tmp_path / "out" / "alpha").glob("view_*.png"))) == SCENE.views
+    assert before == {path: path.read_bytes() for path in capture.rglob("*.png")}
+    assert not [path for path in tmp_path.rglob("*.png") if (tmp_path / "out") not in path.parents]
+
+
+def test_names_with_spaces_and_signs(capture: Path, tmp_path: Path) -> None:
+    images = tmp_path / "my images (1)"
+    images.mkdir()
+    content = json.loads((capture / "transforms.json").read_text())
+    for i, frame in enumerate(content["frames"]):
+        source, frame["file_path"] = frame["file_path"], f"photo #{i} 100% é.png"
+        (images / frame["file_path"]).write_bytes((capture / source).read_bytes())
+    (tmp_path / "transforms.json").write_text(json.dumps(content))
+    options = {"cameras": str(tmp_path / "transforms.json"), "images": str(images), "view": "photo #0 100% é.png"}
+    mask = str(capture / "mattes" / "view_00.png")
+    mattes = tmp_path / "mattes"
+    mattes.mkdir()
+    for i in range(SCENE.views):
+        name = f"photo #{i} 100% é.png"
+        (mattes / name).write_bytes((capture / "mattes" / f"view_{i:02d}.png").read_bytes())
+    words = command(capture, tmp_path / "out", "--mask", mask, point="", model=f"oracle:{mattes}", **options)
+    assert call(words) == 0
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["accepted"] >= SCENE.views - 1
+    assert (tmp_path / "out" / "alpha" / "photo #0 100% é.png").is_file()

@@ -1,7 +1,9 @@
 """Camera files of three kinds say the same cameras."""
 
 import json
+import shutil
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,8 @@ def inria(folder: Path, cameras: list[Camera] = CAMERAS) -> Path:
 def quaternion(matrix: np.ndarray) -> np.ndarray:
     from scipy.spatial.transform import Rotation
 
+    if not np.allclose(matrix @ matrix.T, np.eye(3)):  # no rotation: as it is
+        return np.full(4, matrix[0, 0])
     return np.roll(Rotation.from_matrix(matrix).as_quat(), 1)
 
 
@@ -193,3 +197,45 @@ def test_damaged_models_of_colmap(tmp_path: Path, name: str, content: bytes | No
     path.write_bytes(path.read_bytes()[:-5] if content is None else content)
     with pytest.raises(CameraFileError, match=message):
         read_cameras(folder)
+
+
+def test_a_text_model_without_lines_of_points_is_refused_and_not_read_by_halves(tmp_path: Path) -> None:
+    """Models made by hand often lack them: every second image would be taken for points."""
+    path = colmap(tmp_path, binary=False) / "sparse" / "0" / "images.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], *lines[1::2]]) + "\n")
+    with pytest.raises(CameraFileError, match="no line of points"):
+        read_cameras(tmp_path)
+    path.write_text("\n".join(lines).rstrip("\n"))  # without the last, empty line nothing is lost
+    assert len(read_cameras(tmp_path)) == len(CAMERAS)
+
+
+def test_names_with_spaces_and_numbers_at_their_end(tmp_path: Path) -> None:
+    spaced = [replace(camera, name=f"my photo 12 {i}") for i, camera in enumerate(CAMERAS)]
+    for binary in (True, False):
+        folder = tmp_path / str(binary)
+        assert [c.name for c in read_cameras(colmap(folder, binary=binary, cameras=spaced))] == [c.name for c in spaced]
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("pose", [np.zeros((4, 4)), np.full((4, 4), np.nan)], ids=["zero", "nan"])
+def test_a_pose_that_is_none_is_refused(tmp_path: Path, binary: bool, pose: np.ndarray) -> None:
+    broken = replace(CAMERAS[2])
+    object.__setattr__(broken, "world_to_camera", pose)  # which no camera could be made with
+    with pytest.raises(CameraFileError, match="pose of view_02"):
+        read_cameras(colmap(tmp_path, binary=binary, cameras=[*CAMERAS[:2], broken]))
+
+
+def test_a_camera_without_a_place_cannot_be_made() -> None:
+    for matrix in (2 * np.eye(4), np.full((4, 4), np.inf)):
+        with pytest.raises(ValueError, match="no place"):
+            replace(CAMERAS[0], world_to_camera=matrix)
+
+
+def test_other_models_of_the_capture_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    colmap(tmp_path, binary=True)
+    read_cameras(tmp_path)
+    assert not caplog.text
+    shutil.copytree(tmp_path / "sparse" / "0", tmp_path / "sparse" / "1")
+    read_cameras(tmp_path)
+    assert "other models of the capture: 1" in caplog.text
