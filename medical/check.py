@@ -80,13 +80,7 @@ def check_folder(
 ) -> tuple[list[CaseCheck], list[Problem]]:
     """All cases of a folder, and the files that make none."""
     cases, problems = find_cases(root, layout, labels=labels, follow_links=follow_links)
-    cases, _ = settle_labels(
-        cases,
-        max_pixels=reading.max_pixels,
-        max_values=reading.max_values,
-        remedies=reading.remedies,
-        volume=reading.volume,
-    )
+    cases, _ = settle_labels(cases, reading)
     return list(check_cases(root, cases, reading)), problems
 
 

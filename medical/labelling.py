@@ -9,17 +9,17 @@ from jaxtyping import Bool, Integer, UInt16
 
 from .io.dicom_seg import segment_table
 from .io.errors import ODD_FILE, ScanFault
-from .io.images import LOSSY, MAX_LABELS, MAX_PIXELS, read_values
+from .io.images import LOSSY, MAX_LABELS, read_values
 from .io.nifti import is_volume_file, read_volume, whole_numbers
 from .io.pairing import CaseFiles, MaskFile
-from .io.remedies import Remedies, mend_values
+from .io.reading import ReadingConfig
+from .io.remedies import mend_values
 from .io.rtstruct import structure_names
-from .io.scan import MAX_VALUES
 
 logger = logging.getLogger(__name__)
 
 MAX_VALUE = int(np.iinfo(np.uint16).max)
-_NONE = Remedies()
+_AS_IT_IS = ReadingConfig()
 OVERLAP_RULE = (
     "where predictions overlap, a voxel belongs to the label with the fewest predicted voxels in this volume; "
     "of equals, to the one with the larger value"
@@ -41,14 +41,7 @@ class LabelTable:
         return np.uint8 if max(self.values.values(), default=0) <= np.iinfo(np.uint8).max else np.uint16
 
 
-def settle_labels(
-    cases: Sequence[CaseFiles],
-    *,
-    max_pixels: int = MAX_PIXELS,
-    max_values: int = MAX_VALUES,
-    remedies: Remedies = _NONE,
-    volume: int | None = None,
-) -> tuple[list[CaseFiles], LabelTable]:
+def settle_labels(cases: Sequence[CaseFiles], reading: ReadingConfig = _AS_IT_IS) -> tuple[list[CaseFiles], LabelTable]:
     """Decide once, from all files of a data set, what their masks hold; return cases that say so, and the table.
 
     Masks of encoding "auto" are read for their values: one value besides 0 over all files is one object; several
@@ -62,16 +55,12 @@ def settle_labels(
         if file.encoding == "auto" or (file.encoding == "map" and not file.names):
             survey = found.setdefault(_kind(file), _Survey())
             try:
-                survey.add(
-                    _values_of(file, max_pixels, max_values, remedies, volume), lossy=file.path.suffix.lower() in LOSSY
-                )
+                survey.add(_values_of(file, reading), lossy=file.path.suffix.lower() in LOSSY)
             except ODD_FILE:  # one odd file ends no run: what is wrong is told when the case is read
                 continue
     settled = []
     for case in cases:
-        masks = tuple(
-            found[_kind(file)].settle(file) if _kind(file) in found else file for file in case.masks
-        )  # fmt: skip
+        masks = tuple(found[_kind(file)].settle(file) if _kind(file) in found else file for file in case.masks)
         settled.append(replace(case, masks=masks))
     return settled, _table(settled)
 
@@ -163,15 +152,13 @@ def _kind(file: MaskFile) -> tuple[str, bool]:
     return f"{file.encoding}/{file.label}", is_volume_file(file.path)
 
 
-def _values_of(
-    file: MaskFile, max_pixels: int, max_values: int, remedies: Remedies, volume: int | None
-) -> UInt16[np.ndarray, " n"]:
+def _values_of(file: MaskFile, reading: ReadingConfig) -> UInt16[np.ndarray, " n"]:
     """Distinct values of a mask file."""
     if is_volume_file(file.path):
-        values, _ = mend_values(np.asarray(read_volume(file.path, volume=volume, max_values=max_values)[0]), remedies)
-        array = whole_numbers(values)
+        stored, *_ = read_volume(file.path, volume=reading.volume, max_values=reading.max_values)
+        array = whole_numbers(mend_values(np.asarray(stored), reading.remedies)[0])
         return np.flatnonzero(np.bincount(array.ravel())).astype(np.uint16)
-    values = np.unique(read_values(file.path, max_pixels=max_pixels))
+    values = np.unique(read_values(file.path, max_pixels=reading.max_pixels))
     if len(values) and (values[0] < 0 or values[-1] > MAX_VALUE):
         raise ScanFault("label", f"labels lie in 0..{MAX_VALUE}, these in {values[0]}..{values[-1]}")
     return values.astype(np.uint16)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from zim_plugins.cli.reporting import progress_bar
 from zim_plugins.core import MissingExtra, write_image
 from zim_plugins.evaluation import Record, ResultStore, files_digest, open_results
 from zim_plugins.imaging import from_unit, write_text
@@ -151,14 +152,7 @@ def run(
             logger.warning("%s: %s: no test and no interval; %s", spec.title, tally.groupings[spec.title],
                            GROUPS_REMEDY)  # fmt: skip
         # Settle what their labels mean and are called.
-        reading = config.reading
-        cases, table = settle_labels(
-            cases,
-            max_pixels=reading.max_pixels,
-            max_values=reading.max_values,
-            remedies=reading.remedies,
-            volume=reading.volume,
-        )
+        cases, table = settle_labels(cases, config.reading)
         if not config.keep_names and (typed := free_text_labels(cases)):
             names = public_labels(typed)
             cases = [replace(case, aliases=tuple(names.items())) for case in cases]
@@ -177,19 +171,13 @@ def run(
         found += list(zip(places[: config.limit], cases[: config.limit], strict=True))
     tally.found = {(place.dataset, place.case): (place, case) for place, case in found}
     work = _Work(config, models, book, tally, finder)
-    from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
     signature = describe_run(config, models, found)
-    with (
-        open_results({config.store: signature}),
-        logging_redirect_tqdm(),
-        tqdm(found, unit="case", disable=None) as bar,
-    ):
+    with open_results({config.store: signature}), progress_bar(len(found), "case") as bar:
         if config.id_map is not None:
             write_id_map(config.id_map, found)
-        for place, case in bar:
+        for place, case in found:
             work.do(place, case)
+            bar.update()
     return tally
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zim_plugins.cli.evaluations import tell_failures, words_of
+from zim_plugins.cli.reporting import progress_bar
 from zim_plugins.cli.runtime import Misuse
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ def evaluate(args: "Args", cases: "Sequence[Listed]", faults: list[dict[str, str
     Raises:
         Misuse: the arguments cannot work.
     """
-    from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
     from zim_plugins.evaluation import load_model, open_results
 
     from .run import TRUTH, evaluate_cases, unit_of
@@ -49,8 +47,7 @@ def evaluate(args: "Args", cases: "Sequence[Listed]", faults: list[dict[str, str
             if not left:
                 continue
             predictor = None if matte == TRUTH else load_model(matte, plan.options)
-            # disable=None: a bar on a terminal only.
-            with logging_redirect_tqdm(), tqdm(total=len(left), unit="case", desc=matte, disable=None) as bar:
+            with progress_bar(len(left), "case", matte) as bar:
                 evaluate_cases(predictor, matte, left, plan, networks=networks, tick=bar.update)
         return _write(args, plan, cases, faults, missing)
 

@@ -8,13 +8,20 @@ from jaxtyping import Bool, Float32, UInt8
 
 from zim_plugins.core import UnsupportedPrompt
 
+Rgb = UInt8[np.ndarray, "h w 3"]
+"""An image in [0, 255]."""
+Hole = Bool[np.ndarray, "h w"]
+"""True means repaint."""
+Change = Float32[np.ndarray, "h w"]
+"""How much of each pixel may change, in [0, 1]: 0 keeps it, 1 paints it anew. It is read inside the hole only."""
+
 
 @runtime_checkable
 class Inpainter(Protocol):
     """A filler of holes; it invents what was never seen.
 
     A filler paints the image it is given, at the size it is given: crops and scaling are the caller's
-    (`crops.fill_by_crops`). It pads where its model needs it, and never squeezes.
+    (`pixels.crops`). It pads where its model needs it, and never squeezes.
 
     >>> class White:
     ...     name, work_side_px = "white", None
@@ -28,12 +35,12 @@ class Inpainter(Protocol):
     work_side_px: int | None
     """Longer side [px] of the images it works best on; larger crops are better shrunk to it. None: any size."""
 
-    def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    def fill(self, image: Rgb, hole: Hole) -> Rgb:
         """Repaint the pixels where `hole` is True; all others are returned byte by byte as they came.
 
         Args:
             image: RGB.
-            hole: True means repaint.
+            hole: what to repaint.
 
         Raises:
             ValueError: the hole covers the whole image.
@@ -53,22 +60,14 @@ class GuidedInpainter(Inpainter, Protocol):
     True
     """
 
-    def fill_guided(
-        self,
-        image: UInt8[np.ndarray, "h w 3"],
-        hole: Bool[np.ndarray, "h w"],
-        *,
-        prompt: str = "",
-        change: Float32[np.ndarray, "h w"] | None = None,
-    ) -> UInt8[np.ndarray, "h w 3"]:
+    def fill_guided(self, image: Rgb, hole: Hole, *, prompt: str = "", change: Change | None = None) -> Rgb:
         """Repaint the hole by a text; all other pixels are returned byte by byte as they came.
 
         Args:
             image: RGB.
-            hole: True means repaint. It may cover the whole image.
+            hole: what to repaint. It may cover the whole image.
             prompt: what the hole shall show.
-            change: how much of each pixel may change, in [0, 1]: 0 keeps it, 1 paints it anew; the hole by default.
-                It is read inside the hole only.
+            change: how much of each pixel may change; all of it by default.
 
         Raises:
             UnsupportedPrompt: the model behind this filler takes no text, or no soft map.
@@ -148,14 +147,12 @@ def as_guided(inpainter: Inpainter) -> GuidedInpainter:
     )
 
 
-def refuse_a_full_hole(hole: Bool[np.ndarray, "h w"]) -> None:
+def refuse_a_full_hole(hole: Hole) -> None:
     """Raises: ValueError where nothing is left to fill from."""
     if hole.all():
         raise ValueError("the hole covers the whole image: nothing is left to fill it from")
 
 
-def paste(
-    image: UInt8[np.ndarray, "h w 3"], painted: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]
-) -> UInt8[np.ndarray, "h w 3"]:
+def paste(image: Rgb, painted: Rgb, hole: Hole) -> Rgb:
     """Take the hole from `painted` and all other pixels, byte by byte, from `image`."""
     return np.where(hole[..., None], painted, image)

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-from jaxtyping import Bool, Float32, UInt8
 
 from zim_plugins.core import CheckpointError, UnsupportedPrompt, ZimError, resolve_device
 from zim_plugins.imaging import from_unit
 
-from .base import FillSettings, paste, refuse_a_full_hole
+from .base import Change, FillSettings, Hole, Rgb, paste, refuse_a_full_hole
 from .differential import Differential, encode, memoryless, shrink_map
 from .pipeline_calls import EDIT_GREY, FILL_INSTRUCTION, PipelineCall, missing
 from .pretrained import load_pipeline
@@ -72,19 +71,12 @@ class DiffusionInpainter:
         """The same pipeline with other settings."""
         return DiffusionInpainter(self.pipeline, name=self.name, settings=settings)
 
-    def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    def fill(self, image: Rgb, hole: Hole) -> Rgb:
         """Repaint the hole without a text; see `Inpainter.fill`."""
         refuse_a_full_hole(hole)
         return self.fill_guided(image, hole)
 
-    def fill_guided(
-        self,
-        image: UInt8[np.ndarray, "h w 3"],
-        hole: Bool[np.ndarray, "h w"],
-        *,
-        prompt: str = "",
-        change: Float32[np.ndarray, "h w"] | None = None,
-    ) -> UInt8[np.ndarray, "h w 3"]:
+    def fill_guided(self, image: Rgb, hole: Hole, *, prompt: str = "", change: Change | None = None) -> Rgb:
         """Repaint the hole by a text; see `GuidedInpainter.fill_guided`."""
         if not hole.any():
             return image.copy()

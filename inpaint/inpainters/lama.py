@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, UInt8
 
 from zim_plugins.core import CheckpointError, resolve_device
 from zim_plugins.imaging import unit_values
 
-from .base import paste, refuse_a_full_hole
+from .base import Hole, Rgb, paste, refuse_a_full_hole
 from .torchscript import load_torchscript
 from .weights import require_lama
 
@@ -60,7 +59,7 @@ class LamaInpainter:
             shape = tuple(painted.shape) if isinstance(painted, torch.Tensor) else type(painted).__name__
             raise CheckpointError(f"{path} is TorchScript, but not of LaMa's kind: it returns {shape}, not an image")
 
-    def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    def fill(self, image: Rgb, hole: Hole) -> Rgb:
         """Repaint the hole; see `Inpainter.fill`."""
         import torch
 

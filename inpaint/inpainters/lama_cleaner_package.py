@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
 
 from zim_plugins.core import CheckpointError, MissingPackage, resolve_device
 from zim_plugins.imaging import from_unit
 
-from .base import paste, refuse_a_full_hole
+from .base import Hole, Rgb, paste, refuse_a_full_hole
 from .weights import require_lama
 
 _URL_LOCK = threading.Lock()
@@ -68,7 +67,7 @@ class LamaCleanerInpainter:
             finally:
                 lama.LAMA_MODEL_URL = usual
 
-    def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    def fill(self, image: Rgb, hole: Hole) -> Rgb:
         """Repaint the hole; see `Inpainter.fill`."""
         refuse_a_full_hole(hole)
         painted = self._model(image.copy(), from_unit(hole), self._config)  # BGR, float64

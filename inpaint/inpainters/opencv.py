@@ -1,12 +1,11 @@
 """OpenCV's inpainting: colours carried inwards from the hole's rim. Quick, smooth, and good for thin gaps only."""
 
 import numpy as np
-from jaxtyping import Bool, UInt8
 
 from zim_plugins.core import MissingExtra
 from zim_plugins.imaging import from_unit
 
-from .base import paste, refuse_a_full_hole
+from .base import Hole, Rgb, paste, refuse_a_full_hole
 
 
 class TeleaInpainter:
@@ -30,7 +29,7 @@ class TeleaInpainter:
         self._cv2 = cv2
         self.radius_px = radius_px
 
-    def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    def fill(self, image: Rgb, hole: Hole) -> Rgb:
         """Repaint the hole; see `Inpainter.fill`."""
         refuse_a_full_hole(hole)
         mask = from_unit(hole)

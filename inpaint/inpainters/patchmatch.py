@@ -3,12 +3,11 @@
 import threading
 
 import numpy as np
-from jaxtyping import Bool, UInt8
 
 from zim_plugins.core import MissingExtra
 from zim_plugins.imaging import from_unit
 
-from .base import paste, refuse_a_full_hole
+from .base import Hole, Rgb, paste, refuse_a_full_hole
 
 _SEED_LOCK = threading.Lock()
 """The library keeps one random state for all threads: seeding and filling belong together."""
@@ -39,7 +38,7 @@ class PatchMatchInpainter:
         self.patch_size = patch_size
         self.seed = seed
 
-    def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    def fill(self, image: Rgb, hole: Hole) -> Rgb:
         """Repaint the hole; see `Inpainter.fill`."""
         refuse_a_full_hole(hole)
         with _SEED_LOCK:

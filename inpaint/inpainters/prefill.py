@@ -6,10 +6,7 @@ it adds texture and leaves the content.
 
 from dataclasses import replace
 
-import numpy as np
-from jaxtyping import Bool, Float32, UInt8
-
-from .base import FillSettings, GuidedInpainter, Inpainter, adjusted, as_guided
+from .base import Change, FillSettings, GuidedInpainter, Hole, Inpainter, Rgb, adjusted, as_guided
 
 STRENGTH = 0.5
 """How far the diffusion model leaves the first fill, unless it is told."""
@@ -29,18 +26,11 @@ class PrefilledInpainter:
         self.name = f"{first.name}+{second.name}"
         self.work_side_px: int | None = second.work_side_px
 
-    def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    def fill(self, image: Rgb, hole: Hole) -> Rgb:
         """Repaint the hole; see `Inpainter.fill`."""
         return self.second.fill(self.first.fill(image, hole), hole)
 
-    def fill_guided(
-        self,
-        image: UInt8[np.ndarray, "h w 3"],
-        hole: Bool[np.ndarray, "h w"],
-        *,
-        prompt: str = "",
-        change: Float32[np.ndarray, "h w"] | None = None,
-    ) -> UInt8[np.ndarray, "h w 3"]:
+    def fill_guided(self, image: Rgb, hole: Hole, *, prompt: str = "", change: Change | None = None) -> Rgb:
         """Repaint the hole by a text; see `GuidedInpainter.fill_guided`."""
         return self.second.fill_guided(self.first.fill(image, hole), hole, prompt=prompt, change=change)
 

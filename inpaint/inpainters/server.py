@@ -12,12 +12,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import PIL.Image
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import UInt8
 
 from zim_plugins.core import UnsupportedPrompt, ZimError
 from zim_plugins.imaging import from_unit
 
-from .base import FillSettings, paste, refuse_a_full_hole, refuse_settings
+from .base import Change, FillSettings, Hole, Rgb, paste, refuse_a_full_hole, refuse_settings
 from .bounded_http import BadAnswer, RefusedRequest, Unreachable, ask_bounded
 
 START = (
@@ -81,19 +81,12 @@ class ServerInpainter:
             refuse_settings(self, settings)
         return other
 
-    def fill(self, image: UInt8[np.ndarray, "h w 3"], hole: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    def fill(self, image: Rgb, hole: Hole) -> Rgb:
         """Repaint the hole; see `Inpainter.fill`."""
         refuse_a_full_hole(hole)
         return self._fill(image, hole, "")
 
-    def fill_guided(
-        self,
-        image: UInt8[np.ndarray, "h w 3"],
-        hole: Bool[np.ndarray, "h w"],
-        *,
-        prompt: str = "",
-        change: Float32[np.ndarray, "h w"] | None = None,
-    ) -> UInt8[np.ndarray, "h w 3"]:
+    def fill_guided(self, image: Rgb, hole: Hole, *, prompt: str = "", change: Change | None = None) -> Rgb:
         """Repaint the hole by a text; see `GuidedInpainter.fill_guided`. It takes no soft map."""
         if not self.takes_text:
             raise UnsupportedPrompt(

@@ -63,7 +63,7 @@ def read_segmentation(
         if kind == "FRACTIONAL":
             frames = frames / float(dataset.MaximumFractionalValue) >= 0.5
         masks = {number: np.zeros((len(series.instance_uids), *series.size), dtype=bool) for number in labels}
-        fitter = _Fitter(dataset, series, _refers_to(dataset, series), nearest)
+        fitter = _Fitter(dataset, series, bool(named_instances(dataset) & set(series.instance_uids)), nearest)
         for index in range(count):
             found = fitter.fit(index, frames[index])
             if found is None:
@@ -202,10 +202,6 @@ def _planes_of(dataset: "pydicom.Dataset", index: int) -> Planes | None:
     origin = np.array([[float(v) for v in position.ImagePositionPatient]])
     pixel = np.array([[float(v) for v in measures.PixelSpacing]])
     return Planes(origin, np.array([float(v) for v in turn.ImageOrientationPatient]), pixel)
-
-
-def _refers_to(dataset: "pydicom.Dataset", series: Series) -> bool:
-    return bool(named_instances(dataset) & set(series.instance_uids))
 
 
 def segment_table(path: Path) -> dict[int, str]:

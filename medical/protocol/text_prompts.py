@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from zim_plugins.core import TextBox
+from zim_plugins.imaging import whole_box
 
 from .prompt_modes import Box
 
@@ -109,7 +110,7 @@ class TextFinder:
         options = {} if self.threshold is None else {"threshold": self.threshold}
         found = self.detector.find(np.ascontiguousarray(frame), words, which="all" if self.every else "best", **options)
         size = frame.shape[0], frame.shape[1]
-        boxes = tuple(FoundBox(_whole(one.box, size), one.score) for one in found)
+        boxes = tuple(FoundBox(whole_box(one.box, size), one.score) for one in found)
         if key is not None:
             self._known[key, words] = boxes
         return boxes
@@ -148,10 +149,3 @@ class TextFinder:
 
 def _same(one: str, other: str) -> bool:
     return re.sub(r"[\W_]+", "", one.casefold()) == re.sub(r"[\W_]+", "", other.casefold())
-
-
-def _whole(box: tuple[float, float, float, float], size: tuple[int, int]) -> Box:
-    """A box of continuous edges in whole pixels, inside the image and at least one pixel wide."""
-    height, width = size
-    x1, y1 = min(max(round(box[0]), 0), width - 1), min(max(round(box[1]), 0), height - 1)
-    return x1, y1, max(x1 + 1, min(round(box[2]), width)), max(y1 + 1, min(round(box[3]), height))

@@ -10,6 +10,7 @@ from tyro.conf import arg
 
 from zim_plugins.cli.evaluations import EvaluationArgs, ModelNames, tell_failures, words_of
 from zim_plugins.cli.options import parse_arguments
+from zim_plugins.cli.reporting import progress_bar
 from zim_plugins.cli.runtime import Misuse, run
 
 if TYPE_CHECKING:
@@ -76,9 +77,6 @@ class Args(EvaluationArgs):
 
 def main(args: Args) -> int:
     """Evaluate what is left, then write the report."""
-    from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
     from zim_plugins.evaluation import load_model, open_results
 
     from .datasets import read_tasks
@@ -102,8 +100,7 @@ def main(args: Args) -> int:
 
     total = len(plan.tasks) * len(plan.models) * len(plan.seeds)
     with open_results({plan.store(model): plan.signature(model) for model in plan.models}):
-        # disable=None: a bar on a terminal only.
-        with logging_redirect_tqdm(), tqdm(total=total, unit="object", disable=None) as bar:
+        with progress_bar(total, "object") as bar:
             rows = evaluate(plan, open_found, lambda name: load_model(name, options), bar.update)
         code = _write(args, plan, rows, faults)
     print(args.out / "report.html")

@@ -19,7 +19,11 @@ def page_sections(report: Mapping[str, Any], tables: Sequence[Table]) -> list[Se
         tables: of `build_tables`.
     """
     remark = report["provenance"]["dataset"].get("remark", "")
-    figures = [_figure(row) for row in report["rows"] if row.get("picture")]
+    figures = [
+        Figure(row["picture"], f"{row['task']}, {row['model']}, seed {row['seed']}: IoU {100 * row['iou']:.1f} %")
+        for row in report["rows"]
+        if row.get("picture")
+    ]
     return [
         *([Section(text=[remark])] if remark else []),
         *([failures_section(report["failures"])] if report["failures"] else []),
@@ -28,7 +32,3 @@ def page_sections(report: Mapping[str, Any], tables: Sequence[Table]) -> list[Se
         Section("Definitions", items=[f"{name}: {said}" for name, said in report["definitions"].items()]),
         provenance_section(report["provenance"]),
     ]
-
-
-def _figure(row: Mapping[str, Any]) -> Figure:
-    return Figure(row["picture"], f"{row['task']}, {row['model']}, seed {row['seed']}: IoU {100 * row['iou']:.1f} %")

@@ -1,9 +1,6 @@
 """Remove, replace and fill over HTTP."""
 
-import io
-
 import numpy as np
-import PIL.Image
 import pytest
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: pip install 'zim-plugins[serve]'")
@@ -13,20 +10,11 @@ from fastapi.testclient import TestClient
 
 from inpaint.server import register
 from tests.conftest import FakePredictor, soft_disk
+from tests.server.serving import pixels, png
 from zim_plugins.server import create_app
 
 CLICK = {"objects": [{"points": [[60, 40]]}]}
 TRUTH = soft_disk((80, 120), (60, 40), 20)
-
-
-def png(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(array).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def pixels(content: bytes) -> np.ndarray:
-    return np.asarray(PIL.Image.open(io.BytesIO(content)))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from medical.report.aggregate import POOLED, with_pooled
 from medical.report.seeds import first_seed, seed_lines
 from medical.run import run
 from tests.medical.test_tables import row
-from tests.medical.whole_runs import CountingBackend, config_of, table
+from tests.medical.whole_runs import AnyOrder, config_of, table
 from zim_plugins.core import ImagePredictor
 
 
@@ -44,13 +44,6 @@ def test_each_seed_is_the_run_with_that_seed_and_the_spread_is_theirs(folder_set
 
 
 def test_seeds_share_one_encoding_of_each_frame(folder_set: Path, tmp_path: Path) -> None:
-    class AnyOrder(CountingBackend):
-        def decode(self, embedding: int, prompts: list, *, multimask: bool) -> tuple[np.ndarray, np.ndarray]:
-            self.encoded, kept = embedding, self.encoded
-            answer = super().decode(embedding, prompts, multimask=multimask)
-            self.encoded = kept
-            return answer
-
     backend = AnyOrder()
     config = config_of(folder_set, tmp_path / "out", prompts=("mode5",))
     trial = dataclasses.replace(config.trial, seeds=4, jitter_px=3)

@@ -11,7 +11,7 @@ from medical.protocol.models import PromptedModel
 from medical.protocol.prompt_modes import MODES
 from medical.run import run
 from tests.conftest import FakePredictor
-from tests.medical.whole_runs import CountingBackend, config_of
+from tests.medical.whole_runs import AnyOrder, config_of
 from zim_plugins.core import ImagePredictor, Prediction, Prompt
 
 
@@ -61,13 +61,6 @@ def test_volumes_come_back_in_their_own_space(ball: Path, tmp_path: Path, how: s
 
 @pytest.mark.parametrize("how", ["propagated", "both"])
 def test_propagation_encodes_each_frame_once(ball: Path, tmp_path: Path, how: str) -> None:
-    class AnyOrder(CountingBackend):
-        def decode(self, embedding: int, prompts: list, *, multimask: bool) -> tuple[np.ndarray, np.ndarray]:
-            self.encoded, kept = embedding, self.encoded
-            answer = super().decode(embedding, prompts, multimask=multimask)
-            self.encoded = kept
-            return answer
-
     shown = []
 
     class Watched(PromptedModel):

@@ -40,6 +40,16 @@ class CountingBackend:
         return logits, np.tile(np.array([[0.2, 0.9, 0.5][: logits.shape[1]]], np.float32), (len(prompts), 1))
 
 
+class AnyOrder(CountingBackend):
+    """The same, asked about frames in any order."""
+
+    def decode(self, embedding: int, prompts: list, *, multimask: bool) -> tuple[np.ndarray, np.ndarray]:
+        self.encoded, kept = embedding, self.encoded
+        answer = super().decode(embedding, prompts, multimask=multimask)
+        self.encoded = kept
+        return answer
+
+
 def config_of(data: Path, out: Path, *, prompts: tuple[str, ...] = (*MODES, "clicks"), **changes: object) -> RunConfig:
     trial = TrialConfig(prompts=prompts, max_clicks=4, measure=OVERLAP_ONLY)
     base = RunConfig(data, out, (DatasetSpec("plain", "folder", ""),), trial)

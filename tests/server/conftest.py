@@ -1,13 +1,13 @@
 """A server without weights: its predictor answers with soft disks."""
 
-import io
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import pytest
+
+from tests.server.serving import add
 
 MISSING = [name for name in ("fastapi", "httpx", "python_multipart") if find_spec(name) is None]
 if not MISSING:
@@ -16,16 +16,6 @@ if not MISSING:
     from tests.conftest import FakePredictor
     from zim_plugins.server import ServerSettings, create_app
 collect_ignore_glob = ["test_[!p]*.py", "test_page.py"] if MISSING else []  # test_presence.py says why
-
-
-def png(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(array).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def pixels(content: bytes) -> np.ndarray:
-    return np.asarray(PIL.Image.open(io.BytesIO(content)))
 
 
 @pytest.fixture
@@ -62,9 +52,3 @@ def client(clients) -> "TestClient":
 @pytest.fixture
 def image_id(client, ball) -> str:
     return add(client, ball)["id"]
-
-
-def add(client: "TestClient", array: np.ndarray, name: str = "ball.png") -> dict[str, Any]:
-    answer = client.post("/api/images", files={"image": (name, png(array))})
-    assert answer.status_code == 201, answer.text
-    return answer.json()

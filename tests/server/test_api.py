@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import soft_disk
 
-from .conftest import add, pixels, png
+from .serving import add, pixels, png
 
 CLICK = {"objects": [{"name": "ball", "points": [[60, 40]]}]}
 TRUTH = soft_disk((80, 120), (60, 40), 20)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import add, png
+from .serving import add, png
 
 REQUESTS = 1000
 STRANGE: tuple[Any, ...] = (

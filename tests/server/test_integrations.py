@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +17,9 @@ import pytest
 from tests.conftest import FakePredictor, soft_disk
 from zim_plugins.server import create_app
 
-from .conftest import pixels, png
+from .serving import pixels, png, served
 
-uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'zim-plugins[serve]'")
+pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'zim-plugins[serve]'")
 ROOT = Path(__file__).parents[2]
 TRUTH = soft_disk((80, 120), (60, 40), 20)
 
@@ -36,15 +35,8 @@ def load(name: str):
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    config = uvicorn.Config(create_app(FakePredictor(), extensions=()), port=0, log_level="error", ws="none")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
+    with served(create_app(FakePredictor(), extensions=())) as address:
+        yield address
 
 
 def test_comfyui_node(address, ball, monkeypatch):

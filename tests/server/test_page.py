@@ -1,8 +1,6 @@
 """The page in a real browser: what is pointed at becomes a file whose pixels are right."""
 
 import json
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +12,9 @@ from tests.conftest import FakePredictor, soft_disk
 from zim_plugins.server import ServerSettings, create_app
 
 from .chromium import Chromium, Page, find_chromium
+from .serving import served
 
-uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'zim-plugins[serve]'")
+pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'zim-plugins[serve]'")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_chromium() is None, reason="no Chromium here: apt-get install chromium"),
@@ -53,15 +52,8 @@ def address() -> Iterator[str]:
 
     extensions = [register_inpaint, register_medical]
     app = create_app(FakePredictor(), ServerSettings(max_images=3), extensions=extensions)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="none"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}/"
-    server.should_exit = True
-    thread.join(10)
+    with served(app) as address:
+        yield f"{address}/"
 
 
 @pytest.fixture(scope="module")

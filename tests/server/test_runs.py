@@ -14,8 +14,8 @@ from nerf_seg.server import find_runs, register
 from zim_plugins.cli.commands.serve import ServeArgs, make_settings
 from zim_plugins.cli.runtime import Misuse
 
-from .conftest import pixels
 from .finished_runs import PLY, VIEWS, write_nerf_run, write_splat_run
+from .serving import pixels
 
 
 @pytest.fixture

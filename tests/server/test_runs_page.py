@@ -1,7 +1,5 @@
 """Finished runs on the page, in a real browser: views are looked at, and the object's .ply is saved."""
 
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +11,9 @@ from zim_plugins.server import ServerSettings, create_app
 
 from .chromium import Chromium, Page, find_chromium
 from .finished_runs import PLY, write_nerf_run
+from .serving import served
 
-uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'zim-plugins[serve]'")
+pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'zim-plugins[serve]'")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_chromium() is None, reason="no Chromium here: apt-get install chromium"),
@@ -39,14 +38,8 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def address(folder) -> Iterator[str]:
     app = create_app(FakePredictor(), ServerSettings(folders=(folder,)), extensions=[register])
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="none"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    server.should_exit = True
-    thread.join(10)
+    with served(app) as address:
+        yield f"{address}/"
 
 
 @pytest.fixture
@@ -105,15 +98,9 @@ def test_the_dialog_fits_and_all_is_named(page, width, height):
 
 def test_without_folders_there_is_no_button(tmp_path):
     app = create_app(FakePredictor(), ServerSettings(), extensions=[register])
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="none"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    browser = Chromium(tmp_path / "profile")
-    page = browser.page(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/", tmp_path)
-    page.until("document.querySelector('#foot').textContent")
-    assert page.run("document.querySelector('#runs-open').hidden")
-    browser.close()
-    server.should_exit = True
-    thread.join(10)
+    with served(app) as address:
+        browser = Chromium(tmp_path / "profile")
+        page = browser.page(f"{address}/", tmp_path)
+        page.until("document.querySelector('#foot').textContent")
+        assert page.run("document.querySelector('#runs-open').hidden")
+        browser.close()

@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from .conftest import add, png
+from .serving import add, png
 
 CLICK = {"objects": [{"points": [[60, 40]]}]}
 

@@ -12,6 +12,7 @@ import torch
 from tests.training.tiny_pack import write_tiny_pack
 from zim_plugins.training.packed.prompts import draw_prompts, tight_boxes
 from zim_plugins.training.packed.scenes import SceneSampler, read_packs
+from zim_plugins.training.packed.train import main as train_main
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,14 @@ def test_boxes_are_tight() -> None:
     mask = torch.zeros(2, 40, 40, dtype=torch.bool)
     mask[0, 3:9, 5:30] = True
     assert tight_boxes(mask).tolist() == [[5, 3, 30, 9], [0, 0, 0, 0]]
+
+
+def test_a_run_without_an_end_is_refused_before_anything_is_read(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "--packs", "absent.zip", "--out", "absent"])
+    with pytest.raises(SystemExit, match="2"):
+        train_main()
+    assert "--steps N, or --seconds S" in capsys.readouterr().err
+    assert not Path("absent").exists()
 
 
 @pytest.mark.slow

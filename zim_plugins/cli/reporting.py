@@ -3,11 +3,15 @@
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from zim_plugins.cli.runtime import DONE, FAILED, MISUSED, leave_stdout_alone
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +25,22 @@ class Outcome:
     fault: Literal["", "failed", "misused"] = ""
     messages: tuple[logging.LogRecord, ...] = ()
     """What another process had to say meanwhile."""
+
+
+@contextmanager
+def progress_bar(total: int, unit: str, about: str | None = None) -> "Iterator[tqdm]":
+    """Show a bar on a terminal, and nothing elsewhere; messages meanwhile stand above it.
+
+    Args:
+        total: units of work.
+        unit: what one of them is called.
+        about: stands before the bar.
+    """
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    with logging_redirect_tqdm(), tqdm(total=total, unit=unit, desc=about, disable=None) as bar:
+        yield bar
 
 
 Collect = Callable[[dict[str, object]], None]

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import UInt8
 
 from zim_plugins.core.prediction import Prediction
 from zim_plugins.core.prompt import Prompt
 from zim_plugins.errors import MissingExtra
+from zim_plugins.imaging.geometry import whole_box
 
 LONGEST_SIDE_PX, ITERATIONS = 640, 5
 SEED_SHARE = 0.01
@@ -77,7 +78,7 @@ class GrabCut:
     def _start(self, prompt: Prompt, scale: float, size: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
         cv2 = self._cv2
         state = np.full(size, cv2.GC_BGD, dtype=np.uint8)
-        x1, y1, x2, y2 = _whole_box(np.array([0, 0, *size[::-1]]) if prompt.box is None else prompt.box * scale, size)
+        x1, y1, x2, y2 = whole_box((0, 0, *size[::-1]) if prompt.box is None else prompt.box * scale, size)
         state[y1:y2, x1:x2] = cv2.GC_PR_FGD
         if (x2 - x1, y2 - y1) == (size[1], size[0]):  # something has to be background
             state[[0, -1]] = state[:, [0, -1]] = cv2.GC_BGD
@@ -94,13 +95,3 @@ class GrabCut:
                 near = (xs + 0.5 - x) ** 2 + (ys + 0.5 - y) ** 2 <= radius**2
                 state[near] = cv2.GC_FGD if label == 1 else cv2.GC_BGD
         return state
-
-
-def _whole_box(
-    box: Float[np.ndarray, " 4"] | Int[np.ndarray, " 4"], size: tuple[int, int]
-) -> tuple[int, int, int, int]:
-    """A box in whole pixels, inside the image, at least one pixel large."""
-    height, width = size
-    x1, y1, x2, y2 = (int(v) for v in np.round(box))
-    x1, y1 = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
-    return x1, y1, max(x1 + 1, min(x2, width)), max(y1 + 1, min(y2, height))

@@ -14,6 +14,7 @@ from zim_plugins.imaging.geometry import inner as inner
 from zim_plugins.imaging.geometry import paste as paste
 from zim_plugins.imaging.geometry import tight_box as tight_box
 from zim_plugins.imaging.geometry import tiles_over as tiles_over
+from zim_plugins.imaging.geometry import whole_box as whole_box
 from zim_plugins.imaging.geometry import window_of as window_of
 from zim_plugins.imaging.image import Image as Image
 from zim_plugins.imaging.image import read_alpha as read_alpha

@@ -3,11 +3,11 @@
 A box is X1 Y1 X2 Y2 [px], exclusive at the far edge; a window is the same as slices of rows and columns.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 Box = tuple[int, int, int, int]
 """X1 Y1 X2 Y2 [px], exclusive at the far edge."""
@@ -48,6 +48,18 @@ def grown(box: Box, room_px: int, size: tuple[int, int]) -> Box:
     """
     x1, y1, x2, y2 = box
     return max(0, x1 - room_px), max(0, y1 - room_px), min(size[1], x2 + room_px), min(size[0], y2 + room_px)
+
+
+def whole_box(box: Sequence[float] | Float[np.ndarray, " 4"], size: tuple[int, int]) -> Box:
+    """Box of continuous edges in whole pixels, inside an image of `size` (H, W) and at least one pixel wide and high.
+
+    >>> whole_box((-3.2, 1.6, 2.4, 1.7), (4, 6))
+    (0, 2, 2, 3)
+    """
+    height, width = size
+    x1, y1, x2, y2 = (round(float(edge)) for edge in box)
+    x1, y1 = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
+    return x1, y1, max(x1 + 1, min(x2, width)), max(y1 + 1, min(y2, height))
 
 
 def paste(part: Shaped[np.ndarray, "h w *c"], box: Box, size: tuple[int, int]) -> Shaped[np.ndarray, "H W *c"]:

@@ -139,7 +139,7 @@ def _in_range(decoded: Decoded, name: str, notes: list[str], value_range: ValueR
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
         raise ImageError(f"{name} is of mode {image.mode}: --range is for grey and RGB values")
     unit = to_unit_range(full_depth(decoded), name, notes, value_range)
-    scaled = (unit * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    scaled = from_unit(unit, halves_up=True)
     stretched = PIL.Image.fromarray(scaled.squeeze(2) if image.mode == "L" else scaled)
     stretched.info = {key: value for key, value in image.info.items() if key == "icc_profile"}
     return stretched
@@ -161,7 +161,7 @@ def _linear_to_srgb(
         rgb = rgb + (1 - alpha.clip(0, 1))  # premultiplied
     if rgb.max() > 1:
         notes.append(f"linear light up to {rgb.max():g}: what is brighter than white is white for the model")
-    return (to_display(rgb) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    return from_unit(to_display(rgb), halves_up=True)
 
 
 def read_alpha(source: str | Path | ByteStream, *, max_pixels: int = MAX_PIXELS) -> Float32[np.ndarray, "h w"]:

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -185,7 +185,8 @@ class Trainer:
         keep_frozen_in_eval(self.model)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * self.learning_rate(self.step)
-        with self._attention():
+        # On a CPU the fused attention's backward pass is slower than plain matrix products at these sizes.
+        with sdpa_kernel(SDPBackend.MATH) if self.device == "cpu" else nullcontext():
             with autocast(self.device, self.dtype):
                 loss, terms = self._objective(batch, self.step)
             loss.backward()
@@ -211,10 +212,6 @@ class Trainer:
         if self.processes.sharded:
             return model
         return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-
-    def _attention(self) -> AbstractContextManager[Any]:
-        """On a CPU the fused attention's backward pass is slower than plain matrix products at these sizes."""
-        return sdpa_kernel(SDPBackend.MATH) if self.device == "cpu" else nullcontext()
 
     def _log(self, record: dict[str, Any]) -> None:
         if not self.processes.leads:

@@ -146,7 +146,7 @@ class ZimTask:
         """IoU of alpha > 0.5 and MAE on held-out scenes, always the same ones."""
         if self.held_out is None:
             return None
-        size = _check_batch(frame_px)
+        size = max(1, min(CHECK_BATCH, CHECK_BATCH * 256**2 // frame_px**2))  # of the same memory as at 256 px
         source = self._source(self.held_out, frame_px, size, seed=1)
         iou, mae = [], []
         for step in range(batches * CHECK_BATCH // size):
@@ -205,8 +205,3 @@ class ZimTask:
             zoomed = s.mix.zoomed
             return ShardSource(library, frame_px, batch_size, s.prompts_per_image, seed, zoomed, s.sampling, share)
         return SampleSource(library, frame_px, batch_size, s.prompts_per_image, seed, s.mix, s.sampling, share)
-
-
-def _check_batch(frame_px: int) -> int:
-    """Images of a held-out batch that take the memory of `CHECK_BATCH` at 256 px."""
-    return max(1, min(CHECK_BATCH, CHECK_BATCH * 256**2 // frame_px**2))

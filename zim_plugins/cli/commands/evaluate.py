@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import arg
 
 from zim_plugins.cli.evaluations import EvaluationArgs, tell_failures, words_of
+from zim_plugins.cli.reporting import progress_bar
 from zim_plugins.cli.runtime import Misuse, one_line
 
 if TYPE_CHECKING:
@@ -66,9 +67,6 @@ class EvaluateArgs(EvaluationArgs):
 
 def main(args: EvaluateArgs) -> int:
     """Evaluate what is not yet evaluated, then write the report."""
-    from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
     from zim_plugins.core.load import resolve_device
     from zim_plugins.evaluation.matting.processes import evaluate_model, model_maker
     from zim_plugins.evaluation.results import open_results
@@ -86,8 +84,7 @@ def main(args: EvaluateArgs) -> int:
             if not left:
                 continue
             maker = model_maker(spec, job.options, args.workers)
-            # disable=None: a bar on a terminal only.
-            with logging_redirect_tqdm(), tqdm(total=len(left), unit="image", desc=spec, disable=None) as bar:
+            with progress_bar(len(left), "image", spec) as bar:
                 clock = evaluate_model(maker, left, job, workers=args.workers, tick=bar.update)
             logger.info("%s: %d images in %.1f s, %.0f %% of it outside the model", *_told(spec, clock))
             _note_run(args.out, spec, clock)

@@ -14,7 +14,6 @@ from zim_plugins.imaging.files import BLOCK_BYTES, file_digest
 
 logger = logging.getLogger(__name__)
 
-"""Read and written at a time."""
 TIMEOUT_S = 30.0
 """Silence after which a connection counts as broken."""
 MAX_STALLED_ATTEMPTS = 4

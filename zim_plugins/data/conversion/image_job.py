@@ -7,20 +7,26 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Bool, UInt8
-
-from zim_plugins.data.conversion.shard_job import EVERYTHING, MASKS_AT_ONCE, Convert, Matte, Selection, Tick, tight_crop
+from zim_plugins.data.conversion.shard_job import (
+    EVERYTHING,
+    Convert,
+    Selection,
+    Tick,
+    check_same_making,
+    convert_masks,
+    read_document,
+)
 from zim_plugins.data.faults import DataError, Fault, FaultLog
 from zim_plugins.data.readers.sa1b import Annotation
 from zim_plugins.data.sample import Sample
 from zim_plugins.errors import ImageError
 from zim_plugins.imaging.files import atomic_write, file_digest, leftovers
+from zim_plugins.imaging.geometry import paste
 from zim_plugins.imaging.image import encode_png
 
 FORMAT = "zim-mattes/1"
@@ -97,13 +103,7 @@ class ImageJob:
         if not self.record.is_file():
             return False
         record = read_record(self.record)
-        asked = {"converter": json.loads(json.dumps(dict(self.converter))), "settings": self.settings}
-        for what, value in asked.items():
-            if record[what] != value:
-                raise DataError(
-                    f"{self.record} was made with another {what} ({record[what]}, now {value}): "
-                    "choose another output folder, or delete it to make it anew"
-                )
+        check_same_making(record, self.record, self.converter, self.settings)
         return (
             not record["faults"]
             and record["picture"]["bytes"] == self.input_bytes()
@@ -131,8 +131,9 @@ class ImageJob:
             faults(Fault("unreadable image", self.image.name, str(error)))
         else:
             selected = self.selection.select(list(self._annotations(rgb.shape[:2], faults)), left_out)
-            for annotation, alpha in _mattes(rgb, selected, convert, counts):
-                path, content = self.matte(self.samples[annotation.id]), encode_png(alpha)
+            for annotation, box, alpha, _ in convert_masks(rgb, selected, convert, counts):
+                path = self.matte(self.samples[annotation.id])
+                content = encode_png(paste(alpha, box, (rgb.shape[0], rgb.shape[1])))
                 with atomic_write(path, durable=True) as stream:
                     stream.write(content)
                 name = path.relative_to(self.folder).as_posix()
@@ -201,13 +202,7 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         DataError: it is no record.
     """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["format"] != FORMAT:
-            raise DataError(f"{path} is of format {record['format']!r}, expected {FORMAT!r}")
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no record of an image's mattes: {error}; delete it to make it anew") from error
-    return record
+    return read_document(path, FORMAT, "no record of an image's mattes (delete it to make it anew)")
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
@@ -224,31 +219,3 @@ def write_changed(path: Path, content: bytes) -> None:
 
 def _has_size(path: Path, size_bytes: int) -> bool:
     return path.is_file() and path.stat().st_size == size_bytes
-
-
-def _mattes(
-    rgb: UInt8[np.ndarray, "h w 3"], selected: Sequence[Annotation], convert: Convert, counts: Counter[str]
-) -> Iterator[tuple[Annotation, UInt8[np.ndarray, "h w"]]]:
-    """The mattes of one image, at its size."""
-    for first in range(0, len(selected), MASKS_AT_ONCE):
-        some = selected[first : first + MASKS_AT_ONCE]
-        masks = [annotation.mask.decode() for annotation in some]
-        mattes = convert(rgb, masks)
-        if len(mattes) != len(masks):
-            raise ValueError(f"the converter answered {len(masks)} masks with {len(mattes)} mattes")
-        for annotation, mask, matte in zip(some, masks, mattes, strict=True):
-            alpha = _full(matte, mask)
-            if not alpha.any():
-                counts["empty_mattes"] += 1
-                continue
-            equal = (np.abs(alpha.astype(np.int16) - 255 * mask.astype(np.int16)) <= 1).all()
-            counts["equal_to_mask" if equal else "mattes"] += 1
-            yield annotation, alpha
-
-
-def _full(matte: Matte, mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-    """A matte in 8 bits at the size of its image."""
-    crop, x, y = tight_crop(matte, mask.shape)
-    alpha = np.zeros(mask.shape, dtype=np.uint8)
-    alpha[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
-    return alpha

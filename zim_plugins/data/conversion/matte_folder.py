@@ -2,7 +2,7 @@
 
 Of each image there is `mattes/NAME.png` for each mask and `done/STEM.json` (see `image_job`). Where the set has
 splits, these stand in a folder for each split. When all images are through, `index.jsonl` pairs images and mattes
-(see `index.read_index`) and `manifest.json` says what was made from what. The same input gives the same mattes.
+(see `data.sample.read_index`) and `manifest.json` says what was made from what. The same input gives the same mattes.
 """
 
 import hashlib

@@ -24,7 +24,7 @@ from zim_plugins.data.faults import DataError, Fault, FaultLog
 from zim_plugins.data.readers.sa1b import Annotation, ShardImage, read_shard, shard_files
 from zim_plugins.errors import ImageError
 from zim_plugins.imaging.files import atomic_write, file_digest, leftovers
-from zim_plugins.imaging.geometry import tight_box
+from zim_plugins.imaging.geometry import Box, tight_box
 from zim_plugins.imaging.image import encode_png
 from zim_plugins.imaging.ranges import from_unit
 
@@ -162,13 +162,39 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         DataError: it is no manifest.
     """
+    return read_document(path, FORMAT, "no manifest of a shard of mattes")
+
+
+def read_document(path: Path, form: str, otherwise: str) -> dict[str, Any]:
+    """Read a JSON document that this project wrote.
+
+    Args:
+        path: the file.
+        form: value of its `format`.
+        otherwise: what messages call anything else.
+
+    Raises:
+        DataError: it is something else, or of another format.
+    """
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise DataError(f"{path} is of format {manifest['format']!r}, expected {FORMAT!r}")
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["format"] != form:
+            raise DataError(f"{path} is of format {document['format']!r}, expected {form!r}")
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no manifest of a shard of mattes: {error}") from error
-    return manifest
+        raise DataError(f"{path} is {otherwise}: {error}") from error
+    return document
+
+
+def check_same_making(
+    document: Mapping[str, Any], made: Path, converter: Mapping[str, Any], settings: dict[str, Any]
+) -> None:
+    """Raise DataError where a finished result was made in another way than now: it is not overwritten."""
+    for what, value in (("converter", json.loads(json.dumps(dict(converter)))), ("settings", settings)):
+        if document[what] != value:
+            raise DataError(
+                f"{made} was made with another {what} ({document[what]}, now {value}): "
+                "choose another output folder, or delete it to make it anew"
+            )
 
 
 def is_done(job: ShardJob) -> bool:
@@ -180,13 +206,7 @@ def is_done(job: ShardJob) -> bool:
     if not (job.manifest.is_file() and job.tar.is_file()):
         return False
     manifest = read_manifest(job.manifest)
-    asked = {"converter": json.loads(json.dumps(dict(job.converter))), "settings": job.settings}
-    for what, value in asked.items():
-        if manifest[what] != value:
-            raise DataError(
-                f"{job.tar} was made with another {what} ({manifest[what]}, now {value}): "
-                "choose another output folder, or delete it to make it anew"
-            )
+    check_same_making(manifest, job.tar, job.converter, job.settings)
     if manifest["input"]["bytes"] != job.input_bytes():
         raise DataError(f"{job.tar} was made from a {job.shard.name} of another size: delete it to make it anew")
     return manifest["output"]["bytes"] == job.tar.stat().st_size
@@ -276,6 +296,31 @@ def _members(
         faults(Fault("unreadable image", f"{image.path.name}:{image.file_name}", str(error)))
         return
     rows, images = [], []
+    for annotation, (x1, y1, x2, y2), alpha, is_mask in convert_masks(rgb, selected, convert, counts):
+        entry = None
+        if not is_mask:
+            name = f"{image.key}.{annotation.id}.png"
+            entry = {"file": name, "x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
+            images.append((name, encode_png(alpha)))
+        rows.append({**annotation.record, "matte": entry})
+    counts["images"] += 1
+    if copy_image:
+        yield f"{image.key}{os.path.splitext(image.file_name)[1]}", image.content
+    document = {"image": dict(image.record), "annotations": rows}
+    yield f"{image.key}.json", json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    yield from images
+
+
+def convert_masks(
+    rgb: UInt8[np.ndarray, "h w 3"], selected: Sequence[Annotation], convert: Convert, counts: Counter[str]
+) -> Iterator[tuple[Annotation, Box, UInt8[np.ndarray, "_ _"], bool]]:
+    """Convert masks of one image: annotation, crop, matte within it, and whether it is the mask itself.
+
+    Mattes are counted: `mattes` differ from their masks, `equal_to_mask` do not, `empty_mattes` are left out.
+
+    Raises:
+        ValueError: the converter answers with other than one matte inside the image for each mask.
+    """
     for first in range(0, len(selected), MASKS_AT_ONCE):
         some = selected[first : first + MASKS_AT_ONCE]
         masks = [annotation.mask.decode() for annotation in some]
@@ -287,21 +332,9 @@ def _members(
             if alpha.size == 0:
                 counts["empty_mattes"] += 1
                 continue
-            entry = None
-            if _equals(alpha, x, y, mask, annotation.area):
-                counts["equal_to_mask"] += 1
-            else:
-                name = f"{image.key}.{annotation.id}.png"
-                entry = {"file": name, "x": x, "y": y, "width": alpha.shape[1], "height": alpha.shape[0]}
-                images.append((name, encode_png(alpha)))
-                counts["mattes"] += 1
-            rows.append({**annotation.record, "matte": entry})
-    counts["images"] += 1
-    if copy_image:
-        yield f"{image.key}{os.path.splitext(image.file_name)[1]}", image.content
-    document = {"image": dict(image.record), "annotations": rows}
-    yield f"{image.key}.json", json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
-    yield from images
+            is_mask = _equals(alpha, x, y, mask, annotation.area)
+            counts["equal_to_mask" if is_mask else "mattes"] += 1
+            yield annotation, (x, y, x + alpha.shape[1], y + alpha.shape[0]), alpha, is_mask
 
 
 def tight_crop(matte: Matte, size: tuple[int, ...]) -> tuple[UInt8[np.ndarray, "h w"], int, int]:

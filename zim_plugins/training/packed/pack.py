@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from zim_plugins.imaging.files import atomic_path
 from zim_plugins.training.samples.library import CLICK_BENCHMARK_IDS, held_out
 
 PHOTO_PX = 448
@@ -73,10 +74,9 @@ def main() -> None:
 
 def write_pack(data: Path, out: Path, part: int = 1, parts: int = 1, quality: int = 72) -> None:
     """Write every `parts`-th member of the data from the `part`-th on; the file appears whole or not at all."""
-    temporary = out.with_name(out.name + ".tmp")
     photos: list[PackedPhoto] = []
     cutouts: list[PackedCutout] = []
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with atomic_path(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for number, (source, path, masks, salient_all) in enumerate(_photos(data)):
             if number % parts != part - 1:
                 continue
@@ -116,7 +116,6 @@ def write_pack(data: Path, out: Path, part: int = 1, parts: int = 1, quality: in
             cutouts.append(PackedCutout(path.stem, member, held_out(path.stem, KEPT_APART), rigid))
         index = {"photos": [asdict(p) for p in photos], "cutouts": [asdict(c) for c in cutouts]}
         archive.writestr("index.json", json.dumps(index))
-    temporary.replace(out)
     objects = sum(len(p.objects) for p in photos)
     print(
         f"{out}: {len(photos)} masked photographs, {objects} objects, {len(cutouts)} cut-outs, "

@@ -89,7 +89,6 @@ def draw_prompts(sampler: SceneSampler, scenes: Scenes) -> tuple[Float[Tensor, "
 
     inner = deepest(depth(on_grid(solid.float()) > 0.5), frame)
     hit = (on_grid(solid.float()) > 0.5).flatten(1).any(1)
-    near = torch.zeros_like(solid)
     at = torch.arange(frame, device=device)
     pad = 0.3 * extent
     wide = torch.cat([box[:, :2] - pad[:, :2], box[:, 2:] + pad[:, 2:]], 1)

@@ -188,8 +188,7 @@ class SceneSampler:
         rows = pack.objects[chosen]
         photo, mask = rows[:, 0].long(), rows[:, 1].long()
         size, box = pack.sizes[photo], rows[:, 3:7]
-        window = self._window(size, box, zoomed=self.uniform(n) < 0.5)
-        window, whole = window
+        window, whole = self._window(size, box, zoomed=self.uniform(n) < 0.5)
         grid, inside = self._grid(window, frame_px)
         index = pack.masks[mask]
         values = rows[:, 2][:, None, None]
@@ -213,7 +212,7 @@ class SceneSampler:
         photo = torch.randint(len(pack.photos), (n,), generator=self.generator, device=self.device)
         size = pack.sizes[photo]
         everything = torch.cat([torch.zeros_like(size), size], 1)
-        (window, _) = self._window(size, everything, zoomed=torch.zeros(n, device=self.device, dtype=torch.bool))
+        window, _ = self._window(size, everything, zoomed=torch.zeros(n, device=self.device, dtype=torch.bool))
         grid, inside = self._grid(window, frame_px)
         canvas = self._look_up(pack.photos[photo].float(), grid, frame_px)
         count = 1 + (self.uniform(n) < 0.45).long() + (self.uniform(n) < 0.2).long()

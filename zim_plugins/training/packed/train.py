@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from zim_plugins.core.modeling.zim_lite import LiteConfig, ZimLite
 from zim_plugins.core.tokens import BOX_TOP_LEFT, FOREGROUND
+from zim_plugins.imaging.files import atomic_write
 from zim_plugins.training.packed.kept_apart import validate
 from zim_plugins.training.packed.prompts import correct, draw_prompts
 from zim_plugins.training.packed.scenes import Pack, Scenes, SceneSampler, read_packs
@@ -67,7 +68,6 @@ def loss_of(
     target, valid = scenes.targets, scenes.valid
     usable = scenes.usable
     small_t, small_v = _pooled(target, middle), _pooled(valid, middle)
-    k = middle.shape[1]
     each, iou = _overlap(middle, small_t, small_v)
     share = torch.where(ambiguous, 0.06, 0.3)
     best = each.argmin(1)
@@ -100,7 +100,6 @@ def loss_of(
         "l1": (l1 * weight).sum(),
         "score": (score_error.sqrt() * weight).sum(),
     }
-    assert k == scores.shape[1]
     return terms["loss"], {n: v.detach() for n, v in terms.items()}
 
 
@@ -171,9 +170,8 @@ class Run:
             "generator": self.sampler.generator.get_state(),
             "config": self.model.config,
         }
-        temporary = path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        with atomic_write(path) as stream:
+            torch.save(state, stream)
 
     def restore(self, path: Path) -> None:
         """Continue where the state was saved."""
@@ -272,6 +270,8 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=4)
     parser.add_argument("--check-every", type=int, default=400)
     args = parser.parse_args()
+    if not (args.steps or args.seconds):
+        parser.error("say how long to train: --steps N, or --seconds S")
     began = time.perf_counter()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.device.startswith("cuda"):
@@ -299,9 +299,8 @@ def main() -> None:
             run.train_step()
         _wait(args.device)
         t = time.perf_counter()
-        run.train_step()
-        run.train_step()
-        run.train_step()
+        for _ in range(3):
+            run.train_step()
         _wait(args.device)
         # Frames of the later phases cost about as much a step, since their batches are smaller.
         run.steps = max(
