@@ -126,6 +126,9 @@ class Args(EvaluationArgs, ReadingArgs, TextArgs):
     """What runs the models."""
     refine: Literal["auto", "colour", "none"] = "none"
     """Judge mattes again by the image's colours; none is the model alone. Zooming is off unless --zoom asks for it."""
+    click_scales: Literal["auto", "yes", "no"] = "auto"
+    """Answer a single click from the smallest crop round it in which the model is sure; auto is yes for small models
+    such as zim_tiny, no is the whole image alone."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,12 @@ def main(args: Args) -> int:
     except (ValueError, OSError) as error:
         raise Misuse(one_line(error)) from error
     models = load_models(
-        args.models.split(","), runtime=args.runtime, device=args.device, zoom=args.zoom, refine=args.refine
+        args.models.split(","),
+        runtime=args.runtime,
+        device=args.device,
+        zoom=args.zoom,
+        refine=args.refine,
+        click_scales=args.click_scales,
     )
     tally = evaluate(config, models, book, finder)
     return report(args, config, tally, models)

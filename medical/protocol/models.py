@@ -12,6 +12,7 @@ from jaxtyping import Bool, UInt8
 
 from zim_plugins.core import CheckpointError, EncodedImage, Prediction, Predictor, Prompt, encoding_predictor
 
+from .click_scales import scale_clicks
 from .prompt_modes import PixelPrompt
 from .records import BEST_SCORE, ORACLE, SINGLE
 from .rivals import RIVALS, FilledBox, GrabCut, InscribedEllipse, RandomWalker
@@ -132,7 +133,9 @@ def chosen_mask(
     return masks[int((shared / np.maximum(united, 1)).argmax())]
 
 
-def load_models(names: Sequence[str], *, runtime: str, device: str, zoom: bool, refine: str) -> list[PromptedModel]:
+def load_models(
+    names: Sequence[str], *, runtime: str, device: str, zoom: bool, refine: str, click_scales: str = "no"
+) -> list[PromptedModel]:
     """Build models and rivals.
 
     Args:
@@ -142,6 +145,8 @@ def load_models(names: Sequence[str], *, runtime: str, device: str, zoom: bool, 
         device: what they run on; a function that takes one argument is given it.
         zoom: whether checkpoints look at each object's crop again.
         refine: how checkpoints' mattes are judged again.
+        click_scales: whether checkpoints answer a single click at the scale that they are sure of: "yes", "no", or
+            "auto" for small ones.
 
     Raises:
         CheckpointError: a checkpoint is not on this machine, or a function cannot be taken; the message says which.
@@ -153,7 +158,8 @@ def load_models(names: Sequence[str], *, runtime: str, device: str, zoom: bool, 
     if len(set(names)) < len(names):
         raise ValueError(f"a model is named twice: {', '.join(names)}")
     models = [
-        load_rival(name) if name in RIVALS else _load_predictor(name, runtime, device, zoom, refine) for name in names
+        load_rival(name) if name in RIVALS else _load_predictor(name, runtime, device, zoom, refine, click_scales)
+        for name in names
     ]
     called = [model.name for model in models]
     if twice := sorted({name for name in called if called.count(name) > 1}):
@@ -175,7 +181,7 @@ def load_rival(name: str) -> PromptedModel:
     return PromptedModel(rival, name=name, origin=rival.origin, encodes=False)
 
 
-def _load_predictor(spec: str, runtime: str, device: str, zoom: bool, refine: str) -> PromptedModel:
+def _load_predictor(spec: str, runtime: str, device: str, zoom: bool, refine: str, click_scales: str) -> PromptedModel:
     from zim_plugins.core import load_predictor
     from zim_plugins.evaluation import ModelOptions, describe_model, is_outside, load_model
 
@@ -190,6 +196,7 @@ def _load_predictor(spec: str, runtime: str, device: str, zoom: bool, refine: st
         digest = describe_model(predictor.name if spec == "auto" else spec)["sha256"]
     except CheckpointError:  # of a family whose weights lie elsewhere
         digest = None
+    scaled, scales = scale_clicks(predictor, click_scales)
     origin = {
         "model": predictor.name,
         "sha256": digest,
@@ -197,5 +204,6 @@ def _load_predictor(spec: str, runtime: str, device: str, zoom: bool, refine: st
         "device": device,
         "zoom": zoom,
         "refine": refine,
+        "click_scales": scales,
     }
-    return PromptedModel(predictor, name=predictor.name, origin=origin)
+    return PromptedModel(scaled, name=predictor.name, origin=origin)

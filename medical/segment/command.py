@@ -86,6 +86,9 @@ class SegmentArgs(ReadingArgs, TextArgs):
     """Leave out the second look at each object's crop."""
     refine: Literal["auto", "colour", "none"] = "none"
     """Judge mattes again by the image's colours; none is the model alone."""
+    click_scales: Literal["auto", "yes", "no"] = "auto"
+    """Answer a single click from the smallest crop round it in which the model is sure; auto is yes for small models
+    such as zim_tiny, no is the whole slice alone."""
     json: bool = False
     """Print one JSON record per scan on standard output."""
 
@@ -290,14 +293,16 @@ def _segment_one(
 
 
 def _load(args: SegmentArgs) -> "Predictor":
+    from medical.protocol.click_scales import scale_clicks
     from zim_plugins.core import load_predictor
     from zim_plugins.evaluation import ModelOptions, is_outside, load_model
 
     if is_outside(args.model):
         return load_model(args.model, ModelOptions(device=args.device))
-    return load_predictor(
+    predictor = load_predictor(
         args.model, runtime=args.runtime, device=args.device, zoom=False if args.no_zoom else None, refine=args.refine
     )
+    return scale_clicks(predictor, args.click_scales)[0]
 
 
 def _provenance(args: SegmentArgs, name: str) -> dict[str, Any]:
@@ -312,6 +317,6 @@ def _provenance(args: SegmentArgs, name: str) -> dict[str, Any]:
         digest = None
     options = {
         key: getattr(args, key)
-        for key in ("window", "axis", *READING_OPTIONS, "reach", "keep_masks", "no_zoom", "refine")
+        for key in ("window", "axis", *READING_OPTIONS, "reach", "keep_masks", "no_zoom", "refine", "click_scales")
     }
     return {"sha256": digest, "version": __version__, "options": options}
