@@ -1,7 +1,5 @@
 """Remove, replace and fill on `zim serve`: routes and what the page shows of them."""
 
-import io
-import json
 from collections import OrderedDict
 from typing import Annotated, Any, Literal
 
@@ -10,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from jaxtyping import UInt8
 from pydantic import Field
 
-from zim_plugins.core import Raster, write_raster
+from zim_plugins.core import Raster
 from zim_plugins.server import (
     PROBLEMS,
     Action,
@@ -160,19 +158,13 @@ async def _finish(
 ) -> Response:
     """Return the result's file, or keep it and describe it."""
     raster, warnings = result
-    content = await services.run(_file_of, raster)
+    content, media_type = await services.encoded(raster)
     name = f"{image.name.rpartition('.')[0] or image.name}_{kind}{raster.suffix}"
-    said = {"x-zim-warnings": json.dumps(warnings)}
+    said = services.said(warnings)
     if not body.keep:
-        return services.file(content, "image/png" if raster.suffix == ".png" else "image/tiff", name, **said)
+        return services.file(content, media_type, name, **said)
     info = await services.keep(await services.open(request, content, name))
     return Response(info.model_dump_json(), status_code=200, media_type="application/json", headers=said)
-
-
-def _file_of(raster: Raster) -> bytes:
-    buffer = io.BytesIO()
-    write_raster(buffer, raster)
-    return buffer.getvalue()
 
 
 def _colour(text: str) -> UInt8[np.ndarray, "1 1 3"]:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Names = tuple[str, ...]
-
 
 @dataclass(frozen=True)
 class Args(EvaluationArgs, ReadingArgs, TextArgs):

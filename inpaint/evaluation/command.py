@@ -22,11 +22,6 @@ logger = logging.getLogger(__name__)
 def evaluate(args: "Args", cases: "Sequence[Listed]", faults: list[dict[str, str]]) -> int:
     """Evaluate what is not yet evaluated, then write the report; answers with the exit code.
 
-    Args:
-        args: of the command.
-        cases: all of them.
-        faults: what their reader passed over.
-
     Raises:
         Misuse: the arguments cannot work.
     """

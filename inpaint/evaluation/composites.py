@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from zim_plugins.core import ImageError, composite, read_image
-from zim_plugins.imaging import from_unit
+from zim_plugins.imaging import from_unit, to_unit
 
 from .cases import Case, Listed
 
@@ -109,8 +109,7 @@ def make_composite(recipe: Recipe, *, max_side_px: int = MAX_SIDE_PX) -> Case:
     window = (slice(y, y + layer.shape[0]), slice(x, x + layer.shape[1]))
     alpha, foreground = np.zeros((height, width), np.float32), np.zeros((height, width, 3), np.float32)
     alpha[window], foreground[window] = opacity, layer[..., :3]
-    mixed = composite(foreground, alpha, clean.astype(np.float32) / np.float32(255.0))
-    return Case(from_unit(mixed), alpha, clean, foreground)
+    return Case(from_unit(composite(foreground, alpha, to_unit(clean))), alpha, clean, foreground)
 
 
 def _read_rgba(source: str) -> "PIL.Image.Image":

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from zim_plugins.core import composite, write_image
 from zim_plugins.evaluation import iou
-from zim_plugins.imaging import from_unit
+from zim_plugins.imaging import from_unit, to_unit
 from zim_plugins.imaging.overlay import draw_marks, grey, joined, shrunk
 
 from .cases import Case
@@ -96,9 +96,7 @@ def twin_of(case: Case) -> UInt8[np.ndarray, "h w 3"] | None:
     """The case's image with the object in other colours; None where its own are not known."""
     if case.clean is None or case.foreground is None:
         return None
-    other = exchanged(case.foreground, case.alpha)
-    mixed = composite(other, case.alpha, case.clean.astype(np.float32) / np.float32(255.0))
-    return from_unit(mixed)
+    return from_unit(composite(exchanged(case.foreground, case.alpha), case.alpha, to_unit(case.clean)))
 
 
 def draw_removal(path: Path, result: UInt8[np.ndarray, "h w 3"], case: Case, box: Float[np.ndarray, " 4"]) -> None:

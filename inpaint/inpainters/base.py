@@ -38,10 +38,6 @@ class Inpainter(Protocol):
     def fill(self, image: Rgb, hole: Hole) -> Rgb:
         """Repaint the pixels where `hole` is True; all others are returned byte by byte as they came.
 
-        Args:
-            image: RGB.
-            hole: what to repaint.
-
         Raises:
             ValueError: the hole covers the whole image.
         """

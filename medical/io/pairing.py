@@ -227,10 +227,8 @@ def _sidecar_mm(image: Path) -> tuple[float, float] | None:
     for sidecar in (image.with_suffix(".json"), shared):
         if sidecar.is_file() and not sidecar.is_symlink():
             table = _read_json(sidecar)
-            size, unit = (
-                table.get("PixelSize"),
-                {"um": 1e-3, "mm": 1.0, "nm": 1e-6}.get(str(table.get("PixelSizeUnits"))),
-            )
+            size = table.get("PixelSize")
+            unit = {"um": 1e-3, "mm": 1.0, "nm": 1e-6}.get(str(table.get("PixelSizeUnits")))
             if isinstance(size, list) and len(size) >= 2 and unit and all(isinstance(v, int | float) for v in size):
                 return float(size[1]) * unit, float(size[0]) * unit
     return None

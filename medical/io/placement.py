@@ -14,7 +14,6 @@ from jaxtyping import Float64, Shaped
 from .errors import ScanFault
 
 Irregular = Literal["refuse", "keep", "resample"]
-IRREGULAR = ("refuse", "keep", "resample")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MAX_OFF_MM = 0.02
 """Distance of a slice from its place on the grid up to which the grid is exact: headers round to that."""

@@ -117,9 +117,7 @@ class MazurowskiClicker(_ErrorClicker):
         depth = chamfer_depth(region)
         if self._rng is None:
             return first_deepest(depth)
-        ys, xs = np.nonzero(depth == depth.max())
-        chosen = int(self._rng.integers(len(xs)))
-        return int(xs[chosen]), int(ys[chosen])
+        return _any_pixel(depth == depth.max(), self._rng)
 
 
 class RandomClicker(_ErrorClicker):
@@ -132,9 +130,13 @@ class RandomClicker(_ErrorClicker):
 
     def centre(self, region: Bool[np.ndarray, "h w"]) -> tuple[int, int]:
         """Any pixel of the region."""
-        ys, xs = np.nonzero(region)
-        chosen = int(self._rng.integers(len(xs)))
-        return int(xs[chosen]), int(ys[chosen])
+        return _any_pixel(region, self._rng)
+
+
+def _any_pixel(mask: Bool[np.ndarray, "h w"], rng: np.random.Generator) -> tuple[int, int]:
+    ys, xs = np.nonzero(mask)
+    chosen = int(rng.integers(len(xs)))
+    return int(xs[chosen]), int(ys[chosen])
 
 
 def make_clicker(name: str, rng: np.random.Generator) -> Clicker:

@@ -62,7 +62,7 @@ class PixelPrompt:
         if not prompts:
             return cls()
         boxes = [prompt.box for prompt in prompts if prompt.box is not None and prompt.points is None]
-        if len(boxes) == len(prompts) > 0:
+        if len(boxes) == len(prompts):
             return cls(boxes=tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in boxes))
         if len(prompts) != 1 or prompts[0].box is not None or prompts[0].points is None or prompts[0].labels is None:
             raise ValueError("a prompt of the protocol is clicks, or boxes")

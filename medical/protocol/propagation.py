@@ -93,9 +93,8 @@ def propagate(
                 following = ask(number, tight_box(mask))
                 if why := drift(mask, following, int(np.count_nonzero(first)), max_growth):
                     found.stops[key, step] = f"slice {named[number]} {why}"
-                    found.ends.append(
-                        f"from slice {named[key]} {_towards(named, key, number)}: {found.stops[key, step]}"
-                    )
+                    way = "down" if named[number] < named[key] else "up"
+                    found.ends.append(f"from slice {named[key]} {way}: {found.stops[key, step]}")
                     break
                 mask = following
                 if abs(number - key) < distance.get(number, slices):
@@ -103,21 +102,12 @@ def propagate(
     return found
 
 
-def _towards(named: Sequence[int], key: int, number: int) -> str:
-    return "down" if named[number] < named[key] else "up"
-
-
 def copy_keys(
     keys: Mapping[int, Bool[np.ndarray, "h w"]], shown: Int[np.ndarray, " n"], *, reach: int | None = None
 ) -> dict[int, Bool[np.ndarray, "h w"]]:
     """Return propagation's naive rival: on every slice that shows the object, the nearest key slice's mask as it is.
 
-    It is told where the object begins and ends, which propagation is not.
-
-    Args:
-        keys: masks of the key slices.
-        shown: slices that show the object.
-        reach: slices beyond each key slice at most.
+    It is told where the object begins and ends, which propagation is not, and reaches as far.
     """
     copied = {}
     for number in shown.tolist():

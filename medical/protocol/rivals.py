@@ -211,18 +211,10 @@ def walk(image: UInt8[np.ndarray, "h w 3"], seeds: Int32[np.ndarray, "h w"], bet
     small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
     grey = np.asarray(resize(image.mean(axis=2) / 255, small, order=1, anti_aliasing=scale < 1))
     at = np.zeros(small, dtype=np.int32)
-    for value in (2, 1):  # the object's seeds are the smaller ones and stand last
-        ys, xs = np.nonzero(seeds == value)
-        own = np.zeros(small, dtype=bool)
-        own[np.minimum((ys * scale).astype(int), small[0] - 1), np.minimum((xs * scale).astype(int), small[1] - 1)] = (
-            True
-        )
-        if value == 2 and scale < 1:  # what is unmarked in part stays undecided
-            ys, xs = np.nonzero(seeds != 2)
-            own[
-                np.minimum((ys * scale).astype(int), small[0] - 1), np.minimum((xs * scale).astype(int), small[1] - 1)
-            ] = False
-        at[own] = value
+    # What is marked as outside in part only stays undecided; the object's seeds are the smaller ones and stand last.
+    for seen, value in ((seeds == 2, 2), (seeds != 2, 0), (seeds == 1, 1)):
+        reduced = np.minimum((np.argwhere(seen) * scale).astype(int), np.subtract(small, 1))
+        at[tuple(reduced.T)] = value
     if not (at == 1).any() or not (at == 2).any() or not (at == 0).any() or np.ptp(grey) == 0:
         found = (at == 1).astype(np.float32) if (at == 2).any() else np.ones(small, dtype=np.float32)
     else:

@@ -37,12 +37,7 @@ def search(finder: TextFinder, scan: Scan, where: str = "") -> tuple[list[Marks]
     """Look for structures, each on all slices or on the one that is named, and log what was found.
 
     The best box of a slice is its prompt; where every instance is wanted, which only makes sense on one slice, each is
-    a structure. A structure that is not found has no mark, only `Marks.is_sought`.
-
-    Args:
-        finder: with words for each structure.
-        scan: that is looked at.
-        where: begins the messages.
+    a structure. A structure that is not found has no mark, only `Marks.is_sought`. Messages begin with `where`.
 
     Raises:
         ValueError: a slice is named that the scan lacks, or every instance is wanted on several slices.

@@ -41,12 +41,7 @@ VIDEO_FRAMES = 24
 
 
 class RunOutputs:
-    """Writes the outputs of one run, each file whole; report.json is the last.
-
-    Args:
-        pipeline: with a complete segmenter.
-        folder: of the run.
-    """
+    """Writes the outputs of one run, each file whole; report.json is the last."""
 
     def __init__(self, pipeline: "Sa3dZimPipeline", folder: Path) -> None:
         self.pipeline, self.folder = pipeline, folder

@@ -12,12 +12,7 @@ IMAGES_SAID = (
 
 
 def page_sections(report: Mapping[str, Any], tables: Sequence[Table]) -> list[Section]:
-    """Return the sections of the page.
-
-    Args:
-        report: of `build_report`.
-        tables: of `build_tables`.
-    """
+    """Return the sections of the page."""
     remark = report["provenance"]["dataset"].get("remark", "")
     figures = [
         Figure(row["picture"], f"{row['task']}, {row['model']}, seed {row['seed']}: IoU {100 * row['iou']:.1f} %")

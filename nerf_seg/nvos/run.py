@@ -102,13 +102,7 @@ def run(
     load_model: Callable[[str], Predictor],
     tick: Callable[[], object],
 ) -> list[Row]:
-    """Do what is left of a plan.
-
-    Args:
-        plan: what to do.
-        open_scene: opens what `find_field` found.
-        load_model: makes a predictor by name.
-        tick: called for each row.
+    """Do what is left of a plan; `tick` is called for each row.
 
     Returns:
         A row for each task, model and seed, in this order; `failure` says why one has no scores.

@@ -29,13 +29,7 @@ class Outcome:
 
 @contextmanager
 def progress_bar(total: int, unit: str, about: str | None = None) -> "Iterator[tqdm]":
-    """Show a bar on a terminal, and nothing elsewhere; messages meanwhile stand above it.
-
-    Args:
-        total: units of work.
-        unit: what one of them is called.
-        about: stands before the bar.
-    """
+    """Show a bar on a terminal, and nothing elsewhere; messages meanwhile stand above it."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 

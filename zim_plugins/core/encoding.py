@@ -162,9 +162,6 @@ class OneImagePredictor:
     """An `EncodingPredictor` over one that holds a single image: another one is set again whenever it is asked about.
 
     Threads may share it; they wait for one another. Use the predictor beneath through this face alone.
-
-    Args:
-        predictor: holds one image at a time.
     """
 
     frame_px: int | None = None

@@ -104,10 +104,6 @@ def plugin_for(head: bytes) -> Plugin | None:
 def prepare_plugin(plugin: Plugin, name: str) -> None:
     """Let Pillow read one more format.
 
-    Args:
-        plugin: of `PLUGINS`.
-        name: of the file that needs it, for the message.
-
     Raises:
         MissingImagePlugin: the package is not installed; the message says how it is.
         ImageError: it cannot be loaded.

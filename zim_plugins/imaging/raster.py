@@ -176,7 +176,7 @@ def _own_pixels(
             image = image if image.dtype == np.uint8 else image.astype(np.uint16)
         else:  # bits, signed and wide values have no place in an image file of ours
             unit = to_unit_range(image, name, [], value_range)
-            image = (unit * np.float32(65535) + np.float32(0.5)).astype(np.uint16)
+            image = from_unit(unit, np.uint16, halves_up=True)
         return np.ascontiguousarray(image), _CHANNELS[image.shape[2]]
     mode = _kept_mode(image)
     if mode != image.mode:

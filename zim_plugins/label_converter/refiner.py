@@ -10,11 +10,7 @@ from zim_plugins.label_converter.converter import MatteConverter
 
 
 class ConverterRefiner:
-    """A label converter behind a segmenter: its mask becomes a matte as a data set's masks do.
-
-    Args:
-        converter: what converts.
-    """
+    """A label converter behind a segmenter: its mask becomes a matte as a data set's masks do."""
 
     wants_uncertainty = False
 

@@ -15,7 +15,7 @@ from jaxtyping import Float32, UInt8
 from zim_plugins.imaging.codecs.png16 import write_png
 from zim_plugins.imaging.foreground import foreground_colours
 from zim_plugins.imaging.geometry import tight_box
-from zim_plugins.imaging.ranges import unit_values
+from zim_plugins.imaging.ranges import from_unit, unit_values
 
 Alpha = Float32[np.ndarray, "h w"]
 SOLID = 0.5
@@ -106,5 +106,4 @@ def cutout_exr(rgb: UInt8[np.ndarray, "h w 3"], alpha: Alpha) -> bytes:
 
 
 def _quantised(alpha: Alpha, bits: int) -> np.ndarray:
-    top = np.float32(65535 if bits == 16 else 255)
-    return (alpha * top + np.float32(0.5)).astype(np.uint16 if bits == 16 else np.uint8)
+    return from_unit(alpha, np.uint16 if bits == 16 else np.uint8, halves_up=True)

@@ -13,7 +13,6 @@ from starlette.exceptions import HTTPException
 
 from zim_plugins.core.exchange import labelme_document
 from zim_plugins.core.prediction import unite
-from zim_plugins.imaging.encode import write_raster
 from zim_plugins.server import results
 from zim_plugins.server.bodies import FORM_TYPES, content_type, decode_base64, read_body, read_form
 from zim_plugins.server.engine import PackedMatte
@@ -101,9 +100,8 @@ def build_router(services: Services) -> APIRouter:
     async def show_file(request: Request, image_id: str) -> Response:
         """Return the image in its own depth and colours: PNG, or TIFF where PNG cannot hold it."""
         image = services.image(request, image_id)
-        content, suffix = await services.run(_file_of, image)
-        kind = "image/png" if suffix == ".png" else "image/tiff"
-        return services.file(content, kind, f"{_stem(image)}{suffix}")
+        content, kind = await services.encoded(image.original.raster)
+        return services.file(content, kind, f"{_stem(image)}{image.original.raster.suffix}")
 
     answers: dict[int | str, dict[str, Any]] = {200: media("image/png", "image/x-exr") | {"model": MatteInfo}}
 
@@ -199,12 +197,6 @@ def _jpeg_of(rgb: UInt8[np.ndarray, "h w 3"]) -> bytes:
     buffer = io.BytesIO()
     PIL.Image.fromarray(np.ascontiguousarray(rgb)).save(buffer, "JPEG", quality=PREVIEW_QUALITY)
     return buffer.getvalue()
-
-
-def _file_of(image: OpenImage) -> tuple[bytes, str]:
-    buffer = io.BytesIO()
-    write_raster(buffer, image.original.raster)
-    return buffer.getvalue(), image.original.raster.suffix
 
 
 def _stem(image: OpenImage) -> str:

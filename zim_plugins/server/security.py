@@ -22,7 +22,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 LOOPBACK_NAMES = ("localhost",)
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
@@ -36,12 +35,7 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware: names of the host, origins, the token, the session, the size and pace of bodies.
-
-    Args:
-        app: what it guards.
-        settings: the bounds.
-    """
+    """ASGI middleware: names of the host, origins, the token, the session, the size and pace of bodies."""
 
     def __init__(self, app: Callable[..., Awaitable[None]], settings: ServerSettings) -> None:
         self.app = app

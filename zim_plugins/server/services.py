@@ -1,6 +1,7 @@
 """Services below the routes, the server's own and those of adapters: images, mattes, work off the event loop."""
 
 import asyncio
+import io
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -11,7 +12,8 @@ from jaxtyping import Float32
 
 from zim_plugins.core.predictor import Predictor
 from zim_plugins.core.prompt import Prompt
-from zim_plugins.imaging.raster import Original
+from zim_plugins.imaging.encode import write_raster
+from zim_plugins.imaging.raster import Original, Raster
 from zim_plugins.server.bodies import Model, read_body, read_files
 from zim_plugins.server.engine import MattingEngine, PackedMatte, Quality
 from zim_plugins.server.opening import open_image, preview_of, safe_name
@@ -25,12 +27,7 @@ WORK_THREADS = 2
 
 
 class Services:
-    """The server's inside, for routes.
-
-    Args:
-        predictor: the model.
-        settings: the bounds.
-    """
+    """The server's inside, for routes."""
 
     def __init__(self, predictor: Predictor, settings: ServerSettings) -> None:
         self.settings = settings
@@ -126,6 +123,12 @@ class Services:
         """Return one matte for each prompt, in [0, 1] at the image's own size."""
         packed = await self.packed(image, prompts, "full")
         return await self.run(lambda: [one.alpha() for one in packed])
+
+    async def encoded(self, raster: Raster) -> tuple[bytes, str]:
+        """Return the file of an image, PNG, or TIFF where PNG cannot hold its depth; and its media type."""
+        buffer = io.BytesIO()
+        await self.run(write_raster, buffer, raster)
+        return buffer.getvalue(), "image/png" if raster.suffix == ".png" else "image/tiff"
 
     def info(self, image: OpenImage, evicted: Sequence[str] = ()) -> ImageInfo:
         """Describe an image."""

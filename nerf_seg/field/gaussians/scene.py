@@ -48,12 +48,7 @@ class SplatPlace:
 
 
 class ViewsOf:
-    """Some of the views of a source.
-
-    Args:
-        source: all views.
-        names: of those that are left.
-    """
+    """Some of the views of a source."""
 
     def __init__(self, source: ViewSource, names: Sequence[str]) -> None:
         self.source, self._names = source, list(names)

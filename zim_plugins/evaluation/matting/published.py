@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 TABLE_1_COLUMNS = ("zim_sad", "zim_mse", "zim_mae", "zim_grad", "zim_conn")
 TABLE_2_COLUMNS = ("zim_mse", "zim_grad")
-OUR_NAMES = {"zim_vit_b": "ZIM", "sam_vit_b": "SAM"}
-"""The models whose published rows stand beside ours by name."""
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,7 @@ FAILURES_SHOWN = 200
 def comparison_sections(
     report: dict[str, Any], tables: Sequence[Table], rows: Sequence[Row], folder: Path
 ) -> list[Section]:
-    """Return the sections of a page.
-
-    Args:
-        report: of `build_report`.
-        tables: of `build_tables`.
-        rows: of all models.
-        folder: of the run, where the images lie.
-    """
+    """Return the sections of a page."""
     counts = report["counts"]
     said = f"{counts['scored']} of {counts['rows']} rows scored, {counts['failures']} failures."
     sections = [Section(text=[said])]
