@@ -3,6 +3,8 @@
 import importlib
 import sys
 
+import pytest
+
 from zim_plugins.cli import main
 
 
@@ -18,6 +20,7 @@ class TestDoctor:
 
         texts = ["numpy>=1.26", "no-such-package>=2; extra == 'nerf'", "zim-plugins[nerf]; extra == 'all'"]
         monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: texts)
+        monkeypatch.setattr(doctor, "NEWEST_PYTHON", {})
         assert [(need.name, need.is_met) for need in doctor.needs()] == [("numpy", True)]
         for extra in ("nerf", "all"):
             described = doctor._extra(extra, doctor.needs(extra))
@@ -47,6 +50,18 @@ class TestDoctor:
         sys.modules.pop("open3d", None)
         importlib.invalidate_caches()
         assert doctor._extra("nerf", met)["complete"]
+
+    @pytest.mark.parametrize("python", [(3, 10, 1), (3, 12, 9), (3, 13, 5)])
+    def test_a_python_without_builds_is_named(self, python, monkeypatch):
+        from zim_plugins.cli.commands import doctor
+
+        monkeypatch.setattr(doctor.sys, "version_info", python)
+        absent = [doctor.Need("nerfstudio", "==1.1.5", None, False)]
+        for extra in ("nerf", "all"):
+            anew = f"pip install -e '.[{extra}]' in the clone and an environment of Python 3.12"
+            here = f"pip install 'zim-plugins[{extra}]'"
+            assert doctor._extra(extra, absent)["command"] == (anew if python > (3, 13) else here)
+        assert doctor._extra("medical", absent)["command"] == "pip install 'zim-plugins[medical]'"
 
     def test_too_old_counts_as_missing(self, monkeypatch):
         from zim_plugins.cli.commands import doctor

@@ -50,6 +50,7 @@ NOT_RUN = {
 OTHERS = {
     (".", ".venv/bin/activate"): "an environment of its own",
     ("python3", "-m venv"): "an environment of its own",
+    ("apt", "install"): "packages of the system",
     ("lama-cleaner", "--model"): "a server in an environment of its own",
     ("iopaint", "start"): "a server in an environment of its own",
     ("open", "medseg/report.html"): "a window",

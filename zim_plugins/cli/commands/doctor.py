@@ -6,6 +6,7 @@ import importlib.util
 import json
 import platform
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ SYSTEM_PACKAGES = {
     "libgomp": "libgomp1",
 }
 """Packages of Debian and Ubuntu by the beginning of the library's name."""
+
+NEWEST_PYTHON = {"nerf": (3, 12), "all": (3, 12)}
+"""The newest Python for which all packages of an extra have builds, where later ones want compilers; numpy 1 is one."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def _need(requirement: Requirement) -> Need:
 def _extra(name: str, found: list[Need]) -> dict[str, object]:
     missing = [need.name + need.wanted for need in found if not need.is_met]
     broken = {} if missing else _broken([need.name for need in found])
-    command = f"pip install '{DISTRIBUTION}[{name}]'" if missing else "; ".join(dict.fromkeys(broken.values()))
+    command = _install(name) if missing else "; ".join(dict.fromkeys(broken.values()))
     return {
         "complete": not missing and not broken,
         "installed": {need.name: need.installed for need in found if need.installed is not None},
@@ -138,6 +142,14 @@ def _extra(name: str, found: list[Need]) -> dict[str, object]:
         "broken": list(broken),
         "command": command or None,
     }
+
+
+def _install(extra: str) -> str:
+    """Return the command that installs an extra, and the Python it wants where this one is too new."""
+    newest = NEWEST_PYTHON.get(extra, sys.version_info[:2])
+    if sys.version_info[:2] <= newest:
+        return f"pip install '{DISTRIBUTION}[{extra}]'"
+    return f"pip install -e '.[{extra}]' in the clone and an environment of Python {newest[0]}.{newest[1]}"
 
 
 def _broken(names: list[str]) -> dict[str, str]:
