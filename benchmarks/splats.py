@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=50)
     parser.add_argument("--size", type=int, nargs=2, default=(240, 320), metavar=("H", "W"))
     parser.add_argument("--point", default="50%,52%")
-    parser.add_argument("--second", default="50%,80%", help="a click on a second object, the table")
+    parser.add_argument("--second", default="50%,80%", help="the click of the second run")
     parser.add_argument("--model", default="zim_tiny")
     parser.add_argument("--processor-seconds", action="store_true", help="stages by processor seconds, not the clock")
     parser.add_argument("--out", type=Path, default=Path("outputs/splats"))
