@@ -183,7 +183,7 @@ def _of_transforms(content: Mapping[str, Any], folder: Path) -> list[Camera]:
                 size=size,
                 focal=focal,
                 centre=(float(values.get("cx", size[1] / 2)), float(values.get("cy", size[0] / 2))),
-                world_to_camera=_inverse(to_world @ _GL_TO_CV),
+                world_to_camera=_inverse(to_world @ _GL_TO_CV, frame["file_path"]),
                 distortion=(
                     float(values.get("k1", 0)),
                     float(values.get("k2", 0)),
@@ -220,7 +220,7 @@ def _of_inria(content: list[Mapping[str, Any]]) -> list[Camera]:
                 size=size,
                 focal=(float(row["fx"]), float(row["fy"])),
                 centre=(size[1] / 2, size[0] / 2),
-                world_to_camera=_inverse(to_world),
+                world_to_camera=_inverse(to_world, str(row["img_name"])),
             )
         )
     return cameras
@@ -236,13 +236,13 @@ def _matrix(rows: Any, name: str) -> Float64[np.ndarray, "4 4"]:
     return np.vstack([matrix[:3], [0, 0, 0, 1]])
 
 
-def _inverse(to_world: Float64[np.ndarray, "4 4"]) -> Float64[np.ndarray, "4 4"]:
+def _inverse(to_world: Float64[np.ndarray, "4 4"], name: str) -> Float64[np.ndarray, "4 4"]:
     if to_world.shape != (4, 4) or not np.isfinite(to_world).all():
-        raise ValueError("a camera's matrix is not 4x4, or not finite")
+        raise ValueError(f"the matrix of {name} is not 4x4, or not finite")
     axes = to_world[:3, :3]
     lengths = np.linalg.norm(axes, axis=0)
     if lengths.min() < 1e-9 or np.ptp(lengths) > 1e-3 * lengths.max() or np.linalg.det(axes) < 0:
-        raise ValueError("a camera's matrix is no rotation")
+        raise ValueError(f"the matrix of {name} is no rotation")
     rigid = np.eye(4)
     rigid[:3, :3], rigid[:3, 3] = axes / lengths, to_world[:3, 3]
     return np.linalg.inv(rigid)

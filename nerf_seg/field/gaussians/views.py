@@ -86,7 +86,12 @@ def match_photographs(cameras: Sequence[Camera], folder: Path) -> tuple[list[tup
     taken = [path for _, path in found]
     if len(set(taken)) < len(taken):
         twice = next(path for path in taken if taken.count(path) > 1)
-        raise CameraFileError(f"several cameras name {twice}: give the folder whose photographs they mean")
+        names = [camera.name for camera, path in found if path == twice]
+        if len(set(names)) == 1:
+            raise CameraFileError(f"the camera file lists {names[0]} {len(names)} times: leave one of them")
+        raise CameraFileError(
+            f"several cameras name {twice} ({', '.join(names[:3])}): give the folder whose photographs they mean"
+        )
     return found, missing
 
 

@@ -341,3 +341,14 @@ def test_names_with_spaces_and_signs(capture: Path, tmp_path: Path) -> None:
     assert call(words) == 0
     assert json.loads((tmp_path / "out" / "report.json").read_text())["accepted"] >= SCENE.views - 1
     assert (tmp_path / "out" / "alpha" / "photo #0 100% é.png").is_file()
+
+
+def test_faults_of_single_cameras_are_named(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, whole = tmp_path / "transforms.json", json.loads((capture / "transforms.json").read_text())
+    path.write_text(json.dumps({**whole, "frames": [*whole["frames"], whole["frames"][3]]}))
+    assert call(command(capture, tmp_path / "out", cameras=str(path))) == 1
+    assert "lists images/view_03.png 2 times" in capsys.readouterr().err
+    whole["frames"][2]["transform_matrix"][0][3] = float("nan")
+    path.write_text(json.dumps(whole))
+    assert call(command(capture, tmp_path / "out", cameras=str(path))) == 1
+    assert "the matrix of images/view_02.png is not 4x4, or not finite" in capsys.readouterr().err
