@@ -228,7 +228,6 @@ def read_references(options: Sa3dZimPipelineConfig, images: Sequence[Path]) -> l
     """Return the prompts that the options describe, the reference view first.
 
     Args:
-        options: of the pipeline.
         images: the training images, in capture order.
 
     Raises:

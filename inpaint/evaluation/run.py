@@ -97,7 +97,6 @@ def evaluate_cases(
         predictor: makes the matte from the object's tight box; None for the truth.
         matte: its name in the results.
         cases: what is not yet done.
-        plan: what to do.
         networks: for the scores that need weights.
         tick: called for each case whose rows are written.
 

@@ -64,9 +64,7 @@ def score_result(
         result: RGB, the object removed.
         hole: the pixels that were repainted.
         given: the matte that the method was given, in [0, 1].
-        case: the truth.
         box: tight box of the object, X1 Y1 X2 Y2 [px].
-        category: what the object is.
         twin: RGB, the object removed from `twin_of(case)` with the same matte and fill, for `leftover`.
         networks: what needs weights.
     """

@@ -31,8 +31,6 @@ def ask_bounded(
 
     Args:
         url: http or https.
-        body: what is posted.
-        content_type: of the body.
         timeout_s: longest time from the first byte sent to the last one read [s].
         limit_bytes: largest answer.
 

@@ -44,7 +44,6 @@ def read_segmentation(
     does not say where it lies.
 
     Args:
-        path: of the segmentation.
         series: that it was made of.
         notes: takes what was done beyond that.
         nearest: pixels that lie between the segmentation's take the nearest one.
@@ -230,9 +229,7 @@ def write_segmentation(
     """Write predicted masks as one DICOM-SEG in the series' own space.
 
     Args:
-        path: the file.
         masks: (label, mask) on the series' frames.
-        space: of the series.
         model: what made the masks.
         case_id: takes the place of the patient's id.
         salt: of the hash that takes the place of the source's UIDs.

@@ -35,7 +35,6 @@ def read_rgb(
     """An image as RGB, the window that was used, and notes; 16-bit and floating-point greys are windowed.
 
     Args:
-        path: of the image.
         window: for greys of more than 8 bits.
         max_pixels: refuse larger images from their header.
         mend: takes values that are not finite out of greys, and says so.

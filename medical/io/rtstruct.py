@@ -48,7 +48,6 @@ def read_structures(
     """Read structures as (name, mask on the series' own frames); structures may overlap.
 
     Args:
-        path: of the structure set.
         series: that it was drawn on.
         notes: takes what was left out.
 
@@ -162,9 +161,7 @@ def write_structures(
     """Write masks as one RT structure set in the series' own space.
 
     Args:
-        path: the file.
         masks: (name, mask) on the series' frames.
-        space: of the series.
         model: what made the masks.
         case_id: takes the place of the patient's id.
         salt: of the hashes that take the place of UIDs.

@@ -54,7 +54,6 @@ def summarise(values: Sequence[float], *, seed: int = 0, known: bool = True) -> 
 
     Args:
         values: one for each patient; for each case where patients are not known.
-        seed: of the resampling.
         known: whether it is known which cases are of one patient; without it there is no interval.
     """
     kept, nan = np.array([v for v in values if np.isfinite(v)], dtype=np.float64), float("nan")
@@ -116,7 +115,6 @@ def compare(first: Sequence[float], second: Sequence[float], *, seed: int = 0, k
     Args:
         first: one figure for each patient; for each case where patients are not known.
         second: of the other model.
-        seed: of the resampling.
         known: whether it is known which cases are of one patient; without it there is no test and no interval.
     """
     pairs = np.array([(a, b) for a, b in zip(first, second, strict=True) if np.isfinite(a) and np.isfinite(b)])

@@ -61,8 +61,6 @@ def surface_agreement(
     (1.0, 0.625)
 
     Args:
-        prediction: of the model.
-        reference: the truth.
         spacing: distance of neighbours along each axis; its unit is that of the answer and the tolerance.
         tolerance: for NSD.
     """

@@ -100,7 +100,6 @@ class Trial:
         scan: with its reference.
         model: shown each frame once.
         place: what rows call the scan.
-        config: the protocol.
         book: prompts of an earlier run, used where they are found.
         keep: takes the final mattes.
         finder: looks for labels by words, where text is a prompt.

@@ -67,9 +67,6 @@ def propagate(
     lost. A mask that drifts off (see `drift`) ends its way there and is not kept.
 
     Args:
-        ask: answers a box on a slice.
-        keys: masks of the key slices.
-        slices: of the volume.
         reach: slices beyond each key slice at most; None for all.
         max_growth: area bound, times that of the key slice.
         limits: first and last slice that may be reached; None for all.

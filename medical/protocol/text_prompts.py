@@ -135,9 +135,7 @@ class TextFinder:
         """Log what words have found in a case, and its labels that no words are given for.
 
         Args:
-            case: its name.
             found: by words, the scores of each slice that was looked at, best first.
-            labels: of the case.
         """
         for words, slices in found.items():
             best = [scores[0] for scores in slices if scores]

@@ -124,7 +124,6 @@ def with_pooled(rows: Sequence[Row], sources: Mapping[str, str]) -> list[Row]:
     """Rows, and those of several data sets once more as of one.
 
     Args:
-        rows: of all data sets.
         sources: where each data set's files are: two labels of one source have the same patients.
     """
     datasets = list(dict.fromkeys(row.dataset for row in rows))

@@ -65,8 +65,6 @@ def write_overlays(
     Args:
         config: of the run; its `save` must hold "mattes".
         cases: where each case's files are, by data set and case.
-        rows: all of the run's.
-        prompts: for which to draw.
         hide_border: share of the image on each side that is blackened, where text may be burned in.
     """
     models = list(dict.fromkeys(row.model for row in rows))

@@ -33,7 +33,6 @@ class Follower:
 
     Args:
         model: shown each frame once.
-        frames: of the scan.
         numbers: what messages call each frame: the slice of the file.
         reach: frames that a prompt reaches beyond its own, both ways; None until the structure ends.
         keep_masks: given masks stand as they are; else the model is shown them and answers.

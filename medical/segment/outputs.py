@@ -77,8 +77,6 @@ def write_outputs(
 
     Args:
         files: of `plan_files`.
-        opened: the scan.
-        result: its structures.
         record: goes into the JSON file, with the table of values.
         model: what made the masks.
         kept: what of the scan DICOM results name.

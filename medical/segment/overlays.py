@@ -34,7 +34,6 @@ def draw_sheet(
     """Draw the slices that show a structure, prompted ones always, the others evenly; in the scan's proportions.
 
     Args:
-        frames: of the scan.
         structures: prompts, and what was found.
         numbers: what captions call each frame.
         spacing_mm: of the scan, for its proportions.

@@ -20,7 +20,6 @@ def write_geometry(
 
     Args:
         path: ends in .ply or .obj; missing folders are made.
-        points: places.
         normals: unit vectors.
         colours: sRGB in [0, 255].
         faces: indices of points, counter-clockwise from outside.

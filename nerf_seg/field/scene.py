@@ -192,7 +192,6 @@ def open_scene(config: Path, device: str = "auto", samples_per_ray: int = SAMPLE
 
     Args:
         config: the run's config.yml.
-        device: that it is rendered on.
         samples_per_ray: that are kept of each ray, the heaviest.
 
     Raises:
@@ -287,8 +286,6 @@ def grid_around(
 
     Args:
         source: views with samples in the contracted cube.
-        new_grid: makes the grid of a domain.
-        view: the reference view.
         alpha: its matte in [0, 1].
     """
     domain = domain_around(view.samples, alpha)

@@ -79,7 +79,6 @@ def read_tasks(dataset: str, root: Path, names: Iterable[str] = ()) -> tuple[lis
 
     Args:
         dataset: one of `DATASETS`.
-        root: its folder.
         names: tasks wanted; none means all.
 
     Returns:

@@ -70,7 +70,6 @@ def find_field(nerfs: Path, task: Task, protocol: str, capture: Path | None, cho
     """The field of a task below NERFS/NAME: a NeRF as `find_nerf` finds it, or a splat as `find_splat` does.
 
     Args:
-        nerfs: folder of fields.
         task: whose field is looked for.
         protocol: tells the folder's name.
         capture: folder of the capture, where it is known.

@@ -44,7 +44,6 @@ def thin(drawn: Bool[np.ndarray, "h w"], share: float, rng: np.random.Generator)
     """Centres of the skeleton's pixels that survive, XY [px]; one at least, so that a short stroke still counts.
 
     Args:
-        drawn: where the strokes are.
         share: probability that a pixel survives.
         rng: drawn from once for each pixel of the skeleton, in reading order.
     """

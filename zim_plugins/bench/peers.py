@@ -44,9 +44,6 @@ class Release:
     """The public release on our export, as it comes: sixteen threads within an operation, on the CPU.
 
     Args:
-        zim: what is exported.
-        folder: for the files.
-        name: of the weights.
         device: of `onnx`.
     """
 

@@ -48,7 +48,6 @@ def alternate(
     """Time calls in turns until the budget is spent.
 
     Args:
-        calls: by name.
         device: where they run; a GPU is waited for before and after each.
         budget_s: no new round is begun after this time, once there are `least` rounds.
         least: rounds, at least.

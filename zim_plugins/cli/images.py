@@ -112,8 +112,6 @@ def recipe_of(args: ImagesArgs, command: str, prompt: Any) -> dict[str, Any]:
     """Return the recipe of a command's results: command, prompt, and all options that decide them.
 
     Args:
-        args: the command's options.
-        command: its word.
         prompt: JSON values that name the objects, with the digests of files that do.
     """
     options = {f.name: getattr(args, f.name) for f in dataclasses.fields(args) if f.name not in UNDECISIVE}
@@ -127,7 +125,6 @@ def run_batch(
 
     Args:
         args: the command's options.
-        sources: the images.
         names: of their results.
         work: what is done with each.
         collect: sees every record before it is printed, and may take from it.
@@ -213,8 +210,6 @@ def write_all(
     """Write all images of a result, or none of them, and return what a format could not hold.
 
     Args:
-        files: by kind.
-        images: by kind.
         quality: of JPEG and WebP, 1 to 100; see `write_raster`.
     """
     from zim_plugins.imaging.encode import write_raster

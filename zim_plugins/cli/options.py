@@ -59,7 +59,6 @@ def parse_command(
         commands: dataclass of the options, by the command's word.
         argv: as for `parse_arguments`.
         prog: what the help calls the program.
-        description: what it is for.
 
     Raises:
         SystemExit: as `parse_arguments`; 2 for a word that is no command, with the nearest ones.

@@ -29,8 +29,6 @@ def run_in_processes(
 
     Args:
         args: the command's arguments.
-        sources: the images.
-        stems: the stems of their results.
         make_work: tells each process what to do; it must be picklable.
         jobs: processes.
         package: whose messages are shown besides the core's.

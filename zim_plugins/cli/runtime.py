@@ -40,8 +40,6 @@ def run(main: Callable[[Args], int], args: Args, *, package: str = "zim_plugins"
     """Call a command's `main`, turn its faults into one line on stderr, and answer with the exit code.
 
     Args:
-        main: the command.
-        args: its arguments.
         package: whose messages are shown besides the core's.
     """
     start_logging(package, debug=args.debug)

@@ -85,8 +85,6 @@ def coco_annotation(
     Args:
         alpha: opacity, floating-point in [0, 1], uint8, uint16 or bool, at the size of the image.
         score: the model's own estimate; left out where None.
-        image_id: of the image.
-        annotation_id: of the annotation.
         category_id: of the object's kind.
         polygons: outline the mask by polygons instead of run lengths; an empty mask keeps run lengths.
         threshold: a pixel belongs to the mask where its opacity exceeds it.

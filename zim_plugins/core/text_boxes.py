@@ -81,7 +81,6 @@ class TextDetector:
         Args:
             image: RGB in [0, 255].
             text: "the red car".
-            which: all instances, or the best one alone.
             threshold: least score; by default the one that the family's authors use.
 
         Raises:

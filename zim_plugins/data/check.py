@@ -52,8 +52,6 @@ def check_dataset(
     (nothing between 0 and 1), `broken RLE`, `duplicate` (one image under two names, one matte twice).
 
     Args:
-        name: of the data set.
-        root: its folder.
         splits: to check; all that are there if none is named.
         allow: kinds of fault that are not to be noted.
         seen: is told of every sample.

@@ -145,8 +145,6 @@ def boundary_iou(
     """IoU of the masks' inner boundaries (Cheng et al. 2021).
 
     Args:
-        mask: the answer.
-        target: the truth.
         width: of the boundary, as a share of the image's diagonal; at least one pixel.
     """
     _check_shapes(mask, target)

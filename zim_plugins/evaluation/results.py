@@ -65,7 +65,6 @@ class ResultStore:
     """Finished units of one series of a run, such as those of one model.
 
     Args:
-        out: folder of the run.
         series: folder of the units below `rows`, unlike those of other series; empty for a run with one series.
         source: what units are made from, for the message that it has changed.
         columns: names without which a row is damaged.
@@ -97,7 +96,6 @@ class ResultStore:
         """Look for the results of a unit; whatever is to be done again for a reason is logged in one line.
 
         Args:
-            unit: its name.
             inputs: digest of the files that it is made from now.
 
         Returns:

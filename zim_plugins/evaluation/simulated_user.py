@@ -25,7 +25,6 @@ class Clicker:
     """Remembers the clicks on one object and chooses the next.
 
     Args:
-        target: the object.
         valid: pixels that are scored and clicked on; None for all.
     """
 
@@ -71,7 +70,6 @@ def click_ious(
 
     Args:
         predictor: with `set_image` done.
-        target: the object.
         valid: pixels that are scored; None for all.
         max_clicks: where the user gives up.
         enough: the IoU at which the user is content.

@@ -35,7 +35,6 @@ def bootstrap_interval(
     Args:
         values: what the mean is of.
         images: the image of each value, or whatever else is drawn as a whole; by default each value is one.
-        seed: of the draws.
 
     Raises:
         ValueError: there is no value.

@@ -32,7 +32,6 @@ def write_raster(
 
     Args:
         path: a file whose suffix names the format, or an open binary stream.
-        image: what to write.
         suffix: the format of a stream, by default the image's own.
         quality: 1 to 100, of JPEG and WebP.
 

@@ -164,7 +164,6 @@ def noted(place: Path, files: Sequence[Path], recipe: Recipe) -> Iterator[None]:
 
     Args:
         place: as in `plan`.
-        files: that will be written.
         recipe: what they will be made from.
     """
     before = read_record(place)
@@ -190,7 +189,6 @@ def note_results(place: Path, files: Sequence[Path], recipe: Recipe) -> None:
     Args:
         place: as in `plan`.
         files: whole, in the folder of `place` or below it.
-        recipe: what they were made from.
 
     Raises:
         ImageError: the disk refuses.

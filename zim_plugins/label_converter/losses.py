@@ -39,7 +39,6 @@ def converter_loss(
         target: mattes in [0, 1].
         valid: 1 on the image, 0 on the frame's padding.
         widths_px: how far uncertainty spreads before strides 4 and 1.
-        weights: of the terms.
         self_guided: whether a coarser head says where the finer one speaks; otherwise the target's edges do.
 
     Returns:

@@ -28,7 +28,6 @@ async def read_body(
     name objects as on the command line.
 
     Args:
-        request: whose body is read.
         model: what it has to be, besides the files.
         files: names of fields that may be files.
 

@@ -83,7 +83,6 @@ class MattingEngine:
         """Matte each prompt; answers that are known already are not computed again.
 
         Args:
-            image: what to matte.
             prompts: in pixels of the image itself, whatever the quality.
             quality: of which size and with which passes.
 

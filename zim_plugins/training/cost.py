@@ -63,14 +63,9 @@ class StepTimes:
 
 
 def hours_left(recipe: Recipe, step: int, seconds: Mapping[Stage, float]) -> float:
-    """Hours from a step to the end of the recipe.
+    """Hours from a step to the end of the recipe, from the seconds of one step by stage.
 
     A stage that was not timed costs as much more or less than the one timed last as its batch has more or fewer pixels.
-
-    Args:
-        recipe: its stages.
-        step: steps taken.
-        seconds: of one step, by stage.
 
     Raises:
         ValueError: no stage was timed.

@@ -62,7 +62,6 @@ def matte_loss(
         target: mattes in [0, 1].
         valid: 1 on the image, 0 on the frame's padding.
         edge: trust in the target's edges in [0, 1]; a hand-drawn segment's gradient counts less than a matte's.
-        weights: of the terms.
 
     Returns:
         The loss, and every term's mean for the log.

@@ -12,10 +12,6 @@ from zim_plugins.errors import MissingExtra
 class TensorBoard:
     """Writes event files; what an earlier, killed run wrote of later steps is hidden.
 
-    Args:
-        folder: of the event files.
-        first_step: the step at which this run goes on.
-
     Raises:
         MissingExtra: tensorboard is not installed.
     """

@@ -123,7 +123,6 @@ def drawable(gaussians: Gaussians, path: Path) -> tuple[Gaussians, Bool[np.ndarr
     Training leaves a few such Gaussians now and then; they cost no more than themselves.
 
     Args:
-        gaussians: of a file.
         path: of the file, for the warning.
     """
     sound = sound_ones(gaussians)

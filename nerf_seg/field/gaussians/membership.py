@@ -22,7 +22,6 @@ class GaussianMembership:
     """An `ObjectField` over Gaussians, on the CPU.
 
     Args:
-        count: Gaussians of the scene.
         estimator: how views are accumulated and values are read.
     """
 
@@ -58,9 +57,6 @@ class GaussianMembership:
         """Return each Gaussian's membership in [0, 1], and which of them a view has seen.
 
         Those inside the object, or where no camera looks, take the mean of their nearest seen neighbours.
-
-        Args:
-            means: places of the Gaussians.
         """
         values, observed = self.estimator.read(self.estimator.channels(self.sums))
         membership, seen = self.estimator.opacity(values).numpy().copy(), observed.numpy()

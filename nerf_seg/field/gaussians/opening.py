@@ -31,7 +31,6 @@ def read_photographs(
 
     Args:
         found: cameras with their files, as `match_photographs` gives them.
-        folder: of the photographs.
         side_px: longer side that they are reduced to.
         needed: files without which nothing can be done.
 
@@ -64,7 +63,6 @@ def open_views(
 
     Args:
         gaussians: of the scene, on the CPU.
-        photographs: of the capture.
         memory_limit: bytes of blending weights that are kept between visits.
         renderer: gsplat or cpu where the choice is made already.
         cache: folder in which weights are kept for further objects, see `WeightCache`; gsplat does not write weights
@@ -85,7 +83,6 @@ def look_first(views: SplatViews, indices: Sequence[int], *, any_quality: bool, 
     """Return the PSNR of some views [dB], by name: whether cameras, scene and photographs belong together.
 
     Args:
-        views: of the capture.
         indices: which to look at; the first `LOOKED_AT` of them.
         any_quality: go on where they do not belong together.
         remedy: what the user can do about it.

@@ -182,7 +182,6 @@ def open_splat(place: SplatPlace, side_px: int = 480, renderer: Renderer = "auto
     """Open a scene of Gaussians with its capture.
 
     Args:
-        place: its files.
         side_px: longer side that photographs are worked at.
         renderer: as `open_views` takes it.
 

@@ -139,9 +139,7 @@ class SplatViews:
 
     Args:
         gaussians: of the scene, where `render` wants them.
-        photographs: of the capture.
         memory_limit: bytes of blending weights that are kept; views beyond it are made anew at each visit.
-        render: computes the weights.
     """
 
     def __init__(

@@ -48,7 +48,6 @@ def labelme_file(image: "Image", alphas: "Iterable[Float32[np.ndarray, 'h w']]",
     Args:
         image: which the document names by its place.
         alphas: of the objects, at the image's size.
-        label: of each object.
         place: where the document will lie, from which the image's place is named.
 
     Raises:

@@ -123,7 +123,6 @@ def write_results(files: dict[str, Path], image: "Original", answer: Answer, out
     Args:
         files: paths by kind; their suffixes name the formats.
         image: with its own pixels.
-        answer: the objects.
         output: depth and kind of opacity.
     """
     notes: list[str] = []

@@ -137,7 +137,6 @@ def files_for(given: str, sources: Sequence[str], names: Sequence[str], option: 
 
     Args:
         given: the option's value, a file or a folder.
-        sources: the images.
         names: of their results, as `output_names` gives them.
         option: for messages.
 

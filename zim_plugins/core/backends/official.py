@@ -69,7 +69,6 @@ def decode_in_batches(
 
     Args:
         tokens: one entry per prompt.
-        run: the decoder.
         batch: prompts per run, at most.
         multimask: answer with all four candidates, else with the first.
     """

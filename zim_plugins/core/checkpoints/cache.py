@@ -30,8 +30,6 @@ def check_file(path: Path, *, size_bytes: int, digests: Mapping[str, str]) -> No
     """Compare a file with what is known of it.
 
     Args:
-        path: the file.
-        size_bytes: its exact size.
         digests: algorithm -> hexadecimal digest, or the beginning of it where no more is known.
 
     Raises:

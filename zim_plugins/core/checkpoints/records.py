@@ -269,7 +269,6 @@ def fetch(name: str, *, progress: bool = True) -> Path:
     An interrupted transfer is continued by the next call. The licence is logged before anything is fetched.
 
     Args:
-        name: of the checkpoint.
         progress: draw a bar on stderr.
 
     Returns:

@@ -27,7 +27,6 @@ def write_weight_file(
 
     Args:
         network: whose state dict is written.
-        path: of the file.
         config_key: under which the configuration stands in the metadata; it tells kinds of networks apart.
         config: JSON values.
         metadata: what else the file says of itself.
@@ -48,7 +47,6 @@ def read_weight_file(
     """Weights (floating-point ones in float32), configuration and the other metadata.
 
     Args:
-        path: of the file.
         config_key: as it was written.
         kind: what the file should be, for the message.
 

@@ -14,7 +14,6 @@ def transformers_class(name: str, *, also_needs: str | None = None) -> Any:
     """Return a class of transformers.
 
     Args:
-        name: of the class.
         also_needs: a package that the class needs beside it.
 
     Raises:

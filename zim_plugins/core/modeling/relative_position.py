@@ -34,8 +34,6 @@ def attend(q: Heads, k: Heads, v: Heads, rel_h: Rows, rel_w: Columns) -> Heads:
 
     Args:
         q: queries, scaled by d^-1/2.
-        k: keys.
-        v: values.
         rel_h: summand for each row of keys.
         rel_w: summand for each column of keys.
     """

@@ -79,7 +79,6 @@ def refine_by_colour(
         image: RGB.
         alpha: opacity in [0, 1].
         prompt: what was asked for: outside its box nothing is opaque, its clicks are certain.
-        how: settings.
 
     Returns:
         Opacity in [0, 1]; unchanged where the matte holds no object, a small one, or nothing but the object.

@@ -71,7 +71,6 @@ def from_frame(predictor: ImagePredictor, transformed_image: Any, original_size:
     """Encode an image that is in the frame already.
 
     Args:
-        predictor: the model.
         transformed_image: tensor (1, 3, h, w) in [0, 255], the longest side the frame's.
         original_size: (H, W) that the answers shall have [px].
 

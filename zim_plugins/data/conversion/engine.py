@@ -71,7 +71,6 @@ def convert_dataset(
         make_converter: builds the label converter in each worker.
         engine: processes of this machine, or Ray.
         workers: shards in work at one time.
-        selection: which annotations are converted.
         copy_images: whether the photographs are copied into the shards of mattes.
         converter: what the manifests say of the converter: name, sha256, settings.
         address: of a running Ray cluster; None starts one here.

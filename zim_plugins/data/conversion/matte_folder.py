@@ -50,13 +50,11 @@ def convert_folder(
 
     Args:
         dataset: name in the registry.
-        root: its folder.
         out: folder for the mattes; not that of the data.
         make_converter: builds the label converter in each worker.
         splits: to convert; all that are there if none is named.
         engine: processes of this machine, or Ray.
         workers: images in work at one time.
-        selection: which masks are converted.
         copy_images: whether the images are copied beside the mattes; else the index says where they are.
         converter: what the manifest says of the converter: name, sha256, settings.
         address: of a running Ray cluster; None starts one here.
@@ -136,8 +134,6 @@ def collect(jobs: Sequence[ImageJob], out: Path, dataset: str, faults: FaultLog)
     """Write index and manifest of a folder whose images are all through; None where some are not.
 
     Args:
-        jobs: all images.
-        out: their folder.
         dataset: name of the set.
         faults: what the reader of the set passed over; the records' own are added.
     """

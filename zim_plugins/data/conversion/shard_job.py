@@ -169,7 +169,6 @@ def read_document(path: Path, form: str, otherwise: str) -> dict[str, Any]:
     """Read a JSON document that this project wrote.
 
     Args:
-        path: the file.
         form: value of its `format`.
         otherwise: what messages call anything else.
 

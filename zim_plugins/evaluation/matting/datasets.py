@@ -63,7 +63,6 @@ def load_evaluation_set(name: str, root: Path, split: str | None = None, *, ever
 
     Args:
         name: of `dataset_names()`.
-        root: its folder.
         split: None for the one that is reported on.
         every: take every Nth image only.
 

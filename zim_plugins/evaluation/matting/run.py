@@ -139,9 +139,7 @@ def evaluate_images(
     """Ask one model about all objects of the images and write their rows.
 
     Args:
-        predictor: the model.
         images: what is not yet done.
-        job: what to ask.
         tick: called for each image whose rows are written.
     """
     clock, start = Clock(), time.perf_counter()

@@ -62,7 +62,6 @@ def build_report(
     Args:
         rows: of all models, in order.
         faults: image, kind and message of what the data set's reader passed over.
-        how: what is compared.
         provenance: see `describe_run`.
     """
     scored = [row for row in rows if row["failure"] is None]

@@ -14,7 +14,6 @@ def csv_text(columns: Sequence[str], lines: Iterable[Mapping[str, Any]], *, digi
 
     Args:
         columns: names, in order.
-        lines: the rows.
         digits: decimals that floats are rounded to; by default they are written as they are.
 
     Example:

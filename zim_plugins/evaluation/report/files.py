@@ -33,11 +33,7 @@ def write_report(
     Args:
         out: folder of the run.
         report: JSON values.
-        title: of the page.
-        sections: of the page.
-        tables: of tables.md and tables.tex.
         columns: names and scores of rows.csv; a failure and its message follow them.
-        rows: all of them.
         former: name of rows.csv before version 0.2, under which it is written once more.
     """
     write_json(out / "report.json", report)

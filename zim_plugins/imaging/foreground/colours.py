@@ -249,7 +249,6 @@ def _solved_spans(
         image: I, at full size.
         alpha: at full size.
         size: of the level (H, W) [px].
-        rows: of the band.
         spans: columns to solve.
     """
     import torch
