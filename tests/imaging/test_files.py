@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from zim_plugins.errors import ImageError
 from zim_plugins.imaging import atomic_path, atomic_write, write_text
 from zim_plugins.imaging.files import leftovers, temporary_name
 
@@ -126,3 +127,24 @@ def test_a_killed_process_leaves_the_old_file(tmp_path) -> None:
     subprocess.run([sys.executable, "-c", code, str(path)], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
     assert path.read_text() == "before"
     assert len(leftovers(path)) == 1
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_faults_name_the_file_and_not_its_hidden_name(elsewhere, tmp_path):
+    wanted, folder = tmp_path / "new" / "cut.png", tmp_path if elsewhere else None
+
+    def write(make) -> None:
+        with atomic_path(wanted, folder=folder) as temporary:
+            temporary.write_bytes(b"half")
+            raise make(temporary)
+
+    def fault(make) -> Exception:
+        with pytest.raises((ImageError, OSError)) as caught:
+            write(make)
+        return caught.value
+
+    assert str(fault(lambda at: ImageError(f"cannot write {at}: disk full"))) == f"cannot write {wanted}: disk full"
+    assert str(fault(lambda at: ImageError(f"cannot write {at.name}: odd"))) == "cannot write cut.png: odd"
+    full = fault(lambda at: OSError(28, "No space left on device", str(at)))
+    assert (full.errno, full.filename) == (28, str(wanted))
+    assert sorted(tmp_path.rglob("*.png")) == []

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from zim_plugins.errors import ImageError
+
 BLOCK_BYTES = 1 << 20
 """What is read of a file at once where it is only gone through."""
 MAX_NAME_BYTES = 200  # of a file's own name within its temporary one; file systems allow 255
@@ -83,6 +85,14 @@ def atomic_path(path: Path, *, folder: Path | None = None) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except (ImageError, OSError) as error:  # who writes under a hidden name knows no other, the user no hidden one
+        if isinstance(error, OSError):
+            error.filename = str(path) if error.filename == str(temporary) else error.filename
+        error.args = tuple(
+            one.replace(str(temporary), str(path)).replace(temporary.name, path.name) if isinstance(one, str) else one
+            for one in error.args
+        )
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
