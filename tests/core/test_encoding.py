@@ -99,13 +99,15 @@ def test_threads_share_the_face() -> None:
 def test_encodings_are_counted_with_their_crops() -> None:
     ours = load_predictor("zim_tiny", device="cpu")
     image = np.zeros((500, 700, 3), np.uint8)
-    image[100:160, 100:160] = 255
+    image[100:200, 100:200] = 255
     encoded = ours.encode(image)
     assert ours.encodings == 1
-    ours.predict(Prompt.from_box(100, 100, 160, 160), encoded=encoded)
+    ours.predict(Prompt.from_box(100, 100, 200, 200), encoded=encoded)
     assert ours.encodings == 2  # the object's crop
-    ours.predict_many([Prompt.from_box(100, 100, 160, 160)], finished=False, encoded=encoded)
+    ours.predict_many([Prompt.from_box(100, 100, 200, 200)], finished=False, encoded=encoded)
     assert ours.encodings == 2
+    ours.predict(Prompt.from_box(100, 100, 160, 160), encoded=encoded)
+    assert ours.encodings == 4  # two crops of what a small box holds
 
 
 def test_coarse_answers_enlarge_to_the_mattes() -> None:
