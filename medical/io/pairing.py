@@ -80,7 +80,6 @@ def find_cases(
     if layout.name == "dicom":
         cases, problems = _find_dicom(root, files)
         return cases, links + problems
-    layout = _with_names(root, layout)
     if labels is not None:
         layout = replace(layout, masks=tuple(
             replace(rule, encoding=labels) if rule.encoding == "auto" else rule for rule in layout.masks
@@ -92,6 +91,7 @@ def find_cases(
 def _pair(root: Path, layout: Layout, files: list[str]) -> tuple[list[CaseFiles], list[Problem]]:
     problems: list[Problem] = []
     masks: dict[str, list[MaskFile]] = {}
+    tables = _names_by_folder(root, layout, files)
     taken = set()
     firsts: dict[tuple[str, str], str] = {}
     # Masks first: a file that is a mask is no image.
@@ -105,7 +105,7 @@ def _pair(root: Path, layout: Layout, files: list[str]) -> tuple[list[CaseFiles]
                 if first != name:
                     problems.append(Problem(name, f"a second mask of the case that {first} is of: left out"))
                     continue
-                masks.setdefault(_pairing_key(found["key"]), []).append(_mask_file(root, name, rule, found))
+                masks.setdefault(_pairing_key(found["key"]), []).append(_mask_file(root, name, rule, found, tables))
     # Images, one for each key.
     images: dict[str, str] = {}
     pattern = re.compile(f"(?:^|.*/){layout.image}$")
@@ -138,13 +138,12 @@ def _pair(root: Path, layout: Layout, files: list[str]) -> tuple[list[CaseFiles]
     return cases, problems
 
 
-def _mask_file(root: Path, name: str, rule: MaskRule, found: "re.Match[str]") -> MaskFile:
-    label = found.groupdict().get("label") or rule.label
-    names = rule.names
-    task = re.search(r"([^/]+)/labels/[^/]+$", name)
-    if task and -1 in names:  # COSMOS: one table for each task
-        names = _cosmos_names(root, task[1])
-    return MaskFile(root / name, rule.encoding, label, tuple(sorted(names.items())))
+def _mask_file(
+    root: Path, name: str, rule: MaskRule, found: "re.Match[str]", tables: dict[Path, dict[int, str]]
+) -> MaskFile:
+    path, label = root / name, found.groupdict().get("label") or rule.label
+    names = next((tables[folder] for folder in path.parents if folder in tables), rule.names)
+    return MaskFile(path, rule.encoding, label, tuple(sorted(names.items())))
 
 
 def _twin_key(name: str) -> str:
@@ -178,16 +177,15 @@ def _walk(root: Path, follow_links: bool, links: list[Problem]) -> Iterator[str]
             yield path.relative_to(root).as_posix()
 
 
-def _with_names(root: Path, layout: Layout) -> Layout:
-    """The layout with the classes' names that the data set's own table gives."""
-    if layout.names_from == "data_infor_json":
-        return replace(layout, masks=tuple(replace(rule, names={-1: "see table"}) for rule in layout.masks))
+def _names_by_folder(root: Path, layout: Layout, files: list[str]) -> dict[Path, dict[int, str]]:
+    """The names of values that a data set's own tables give, by the folder whose masks they are of."""
     if layout.names_from == "dataset.json":
-        tables = sorted(root.rglob("dataset.json"))
-        if len(tables) == 1:
-            names = _json_labels(_read_json(tables[0]).get("labels", {}))
-            return replace(layout, masks=tuple(replace(rule, names=names) for rule in layout.masks))
-    return layout
+        tables = [root / name for name in files if Path(name).name == "dataset.json"]
+        return {table.parent: _json_labels(_read_json(table).get("labels", {})) for table in tables}
+    if layout.names_from == "data_infor_json":  # one for each task
+        tasks = {Path(name).parents[1] for name in files if Path(name).parent.name == "labels"}
+        return {root / task: _cosmos_names(root, task.name) for task in tasks}
+    return {}
 
 
 def _json_labels(labels: object) -> dict[int, str]:

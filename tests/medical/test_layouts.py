@@ -128,6 +128,23 @@ def test_volumes_are_paired_and_their_values_named(name: str, tmp_path: Path) ->
         assert cases[0].group == "patient001"
 
 
+def test_each_task_names_its_labels_by_its_own_table(tmp_path: Path) -> None:
+    nib = pytest.importorskip("nibabel")
+    values = np.zeros((5, 6, 4), np.int16)
+    values[1:3, 2:4, 1] = 1
+    for task, names in (("Task03_Liver", {"1": "liver"}), ("Task09_Spleen", {"1": "spleen"}), ("Task99_Own", None)):
+        for folder, array in (("imagesTr", values * 100), ("labelsTr", values)):
+            (tmp_path / task / folder).mkdir(parents=True)
+            nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / task / folder / f"{task[7:].lower()}_1.nii.gz")
+        if names is not None:
+            (tmp_path / task / "dataset.json").write_text(json.dumps({"labels": names}))
+    cases, problems = find_cases(tmp_path, find_layout("msd"))
+    found = {case.key.rpartition("/")[2]: read_scan(case).labels for case in cases}
+    assert found["liver_1"] == ["liver"] and found["spleen_1"] == ["spleen"]
+    assert found["own_1"] not in (["liver"], ["spleen"]), "another task's table says nothing of these labels"
+    assert not problems
+
+
 def test_greys_of_cosmos_are_named_by_its_table(tmp_path: Path) -> None:
     label = np.zeros((6, 8), np.uint8)
     label[0, :2], label[1, :3] = 85, 255
