@@ -270,7 +270,9 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=4)
     parser.add_argument("--check-every", type=int, default=400)
     args = parser.parse_args()
-    if not (args.steps or args.seconds):
+    state = args.out / "state.pt"
+    goes_on = args.resume and state.exists()
+    if not (args.steps or args.seconds or goes_on):  # a run that goes on knows its end
         parser.error("say how long to train: --steps N, or --seconds S")
     began = time.perf_counter()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -290,8 +292,7 @@ def main() -> None:
         flush=True,
     )
     run = Run(args, pack)
-    state = args.out / "state.pt"
-    if args.resume and state.exists():
+    if goes_on:
         run.restore(state)
     started = time.perf_counter()
     if not run.steps:
