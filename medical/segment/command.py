@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from zim_plugins.cli.reporting import progress_bar
 from zim_plugins.cli.runtime import DONE, EXPECTED_FAULTS, FAILED, MISUSED, Misuse, is_misuse, one_line
 
 from ..options import READING_OPTIONS, ReadingArgs, TextArgs
@@ -277,7 +278,8 @@ def _segment_one(
         logger.info("%s: %s", path, note)
     predictor = predictor or _load(args)
     name = getattr(predictor, "name", args.model.rpartition(":")[2])
-    result = segment_scan(opened, marks, predictor, config)
+    with progress_bar(None, "slice", stem) as bar:
+        result = segment_scan(opened, marks, predictor, config, bar.update)
     kept = resolve_marks(marks, opened.scan, result.table.values)
     record: dict[str, Any] = {
         "intended_use": "research only, not for clinical use",

@@ -1,6 +1,6 @@
 """Following: from the slices that prompts are on to the others, both ways, until the structure ends or is lost."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,13 +36,15 @@ class Follower:
         numbers: what messages call each frame: the slice of the file.
         reach: frames that a prompt reaches beyond its own, both ways; None until the structure ends.
         keep_masks: given masks stand as they are; else the model is shown them and answers.
+        tick: called at each answer of the model.
     """
 
     def __init__(
         self, model: PromptedModel, frames: UInt8[np.ndarray, "s h w 3"], numbers: Sequence[int] | None = None,
-        *, reach: int | None = None, keep_masks: bool = False,
+        *, reach: int | None = None, keep_masks: bool = False, tick: Callable[[], object] | None = None,
     ) -> None:  # fmt: skip
         self.model, self.frames, self.reach, self.keep_masks = model, frames, reach, keep_masks
+        self.tick = tick or (lambda: None)
         self.numbers = range(len(frames)) if numbers is None else numbers
 
     def follow(self, structure: PlacedMarks) -> Followed:
@@ -143,7 +145,9 @@ class Follower:
 
     def _answer(self, frame: int, prompt: Prompt) -> Bool[np.ndarray, "h w"]:
         self.model.show(self.frames[frame], key=frame)
-        return self.model.predict(prompt).alpha > THRESHOLD
+        mask = self.model.predict(prompt).alpha > THRESHOLD
+        self.tick()
+        return mask
 
 
 def _edges(mask: Bool[np.ndarray, "h w"]) -> tuple[float, float, float, float]:

@@ -1,7 +1,7 @@
 """One scan from marks to labels: rough masks are read, every structure is followed, labels are joined by one rule."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,8 +71,9 @@ class Segmented:
 
 
 def segment_scan(
-    opened: OpenedScan, marks: Sequence[Marks], predictor: Predictor, config: SegmentConfig = SegmentConfig()
-) -> Segmented:
+    opened: OpenedScan, marks: Sequence[Marks], predictor: Predictor, config: SegmentConfig = SegmentConfig(),
+    tick: Callable[[], object] | None = None,
+) -> Segmented:  # fmt: skip
     """Segment the structures that marks point at, on each slice that they reach.
 
     >>> from pathlib import Path
@@ -89,6 +90,7 @@ def segment_scan(
         marks: what points at each structure.
         predictor: answers each slice.
         config: how far masks are followed, and how given masks are read.
+        tick: called at each slice that the predictor has answered.
 
     Raises:
         ValueError: a mark lies outside the scan, or does not name a structure.
@@ -99,7 +101,7 @@ def segment_scan(
     scan = opened.scan
     numbers = slice_numbers(scan)
     model = PromptedModel(predictor, name="")
-    follower = Follower(model, scan.frames, numbers, reach=config.reach, keep_masks=config.keep_masks)
+    follower = Follower(model, scan.frames, numbers, reach=config.reach, keep_masks=config.keep_masks, tick=tick)
     structures = [(one, follower.follow(one)) for one in placed]
     table = LabelTable({one.name: one.value for one in placed})
     masks = []

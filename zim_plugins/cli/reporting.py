@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,13 +28,44 @@ class Outcome:
     """What another process had to say meanwhile."""
 
 
+LINE_EVERY_S = 30.0
+"""Time between the lines that tell a log how far a run is."""
+
+
+class ProgressLines:
+    """Tells a log now and then how far a long run is; a short one is not mentioned.
+
+    >>> lines = ProgressLines("slice", "liver")
+    >>> lines.update(), lines.n
+    (None, 1)
+    """
+
+    def __init__(self, unit: str, about: str | None = None, total: int | None = None) -> None:
+        self.unit, self.about, self.total = unit, about, total
+        self.n = 0
+        self._start_s = self._told_s = time.monotonic()
+
+    def update(self, n: int = 1) -> None:
+        """Count further units that are done."""
+        self.n += n
+        now = time.monotonic()
+        if now - self._told_s >= LINE_EVERY_S:
+            self._told_s = now
+            count = f"{self.n} of {self.total}" if self.total else str(self.n)
+            of_what = f"{self.about}: " if self.about else ""
+            logger.info("%s%s %ss after %.0f s", of_what, count, self.unit, now - self._start_s)
+
+
 @contextmanager
-def progress_bar(total: int, unit: str, about: str | None = None) -> "Iterator[tqdm]":
-    """Show a bar on a terminal, and nothing elsewhere; messages meanwhile stand above it."""
+def progress_bar(total: int | None, unit: str, about: str | None = None) -> "Iterator[tqdm | ProgressLines]":
+    """Show a bar on a terminal, lines elsewhere; messages meanwhile stand above it. The total may be unknown."""
+    if not sys.stderr.isatty():
+        yield ProgressLines(unit, about, total)
+        return
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    with logging_redirect_tqdm(), tqdm(total=total, unit=unit, desc=about, disable=None) as bar:
+    with logging_redirect_tqdm(), tqdm(total=total, unit=unit, desc=about) as bar:
         yield bar
 
 
