@@ -79,6 +79,12 @@ def main(args: Args) -> int:
     """Check what was asked for, then do it."""
     from .run import cut_out
 
+    for option, path in (("", args.scene), ("--cameras ", args.cameras), ("--images ", args.images)):
+        if not path.exists():
+            raise Misuse(f"{option}{path} does not exist")
+    for option, path in (("--transform", args.transform), ("--mask", args.mask)):
+        if path is not None and not path.is_file():
+            raise Misuse(f"{option} {path}: there is no such file")
     if min(args.size, args.passes, args.every) < 1 or not 0 <= args.memory < 1e6:
         raise Misuse("--size, --passes and --every are at least 1, --memory lies in [0, 1e6)")
     if not 0 <= args.cache_gb < 1e6:

@@ -121,9 +121,9 @@ def test_misuse_is_one_line_and_code_2(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("missing", ["cameras", "images"])
+@pytest.mark.parametrize("missing", ["cameras", "images", "transform", "mask"])
 def test_missing_inputs_are_named(capture: Path, tmp_path: Path, missing: str, capsys: pytest.CaptureFixture) -> None:
-    assert call(command(capture, tmp_path / "out", **{missing: str(tmp_path / "nothing")})) == 1
+    assert call(command(capture, tmp_path / "out", **{missing: str(tmp_path / "nothing")})) == 2
     assert str(tmp_path / "nothing") in capsys.readouterr().err
 
 
