@@ -14,8 +14,8 @@ from scipy import ndimage
 
 from tests.conftest import soft_disk
 from zim_plugins.core import composite, estimate_foreground, foreground_colours
-from zim_plugins.imaging import foreground as foreground_module
 from zim_plugins.imaging import from_unit, unit_values, window_of
+from zim_plugins.imaging.foreground import colours as foreground_module
 
 SIZE, CORNER = (400, 520), 256
 LEVELS = 2.0
