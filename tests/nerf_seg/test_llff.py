@@ -123,7 +123,7 @@ def test_config_comes_back_from_config_yml():
 
 
 def test_registered_and_import_adds_nothing():
-    """nerfstudio loads the module unguarded at each start: it brings nothing that the registry does not, but two light ones."""
+    """nerfstudio loads the module unguarded at each start: it brings two light ones of its own."""
     assert llff_data.config == LLFFDataParserConfig()
     code = (
         "import nerfstudio.data.dataparsers.base_dataparser, nerfstudio.plugins.registry_dataparser, sys\n"
