@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -29,6 +30,11 @@ def test_results_say_where_they_come_from() -> None:
     for path in (BENCHMARKS / "results").glob("*.json"):
         record = json.loads(path.read_text())
         assert {"what", "model", "commit", "date", "machine", "versions"} <= record.keys(), path.name
+
+
+def test_results_name_no_path_of_the_machine_that_made_them() -> None:
+    for path in (BENCHMARKS / "results").glob("*.json"):
+        assert not re.search(r"(?<![\w.~])/(root|home|Users|tmp|var|work|mnt)/", path.read_text()), path.name
 
 
 def test_the_shipped_checkpoint_is_small_and_is_the_measured_one() -> None:

@@ -33,7 +33,8 @@ class Lpips:
         except ImportError as error:
             raise FileNotFoundError(f"LPIPS needs torchmetrics and torchvision: {error}") from error
         if not weights.is_file():
-            raise FileNotFoundError(f"LPIPS needs torchvision's {BACKBONES[net]} as {weights}")
+            place = "hub/checkpoints of torch's cache (TORCH_HOME, else ~/.cache/torch)"  # reports take it up: no path
+            raise FileNotFoundError(f"LPIPS needs torchvision's {BACKBONES[net]} in {place}")
         self._network = _NoTrainLpips(net=net)
 
     def __call__(
