@@ -127,6 +127,11 @@ class Args(EvaluationArgs, ReadingArgs, TextArgs):
     click_scales: Literal["auto", "yes", "no"] = "auto"
     """Answer a single click from the smallest crop round it in which the model is sure; auto is yes for small models
     such as zim_tiny, no is the whole image alone."""
+    polarities: Literal["auto", "yes", "no"] = "auto"
+    """Answer all other prompts on the image and on its negative, by the mean; auto is yes for small models."""
+    tight_boxes: Literal["auto", "yes", "no"] = "auto"
+    """Raise mattes until they reach their box, and leave nothing outside it; auto is yes for small models where all
+    boxes are the reference's own: without --box-jitter, --prompts text and propagation."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,7 @@ class CheckArgs(ReadingArgs):
 
 def main(args: Args) -> int:
     """Evaluate, and write the report."""
+    from .protocol.for_scans import ForScans
     from .protocol.models import load_models
     from .protocol.prompt_modes import read_prompts
     from .run import run as evaluate
@@ -171,10 +177,16 @@ def main(args: Args) -> int:
         device=args.device,
         zoom=args.zoom,
         refine=args.refine,
-        click_scales=args.click_scales,
+        scans=ForScans(args.click_scales, args.polarities, tight_boxes(args)),
     )
     tally = evaluate(config, models, book, finder)
     return report(args, config, tally, models)
+
+
+def tight_boxes(args: Args) -> Literal["auto", "yes", "no"]:
+    """Return what --tight-boxes means for this run: boxes that are moved, found or followed are not tight."""
+    loose = args.box_jitter or "text" in args.prompts.split(",") or args.volumes != "slices"
+    return "no" if args.tight_boxes == "auto" and loose else args.tight_boxes
 
 
 def report(args: Args, config: "RunConfig", tally: "Tally", models: "Sequence[PromptedModel]") -> int:

@@ -6,16 +6,15 @@ same model finds it, says how sure it is, and shows by a mask that reaches the c
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import UInt8
 
-from zim_plugins.core import EncodedImage, Prediction, Predictor, Prompt, encoding_predictor
+from zim_plugins.core import EncodedImage, Prediction, Predictor, Prompt
 
-SMALL_FRAME_PX = 1024
-"""Below this frame a model is one of the small ones, for which `auto` looks at several scales."""
+from .adapted import AdaptedPredictor, is_one_click
+
 OPAQUE = 0.5
 
 
@@ -33,7 +32,7 @@ class ClickScales:
     """Smallest side of a crop [px]."""
 
 
-class ClickScaledPredictor:
+class ClickScaledPredictor(AdaptedPredictor):
     """A predictor that answers a single click at the smallest scale that it believes; all other prompts as ever.
 
     Candidates (`multimask`) are those of the whole image.
@@ -50,66 +49,16 @@ class ClickScaledPredictor:
     """
 
     def __init__(self, predictor: Predictor, how: ClickScales | None = None) -> None:
-        self.predictor = encoding_predictor(predictor)
+        super().__init__(predictor)
         self.how = how or ClickScales()
-        self._set: EncodedImage | None = None
 
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self.predictor.name
-
-    @property
-    def frame_px(self) -> int | None:
-        """Side of the model's frame [px]."""
-        return self.predictor.frame_px
-
-    @property
-    def encodings(self) -> int:
-        """Runs of the image encoder so far, crops counted."""
-        return self.predictor.encodings
-
-    def set_image(self, image: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Encode an image for the prompts that follow."""
-        self._set = None
-        self._set = self.encode(image)
-
-    def encode(self, image: UInt8[np.ndarray, "h w 3"]) -> EncodedImage:
-        """Encode an image without setting it."""
-        return self.predictor.encode(image)
-
-    def predict(self, prompt: Prompt, *, multimask: bool = False, encoded: EncodedImage | None = None) -> Prediction:
-        """Matte what one prompt points at."""
-        return self.predict_many([prompt], multimask=multimask, encoded=encoded)[0]
-
-    def predict_many(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        multimask: bool = False,
-        finished: bool | None = None,
-        encoded: EncodedImage | None = None,
-    ) -> list[Prediction]:
-        """Matte what each prompt points at; several candidates, and first passes alone, come from the whole image."""
-        image = encoded or self._set
-        if image is None:
-            raise ValueError("no image is set: call set_image(image) first")
-        found = self.predictor.predict_many(prompts, multimask=multimask, finished=finished, encoded=image)
-        if multimask or finished is False:
-            return found
+    def adapt(self, prompts: Sequence[Prompt], found: list[Prediction], image: EncodedImage) -> list[Prediction]:
+        """Return the answers of the crops that are believed, the others as they are."""
         return [self._nearer(p, image.rgb) or whole for p, whole in zip(prompts, found, strict=True)]
-
-    def predict_coarse(
-        self, prompts: Sequence[Prompt], *, multimask: bool = False, encoded: EncodedImage | None = None
-    ) -> Any:
-        """Answer without enlarging, from the whole image."""
-        return self.predictor.predict_coarse(prompts, multimask=multimask, encoded=encoded or self._set)
 
     def _nearer(self, prompt: Prompt, rgb: UInt8[np.ndarray, "h w 3"]) -> Prediction | None:
         """The answer of the smallest crop that is believed; None where none is, or the prompt is no single click."""
-        if prompt.box is not None or prompt.alpha is not None or prompt.points is None or prompt.labels is None:
-            return None
-        if len(prompt.points) != 1 or prompt.labels[0] != 1:
+        if not is_one_click(prompt) or prompt.points is None:
             return None
         x, y = (float(v) for v in prompt.points[0])
         height, width = rgb.shape[:2]
@@ -142,21 +91,3 @@ def crop_round(x: float, y: float, size: tuple[int, int], share: float, least_px
     x1 = int(np.clip(x - side / 2, 0, max(0, width - side)))
     y1 = int(np.clip(y - side / 2, 0, max(0, height - side)))
     return x1, y1, min(width, x1 + side), min(height, y1 + side)
-
-
-def scale_clicks(predictor: Predictor, words: str) -> tuple[Predictor, dict[str, Any] | None]:
-    """The predictor that `--click-scales` asks for, and what the record says of it.
-
-    Args:
-        predictor: the model.
-        words: "yes", "no", or "auto": yes for models whose frame is below `SMALL_FRAME_PX`.
-
-    >>> from zim_plugins.core import load_predictor
-    >>> scale_clicks(load_predictor("zim_tiny", device="cpu"), "no")[1] is None
-    True
-    """
-    frame_px = encoding_predictor(predictor).frame_px
-    if words == "no" or (words == "auto" and (frame_px is None or frame_px >= SMALL_FRAME_PX)):
-        return predictor, None
-    scaled = ClickScaledPredictor(predictor)
-    return scaled, asdict(scaled.how)

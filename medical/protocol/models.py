@@ -12,7 +12,7 @@ from jaxtyping import Bool, UInt8
 
 from zim_plugins.core import CheckpointError, EncodedImage, Prediction, Predictor, Prompt, encoding_predictor
 
-from .click_scales import scale_clicks
+from .for_scans import ForScans
 from .prompt_modes import PixelPrompt
 from .records import BEST_SCORE, ORACLE, SINGLE
 from .rivals import RIVALS, FilledBox, GrabCut, InscribedEllipse, RandomWalker
@@ -134,7 +134,7 @@ def chosen_mask(
 
 
 def load_models(
-    names: Sequence[str], *, runtime: str, device: str, zoom: bool, refine: str, click_scales: str = "no"
+    names: Sequence[str], *, runtime: str, device: str, zoom: bool, refine: str, scans: ForScans | None = None
 ) -> list[PromptedModel]:
     """Build models and rivals.
 
@@ -145,8 +145,7 @@ def load_models(
         device: what they run on; a function that takes one argument is given it.
         zoom: whether checkpoints look at each object's crop again.
         refine: how checkpoints' mattes are judged again.
-        click_scales: whether checkpoints answer a single click at the scale that they are sure of: "yes", "no", or
-            "auto" for small ones.
+        scans: what checkpoints do otherwise on scans; None for nothing.
 
     Raises:
         CheckpointError: a checkpoint is not on this machine, or a function cannot be taken; the message says which.
@@ -158,7 +157,9 @@ def load_models(
     if len(set(names)) < len(names):
         raise ValueError(f"a model is named twice: {', '.join(names)}")
     models = [
-        load_rival(name) if name in RIVALS else _load_predictor(name, runtime, device, zoom, refine, click_scales)
+        load_rival(name)
+        if name in RIVALS
+        else _load_predictor(name, runtime, device, zoom, refine, scans or ForScans())
         for name in names
     ]
     called = [model.name for model in models]
@@ -181,7 +182,7 @@ def load_rival(name: str) -> PromptedModel:
     return PromptedModel(rival, name=name, origin=rival.origin, encodes=False)
 
 
-def _load_predictor(spec: str, runtime: str, device: str, zoom: bool, refine: str, click_scales: str) -> PromptedModel:
+def _load_predictor(spec: str, runtime: str, device: str, zoom: bool, refine: str, scans: ForScans) -> PromptedModel:
     from zim_plugins.core import load_predictor
     from zim_plugins.evaluation import ModelOptions, describe_model, is_outside, load_model
 
@@ -196,7 +197,7 @@ def _load_predictor(spec: str, runtime: str, device: str, zoom: bool, refine: st
         digest = describe_model(predictor.name if spec == "auto" else spec)["sha256"]
     except CheckpointError:  # of a family whose weights lie elsewhere
         digest = None
-    scaled, scales = scale_clicks(predictor, click_scales)
+    adapted, adaptations = scans.adapted(predictor)
     origin = {
         "model": predictor.name,
         "sha256": digest,
@@ -204,6 +205,6 @@ def _load_predictor(spec: str, runtime: str, device: str, zoom: bool, refine: st
         "device": device,
         "zoom": zoom,
         "refine": refine,
-        "click_scales": scales,
+        **adaptations,
     }
-    return PromptedModel(scaled, name=predictor.name, origin=origin)
+    return PromptedModel(adapted, name=predictor.name, origin=origin)

@@ -90,6 +90,11 @@ class SegmentArgs(ReadingArgs, TextArgs):
     click_scales: Literal["auto", "yes", "no"] = "auto"
     """Answer a single click from the smallest crop round it in which the model is sure; auto is yes for small models
     such as zim_tiny, no is the whole slice alone."""
+    polarities: Literal["auto", "yes", "no"] = "auto"
+    """Answer all other prompts on the slice and on its negative, by the mean; auto is yes for small models."""
+    tight_boxes: Literal["auto", "yes", "no"] = "no"
+    """Raise mattes until they reach their box, and leave nothing outside it: for boxes drawn within a few per cent of
+    the object; auto is yes for small models."""
     json: bool = False
     """Print one JSON record per scan on standard output."""
 
@@ -295,7 +300,7 @@ def _segment_one(
 
 
 def _load(args: SegmentArgs) -> "Predictor":
-    from medical.protocol.click_scales import scale_clicks
+    from medical.protocol.for_scans import ForScans
     from zim_plugins.core import load_predictor
     from zim_plugins.evaluation import ModelOptions, is_outside, load_model
 
@@ -304,7 +309,7 @@ def _load(args: SegmentArgs) -> "Predictor":
     predictor = load_predictor(
         args.model, runtime=args.runtime, device=args.device, zoom=False if args.no_zoom else None, refine=args.refine
     )
-    return scale_clicks(predictor, args.click_scales)[0]
+    return ForScans(args.click_scales, args.polarities, args.tight_boxes).adapted(predictor)[0]
 
 
 def _provenance(args: SegmentArgs, name: str) -> dict[str, Any]:
@@ -317,8 +322,6 @@ def _provenance(args: SegmentArgs, name: str) -> dict[str, Any]:
         digest = describe_model(args.model if args.model != "auto" else name)["sha256"]
     except CheckpointError:  # a predictor of somebody else's
         digest = None
-    options = {
-        key: getattr(args, key)
-        for key in ("window", "axis", *READING_OPTIONS, "reach", "keep_masks", "no_zoom", "refine", "click_scales")
-    }
+    names = ("window", "axis", *READING_OPTIONS, "reach", "keep_masks", "no_zoom", "refine")
+    options = {key: getattr(args, key) for key in (*names, "click_scales", "polarities", "tight_boxes")}
     return {"sha256": digest, "version": __version__, "options": options}

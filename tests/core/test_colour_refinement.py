@@ -109,7 +109,7 @@ def test_densities_are_scipys_and_moments_numpys(rng: np.random.Generator) -> No
 def flat(matte: np.ndarray) -> np.ndarray:
     """The default refinement of a matte, without the colours' say."""
     rgb = np.full((*matte.shape, 3), 128, np.uint8)
-    return refine_by_colour(rgb, matte, how=ColourRefinement(rounds=0))
+    return refine_by_colour(rgb, matte, how=ColourRefinement(rounds=0, enclosed=0.0))
 
 
 @pytest.mark.parametrize(("side_px", "kept"), [(8, False), (12, True)])

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from medical.protocol.click_scales import ClickScaledPredictor, ClickScales, crop_round, scale_clicks
+from medical.protocol.click_scales import ClickScaledPredictor, ClickScales, crop_round
+from medical.protocol.for_scans import ForScans
 from zim_plugins.core import EncodedImage, Prediction, Predictor, Prompt, encoding_predictor
 
 SIZE = (200, 400)
@@ -154,8 +155,8 @@ def test_auto_is_for_small_models(monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [(384, "auto", True), (1024, "auto", False), (None, "auto", False), (1024, "yes", True), (384, "no", False)]
     for frame_px, words, scaled in cases:
         model = loaded(frame_px)
-        found, record = scale_clicks(model, words)
-        assert (found is not model) == scaled == (record is not None)
-    assert scale_clicks(loaded(384), "yes")[1] == {
+        found, record = ForScans(click_scales=words).adapted(model)
+        assert (found is not model) == scaled == (record["click_scales"] is not None)
+    assert ForScans(click_scales="yes").adapted(loaded(384))[1]["click_scales"] == {
         "shares": ClickScales().shares, "min_score": 0.65, "max_rim": 0.05, "least_px": 24
     }  # fmt: skip

@@ -25,6 +25,7 @@ from zim_plugins.core.prompt import Prompt as Prompt
 from zim_plugins.core.prompt_text import PromptText as PromptText
 from zim_plugins.core.prompt_text import parse_objects as parse_objects
 from zim_plugins.core.prompt_text import parse_prompt as parse_prompt
+from zim_plugins.core.refinement.priors import reach_box as reach_box
 from zim_plugins.core.sam_compat import ResizeLongestSide as ResizeLongestSide
 from zim_plugins.core.sam_compat import SamAutomaticMaskGenerator as SamAutomaticMaskGenerator
 from zim_plugins.core.sam_compat import SamModel as SamModel

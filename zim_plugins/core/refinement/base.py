@@ -60,7 +60,8 @@ def load_refiner(words: str, *, device: str = "cpu") -> Refiner | None:
 
     >>> load_refiner("colour")
     ColourRefinement(side_px=256, context=0.3, components=5, rounds=3, sweeps=3, colour=0.8, smoothness=6.0, \
-radius_px=4, ratio_limit=5.0, speck=0.05, least_px=64, contrast=1.1)
+radius_px=4, ratio_limit=5.0, speck=0.05, least_px=64, contrast=1.1, \
+certainty=40.0, reach=1.0, enclosed=0.3)
     """
     check_refinement(words)
     kind, _, name = words.partition(":")

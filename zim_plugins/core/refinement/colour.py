@@ -12,13 +12,14 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from zim_plugins.core.prompt import Prompt
+from zim_plugins.core.refinement.priors import fill_enclosed, reach_box
 from zim_plugins.core.transforms import support_box
 from zim_plugins.imaging.guided_filter import GuidedFilter, resized, unit_channel
 
 CERTAIN = 6.0
 """Log-odds of a pixel that a click names."""
-OUTSIDE_BOX = 0.003
-"""Opacity assumed outside a given box."""
+OUTSIDE_BOX = -5.8
+"""Log-odds assumed outside a given box."""
 FAINT = 0.02
 """Opacity above which pixels hang together."""
 FOUND = 0.3
@@ -54,6 +55,13 @@ class ColourRefinement:
     of its colours."""
     contrast: float = 1.1
     """Stretch of the result about one half: what is nearly opaque or nearly clear becomes so."""
+    certainty: float = 40.0
+    """Power of the opacity's complement by which a pixel teaches the surroundings' colours: only those do that are
+    certainly not the object, else a part that was left out by half teaches them its own."""
+    reach: float = 1.0
+    """Log-odds by which a matte is raised at most until it reaches its box; see `reach_box`."""
+    enclosed: float = 0.3
+    """Share by which what an object encloses is raised towards it; see `fill_enclosed`."""
 
     @property
     def wants_uncertainty(self) -> bool:
@@ -92,7 +100,8 @@ def refine_by_colour(
     scale = min(1.0, how.side_px / max(height, width))
     size = max(4, round(height * scale)), max(4, round(width * scale))
     colours = np.stack([resized(unit_channel(piece, channel), size) for channel in range(3)], axis=-1)
-    prior = _prior(resized(opacity, size), prompt, (crop[1].start, crop[0].start), (size[1] / width, size[0] / height))
+    place = (crop[1].start, crop[0].start), (size[1] / width, size[0] / height)
+    prior = _prior(resized(opacity, size), prompt, *place, how)
     smooth = GuidedFilter(colours, how.radius_px, 1e-3)
     q = _sigmoid(prior)
     pixels = _monomials(colours.reshape(-1, 3))
@@ -102,7 +111,7 @@ def refine_by_colour(
         if not 1e-3 < weight.mean() < 1 - 1e-3:
             return alpha
         inside = _fit(pixels[:, sample], weight**3 + 1e-6, how.components)
-        outside = _fit(pixels[:, sample], (1 - weight) ** 3 + 1e-6, how.components)
+        outside = _fit(pixels[:, sample], (1 - weight) ** how.certainty + 1e-6, how.components)
         ratio = _log_density(pixels, inside) - _log_density(pixels, outside)
         evidence = prior + how.colour * ratio.clip(-how.ratio_limit, how.ratio_limit).reshape(size)
         q = _sigmoid(evidence)
@@ -146,17 +155,21 @@ def _crop(
 
 
 def _prior(
-    alpha: Float32[np.ndarray, "h w"], prompt: Prompt | None, origin: tuple[int, int], scale: tuple[float, float]
+    alpha: Float32[np.ndarray, "h w"],
+    prompt: Prompt | None,
+    origin: tuple[int, int],
+    scale: tuple[float, float],
+    how: ColourRefinement,
 ) -> Float32[np.ndarray, "h w"]:
-    """The matte's log-odds, with what the prompt makes certain; `origin` XY [px] and `scale` XY place the crop."""
+    """The matte's log-odds, with what shape and prompt say of it; `origin` XY [px] and `scale` XY place the crop."""
     p = alpha.clip(0.01, 0.99)
+    odds = fill_enclosed(np.log(p / (1 - p)), how.enclosed)
     height, width = p.shape
     xs, ys = np.arange(width) + 0.5, np.arange(height) + 0.5
     if prompt is not None and prompt.box is not None:
-        x1, y1, x2, y2 = (prompt.box - np.tile(origin, 2)) * np.tile(scale, 2)
+        x1, y1, x2, y2 = box = (prompt.box - np.tile(origin, 2)) * np.tile(scale, 2)
         inside = ((ys > y1 - 1) & (ys < y2 + 1))[:, None] & ((xs > x1 - 1) & (xs < x2 + 1))[None]
-        p = np.where(inside, p, np.float32(OUTSIDE_BOX))
-    odds = np.log(p / (1 - p))
+        odds = np.where(inside, reach_box(odds, box, limit=how.reach), np.float32(OUTSIDE_BOX))
     if prompt is not None and prompt.points is not None and prompt.labels is not None:
         for (x, y), label in zip((prompt.points - origin) * scale, prompt.labels, strict=True):
             near = (ys[:, None] - y) ** 2 + (xs[None] - x) ** 2 <= 4
