@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import tifffile
+from scipy.ndimage import distance_transform_edt
 
 from zim_plugins.cli import main
 from zim_plugins.cli.matting.trimap import trimap_of
@@ -215,19 +216,21 @@ def test_trimap():
     assert (trimap_of(np.ones((5, 5), np.float32)) == 255).all()
 
 
-@pytest.mark.parametrize("size", [(700, 530), (300, 1), (257, 513)])
-def test_a_trimap_by_tiles_is_that_of_the_whole(size, rng, monkeypatch):
+@pytest.mark.parametrize("size", [(700, 530), (300, 1), (1, 300), (257, 513)])
+@pytest.mark.parametrize("share", [0.01, 0.06, 0.6])
+def test_the_band_is_that_of_scipy_s_distances(size, share, rng, monkeypatch):
     import zim_plugins.cli.matting.trimap as trimap
 
+    monkeypatch.setattr(trimap, "RELATIVE_BAND", share)
     ys, xs = np.mgrid[: size[0], : size[1]]
     alpha = np.clip((min(size) / 3 - np.hypot(ys - size[0] / 2, xs - size[1] / 3)) / 4 + 0.5, 0, 1).astype(np.float32)
     alpha[rng.random(size) > 0.9999] = 0.5
-    alpha[: size[0] // 3, : size[1] // 3] = 0.5  # unsure throughout
-    by_tiles = trimap_of(alpha)
-    monkeypatch.setattr(trimap, "TILE_PX", 10_000)
-    np.testing.assert_array_equal(by_tiles, trimap_of(alpha))
-    monkeypatch.setattr(trimap, "TILE_PX", 7)
-    np.testing.assert_array_equal(by_tiles[:60], trimap_of(alpha)[:60])
+    alpha[size[0] // 3, : size[1] // 3] = 0.5
+    found = trimap_of(alpha)
+    rows, columns = np.nonzero(alpha > 0.05)
+    band_px = max(2, round(share * (max(np.ptp(rows), np.ptp(columns)) + 1)))
+    near = distance_transform_edt((alpha <= 0.05) | (alpha >= 0.95)) <= band_px
+    np.testing.assert_array_equal(found, np.where(near, 128, np.where(alpha >= 0.95, 255, 0)))
 
 
 @pytest.mark.parametrize(
