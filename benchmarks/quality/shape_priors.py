@@ -2,8 +2,8 @@
 
     python benchmarks/quality/shape_priors.py DATA [--boxes tight loose] [--out FILE.json]
 
-Objects: COCO_MVal, the other object sets (two of an image, 1 to 90 % of it) and the 13 photographs with captured mattes;
-all of photographs kept apart from training. Boxes are tight, or loose: each side moved outwards by up to 0.3 of the
+Objects: COCO_MVal, the other object sets (two of an image, 1 to 90 % of it) and the 13 photographs with captured
+mattes; all of photographs kept apart from training. Boxes are tight, or loose: each side moved outwards by up to 0.3 of the
 object's extent, with a fixed seed. Every matte is found once (`load_predictor("zim_tiny", refine="none")`) and refined
 in each way. IoU is of alpha > 0.5 at the image's own size; MAE and MSE are means over the image times 1000; pixels
 marked 255 are not scored.
@@ -22,6 +22,7 @@ from tqdm import tqdm
 from zim_plugins.core import Prompt, load_predictor, read_alpha, read_image
 from zim_plugins.core.checkpoints.records import require
 from zim_plugins.core.refinement.colour import ColourRefinement
+from zim_plugins.evaluation.metrics import iou
 from zim_plugins.evaluation.provenance import describe_process
 from zim_plugins.imaging.files import file_digest
 from zim_plugins.training.samples.library import held_out, load_library
@@ -29,7 +30,7 @@ from zim_plugins.training.samples.prompts import tight_box
 
 KEPT_APART, PER_IMAGE, SHARES = 8, 2, (0.01, 0.9)
 LEFT_OUT = ("coco_mval", "coco_minis")
-"""Folders of objects that are not among the other sets: the one is a set of its own, the other's outlines are coarse."""
+"""Folders that are not among the other sets: the one is a set of its own, the other's outlines are coarse."""
 LOOSENESS = 0.3
 WAYS = {
     "shipped": ColourRefinement(),
@@ -54,7 +55,7 @@ def targets(data: Path) -> Iterator[Target]:
     """All objects, set by set."""
     for photo in load_library(data, "held_out").photos:
         for mask in photo.masks:
-            yield Target("COCO_MVal", photo.rgb, np.float32(mask > 127), np.ones(mask.shape, bool))
+            yield Target("COCO_MVal", photo.rgb, (mask > 127).astype(np.float32), np.ones(mask.shape, bool))
     for folder in sorted((data / "segmentation/objects").iterdir()):
         if folder.name in LEFT_OUT or not (folder / "index.tsv").is_file():
             continue
@@ -65,7 +66,7 @@ def targets(data: Path) -> Iterator[Target]:
             fit = [n for n, share in shares.items() if SHARES[0] <= share < SHARES[1] and n not in (0, 255)]
             for number in fit[:PER_IMAGE]:
                 rgb = np.asarray(Image.open(path).convert("RGB"))
-                yield Target(folder.name, rgb, np.float32(labels == number), labels != 255)
+                yield Target(folder.name, rgb, (labels == number).astype(np.float32), labels != 255)
     folder = data / "matting/validation"
     for path in sorted((folder / "image").iterdir()):
         alpha = read_alpha(next((folder / "alpha").glob(f"{path.stem}.*")))
@@ -75,12 +76,8 @@ def targets(data: Path) -> Iterator[Target]:
 def score(found: np.ndarray, target: Target) -> tuple[float, float, float]:
     """IoU in [0, 1]; MAE and MSE times 1000."""
     off = np.abs(found - target.alpha)[target.valid]
-    one, other = (found > 0.5) & target.valid, (target.alpha > 0.5) & target.valid
-    return (
-        float((one & other).sum() / max(1, (one | other).sum())),
-        1e3 * float(off.mean()),
-        1e3 * float((off**2).mean()),
-    )
+    overlap = iou((found > 0.5)[target.valid], (target.alpha > 0.5)[target.valid])
+    return overlap, 1e3 * float(off.mean()), 1e3 * float((off**2).mean())
 
 
 def main() -> None:
