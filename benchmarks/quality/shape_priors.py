@@ -3,10 +3,10 @@
     python benchmarks/quality/shape_priors.py DATA [--boxes tight loose] [--out FILE.json]
 
 Objects: COCO_MVal, the other object sets (two of an image, 1 to 90 % of it) and the 13 photographs with captured
-mattes; all of photographs kept apart from training. Boxes are tight, or loose: each side moved outwards by up to 0.3 of the
-object's extent, with a fixed seed. Every matte is found once (`load_predictor("zim_tiny", refine="none")`) and refined
-in each way. IoU is of alpha > 0.5 at the image's own size; MAE and MSE are means over the image times 1000; pixels
-marked 255 are not scored.
+mattes; all of photographs kept apart from training. Boxes are tight, or loose: each side moved outwards by up to 0.3
+of the object's extent, with a fixed seed. Every matte is found once (`load_predictor("zim_tiny", refine="none")`) and
+refined in each way. IoU is of alpha > 0.5 at the image's own size; MAE and MSE are means over the image times 1000;
+pixels marked 255 are not scored.
 """
 
 import argparse
