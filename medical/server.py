@@ -31,6 +31,7 @@ from .io.opening import OpenedScan, open_scan
 from .io.placement import SeriesSpace
 from .io.reading import ReadingConfig
 from .labelling import LabelTable, label_map
+from .protocol.for_scans import ForScans
 from .protocol.models import PromptedModel
 from .segment.following import Follower
 from .segment.placing import PlacedMarks, SliceMarks
@@ -200,8 +201,12 @@ def open_uploads(files: list[tuple[str, bytes]]) -> OpenedScan:
 
 
 def follow(opened: OpenedScan, structures: list[PlacedMarks], predictor: Predictor) -> tuple[bytes, list[str]]:
-    """Follow structures through a volume; return a NIfTI label file and what its owner should know."""
-    model = PromptedModel(predictor, name="served")
+    """Follow structures through a volume; return a NIfTI label file and what its owner should know.
+
+    Slices are answered as `zim-medseg segment` answers them by default.
+    """
+    adapted, _ = ForScans(click_scales="auto", polarities="auto").adapted(predictor)
+    model = PromptedModel(adapted, name="served")
     scan, notes, masks = opened.scan, [], []
     follower = Follower(model, scan.frames)
     for one in structures:

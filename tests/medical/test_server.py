@@ -12,8 +12,10 @@ pytest.importorskip("nibabel", reason="nibabel writes the volume")
 import nibabel as nib
 from fastapi.testclient import TestClient
 
+from medical.protocol.polarities import BothPolarities
 from medical.server import MAX_VALUES, register
 from tests.conftest import FakePredictor
+from zim_plugins.core import load_predictor
 from zim_plugins.server import ServerSettings, create_app
 
 AFFINE = np.array([[0.0, -2.0, 0.0, 5.0], [1.5, 0.0, 0.0, -7.0], [0.0, 0.0, 3.0, 11.0], [0.0, 0.0, 0.0, 1.0]])
@@ -47,6 +49,24 @@ def test_slices_are_images(client, series):
     assert client.post(f"/api/images/{info['id']}/matte", json=body).status_code == 200
     for number in (-1, 6):
         assert client.get(f"/api/series/{series['id']}/{number}").status_code == 422
+
+
+def test_small_models_answer_slices_as_the_command_does(volume, monkeypatch):
+    adapt, answered = BothPolarities.adapt, []
+
+    def spy(self, prompts, found, image):
+        answered.extend(prompts)
+        return adapt(self, prompts, found, image)
+
+    monkeypatch.setattr(BothPolarities, "adapt", spy)
+    small = load_predictor("zim_tiny", device="cpu", zoom=False, refine="none")
+    body = {"structures": [{"name": "core", "slices": {"2": {"box": [14, 14, 26, 26]}}}]}
+    for model, is_adapted in ((small, True), (FakePredictor(8.0), False)):
+        answered.clear()
+        with TestClient(create_app(model, extensions=[register]), base_url="http://localhost:8000") as client:
+            series = client.post("/api/series", files={"image": ("head.nii.gz", volume)}).json()
+            assert client.post(f"/api/series/{series['id']}/segment", json=body).status_code == 200
+        assert bool(answered) == is_adapted
 
 
 def test_structures_are_followed_and_lie_where_the_volume_lies(client, series):
