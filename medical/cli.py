@@ -125,10 +125,10 @@ class Args(EvaluationArgs, ReadingArgs, TextArgs):
     refine: Literal["auto", "colour", "none"] = "none"
     """Judge mattes again by the image's colours; none is the model alone. Zooming is off unless --zoom asks for it."""
     click_scales: Literal["auto", "yes", "no"] = "auto"
-    """Answer a single click from the smallest crop round it in which the model is sure; auto is yes for small models
+    """Answer clicks from the smallest crop round the first in which the model is sure; auto is yes for small models
     such as zim_tiny, no is the whole image alone."""
     polarities: Literal["auto", "yes", "no"] = "auto"
-    """Answer all other prompts on the image and on its negative, by the mean; auto is yes for small models."""
+    """Answer all prompts but a single click on the image and on its negative, by the mean; auto is yes for small models."""
     tight_boxes: Literal["auto", "yes", "no"] = "auto"
     """Raise mattes until they reach their box, and leave nothing outside it; auto is yes for small models where all
     boxes are the reference's own: without --box-jitter, --prompts text and propagation."""

@@ -1,8 +1,9 @@
-"""One click on a scan, answered at the smallest scale at which the model is sure of a whole object.
+"""Clicks on a scan, answered at the smallest scale at which the model is sure of a whole object.
 
 A model of photographs takes a click for the object of the photograph, and so answers on a slice with an organ's
 surroundings or with the whole body. Which structure is meant lies a few scales below: in a crop round the click the
 same model finds it, says how sure it is, and shows by a mask that reaches the crop's rim that the crop was too small.
+Further clicks that lie in the crop correct its answer there, rather than an answer at another scale.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from jaxtyping import UInt8
 
 from zim_plugins.core import EncodedImage, Prediction, Predictor, Prompt
 
-from .adapted import AdaptedPredictor, is_one_click
+from .adapted import AdaptedPredictor
 
 OPAQUE = 0.5
 
@@ -33,9 +34,10 @@ class ClickScales:
 
 
 class ClickScaledPredictor(AdaptedPredictor):
-    """A predictor that answers a single click at the smallest scale that it believes; all other prompts as ever.
+    """A predictor that answers clicks at the smallest scale that it believes; prompts with a box or a matte as ever.
 
-    Candidates (`multimask`) are those of the whole image.
+    A crop lies round the first click on the object, holds all clicks, and is believed where its answer agrees with
+    them. Candidates (`multimask`) are those of the whole image.
 
     Args:
         predictor: answers the crops; its score must estimate the quality of its answer.
@@ -57,23 +59,29 @@ class ClickScaledPredictor(AdaptedPredictor):
         return [self._nearer(p, image.rgb) or whole for p, whole in zip(prompts, found, strict=True)]
 
     def _nearer(self, prompt: Prompt, rgb: UInt8[np.ndarray, "h w 3"]) -> Prediction | None:
-        """The answer of the smallest crop that is believed; None where none is, or the prompt is no single click."""
-        if not is_one_click(prompt) or prompt.points is None:
+        """The answer of the smallest crop that is believed; None where none is, or more than clicks is given."""
+        if prompt.box is not None or prompt.alpha is not None or prompt.points is None or prompt.labels is None:
             return None
-        x, y = (float(v) for v in prompt.points[0])
+        is_object = prompt.labels == 1
+        if not is_object.any():
+            return None
+        x, y = (float(v) for v in prompt.points[is_object][0])
         height, width = rgb.shape[:2]
         for share in self.how.shares:
             x1, y1, x2, y2 = crop_round(x, y, (height, width), share, self.how.least_px)
-            if (x2 - x1, y2 - y1) == (width, height):
+            within = ((prompt.points >= (x1, y1)) & (prompt.points <= (x2, y2))).all()
+            if (x2 - x1, y2 - y1) == (width, height) or not within:
                 continue
             encoded = self.predictor.encode(rgb[y1:y2, x1:x2])
-            one = self.predictor.predict(Prompt.from_point(x - x1, y - y1), encoded=encoded)
+            asked = Prompt(points=prompt.points - (x1, y1), labels=prompt.labels)
+            one = self.predictor.predict(asked, encoded=encoded)
             solid = one.mask(OPAQUE)
-            hit = solid[min(int(y - y1), y2 - y1 - 1), min(int(x - x1), x2 - x1 - 1)]
+            columns, rows = np.minimum(asked.points.astype(int).T, [[x2 - x1 - 1], [y2 - y1 - 1]])  # pyright: ignore
+            agrees = (solid[rows, columns] == is_object).all()
             rims = (
                 solid[0] & (y1 > 0), solid[-1] & (y2 < height), solid[:, 0] & (x1 > 0), solid[:, -1] & (x2 < width)
             )  # fmt: skip
-            if hit and one.score >= self.how.min_score and np.concatenate(rims).mean() <= self.how.max_rim:
+            if agrees and one.score >= self.how.min_score and np.concatenate(rims).mean() <= self.how.max_rim:
                 alpha = np.zeros((1, height, width), np.float32)
                 alpha[0, y1:y2, x1:x2] = one.alpha
                 return Prediction.owning(alpha, np.array([one.score], dtype=np.float32))

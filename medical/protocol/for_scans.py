@@ -19,9 +19,9 @@ class ForScans:
     """Adaptations that are asked for; auto is yes for small models, whose frame is below `SMALL_FRAME_PX`."""
 
     click_scales: Asked = "no"
-    """A single click is answered at its own scale (`ClickScaledPredictor`)."""
+    """Clicks are answered at their own scale (`ClickScaledPredictor`)."""
     polarities: Asked = "no"
-    """Other prompts are answered on the image and on its negative (`BothPolarities`)."""
+    """All prompts but a single click are answered on the image and on its negative (`BothPolarities`)."""
     tight_boxes: Asked = "no"
     """Boxes are taken to be tight (`TightBoxes`)."""
 
@@ -39,12 +39,12 @@ class ForScans:
         frame_px = encoding_predictor(predictor).frame_px
         is_small = frame_px is not None and frame_px < SMALL_FRAME_PX
         record: dict[str, Any] = {"click_scales": None, "polarities": False, "tight_boxes": None}
-        if _means_yes(self.click_scales, is_small):
-            predictor = scaled = ClickScaledPredictor(predictor)
-            record["click_scales"] = asdict(scaled.how)
         if _means_yes(self.polarities, is_small):
             predictor = BothPolarities(predictor)
             record["polarities"] = True
+        if _means_yes(self.click_scales, is_small):
+            predictor = scaled = ClickScaledPredictor(predictor)
+            record["click_scales"] = asdict(scaled.how)
         if _means_yes(self.tight_boxes, is_small):
             predictor = tight = TightBoxes(predictor)
             record["tight_boxes"] = tight.limit

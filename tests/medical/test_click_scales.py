@@ -103,7 +103,6 @@ def test_the_image_s_own_edge_is_no_rim() -> None:
     "prompt",
     [
         Prompt.from_box(100, 70, 140, 110),
-        Prompt.from_points([(120, 90), (121, 91)]),
         Prompt.from_points([(120, 90, 0)]),
         Prompt(points=np.array([[120.0, 90]]), labels=np.array([1]), box=np.array([100.0, 70, 140, 110])),
         Prompt(points=np.array([[120.0, 90]]), labels=np.array([1]), alpha=np.ones(SIZE, np.float32)),
@@ -115,6 +114,29 @@ def test_all_other_prompts_are_answered_as_ever(prompt: Prompt) -> None:
     scaled.set_image(scan(10))
     assert scaled.predict(prompt).mask().sum() == 21**2 + 40 * 90
     assert seen.shown == [SIZE]
+
+
+@pytest.mark.parametrize(
+    ("clicks", "crop"),
+    [
+        ([(120, 90), (121, 91)], 50),
+        ([(120, 90), (140, 90, 0)], 50),
+        ([(120, 90), (150, 90, 0)], 100),  # the smallest crop does not hold the second
+        ([(120, 90), (165, 90, 0)], 100),
+        ([(200, 20, 0), (120, 90)], 200),  # crops lie round the first click on the object
+        ([(120, 90), (399, 90, 0)], 400),
+        ([(120, 90), (125, 90, 0)], 400),  # no crop's answer agrees
+        ([(120, 90), (140, 90)], 400),
+    ],
+)
+def test_several_clicks_are_answered_in_the_crop_that_holds_and_agrees_with_them(
+    clicks: list[tuple[float, ...]], crop: int
+) -> None:
+    scaled = ClickScaledPredictor(Seen(lambda size: max(size) / 1000 + 0.6 if max(size) > 50 else 0.9))
+    scaled.set_image(scan(10))
+    found = scaled.predict(Prompt.from_points(clicks))
+    assert found.score == pytest.approx(0.9 if crop == 50 else crop / 1000 + 0.6)
+    assert found.mask().sum() == 21**2 + (40 * 90 if crop == 400 else 0)
 
 
 def test_images_are_told_apart_and_answers_keep_the_order_of_prompts() -> None:
