@@ -128,7 +128,7 @@ class Args(EvaluationArgs, ReadingArgs, TextArgs):
     """Answer clicks from the smallest crop round the first in which the model is sure; auto is yes for small models
     such as zim_tiny, no is the whole image alone."""
     polarities: Literal["auto", "yes", "no"] = "auto"
-    """Answer all prompts but a single click on the image and on its negative, by the mean; auto is yes for small models."""
+    """Answer all but a single click on the image and on its negative, by the mean; auto is yes for small models."""
     tight_boxes: Literal["auto", "yes", "no"] = "auto"
     """Raise mattes until they reach their box, and leave nothing outside it; auto is yes for small models where all
     boxes are the reference's own: without --box-jitter, --prompts text and propagation."""

@@ -91,7 +91,7 @@ class SegmentArgs(ReadingArgs, TextArgs):
     """Answer clicks from the smallest crop round the first in which the model is sure; auto is yes for small models
     such as zim_tiny, no is the whole slice alone."""
     polarities: Literal["auto", "yes", "no"] = "auto"
-    """Answer all prompts but a single click on the slice and on its negative, by the mean; auto is yes for small models."""
+    """Answer all but a single click on the slice and on its negative, by the mean; auto is yes for small models."""
     tight_boxes: Literal["auto", "yes", "no"] = "no"
     """Raise mattes until they reach their box, and leave nothing outside it: for boxes drawn within a few per cent of
     the object; auto is yes for small models."""
