@@ -34,8 +34,8 @@ def reach_box(
     >>> odds[0, :5], odds[0, 5:7] = 2, -1
     >>> reach_box(odds, np.array([0.0, 0, 7, 1]), limit=4)[0].tolist()
     [3.0, 3.0, 3.0, 3.0, 3.0, 0.0, 0.0, -2.0]
-    >>> reach_box(odds, np.array([0.0, 0, 8, 1]), limit=2)[0, 7]
-    np.float32(-1.0)
+    >>> float(reach_box(odds, np.array([0.0, 0, 8, 1]), limit=2)[0, 7])
+    -1.0
     """
     height, width = log_odds.shape
     low = np.clip(np.floor(box[:2]), 0, (width, height)).astype(int)
