@@ -1,5 +1,6 @@
 """Adapted predictors: a model of photographs whose answers are made fit for scans, without training."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ LEAST = np.float32(1e-3)
 """Opacities are taken as at least this far from 0 and 1."""
 
 
-class AdaptedPredictor:
+class AdaptedPredictor(ABC):
     """A predictor that changes another one's single answers; candidates (`multimask`) and first passes stay.
 
     Args:
@@ -23,9 +24,9 @@ class AdaptedPredictor:
         self.predictor = encoding_predictor(predictor)
         self._set: EncodedImage | None = None
 
+    @abstractmethod
     def adapt(self, prompts: Sequence[Prompt], found: list[Prediction], image: EncodedImage) -> list[Prediction]:
         """Return the answers in place of those that the model found, in the order of the prompts."""
-        raise NotImplementedError
 
     @property
     def name(self) -> str:
